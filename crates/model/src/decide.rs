@@ -1,0 +1,144 @@
+//! Where does this connection go, and may it? The one place that decides: the proxies, the command line's `explain`
+//! and the tests all call [`decide`].
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::connection::{Authority, Connection};
+use crate::identity::Identity;
+use crate::ports;
+use crate::reason::Reason;
+use crate::service::{Service, ServicePort, Target};
+use crate::snapshot::{SameNode, Snapshot};
+use crate::workload::{Workload, WorkloadUid};
+
+/// What becomes of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Deliver it to an enrolled pod of this node, from within that pod's network namespace.
+    Local(Upstream),
+    /// Carry it by HBONE to port 15008 of the upstream's address.
+    Tunnel(Upstream),
+    /// Carry it by HBONE to a waypoint, which decides the rest.
+    Waypoint(Upstream),
+    /// Connect to the upstream's address in clear: it is not in the mesh.
+    Passthrough(Upstream),
+    /// Refuse it.
+    Refuse(Reason),
+}
+
+/// Where a connection goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// The application's address and port.
+    pub address: SocketAddr,
+    /// The pod there, where it is one that the mesh knows.
+    pub workload: Option<Arc<Workload>>,
+    /// The service by which it was reached, where that is known.
+    pub service: Option<Arc<Service>>,
+}
+
+/// Decides where `connection` goes. Total and deterministic: equal arguments give equal answers.
+#[must_use]
+pub fn decide(snapshot: &Snapshot, connection: &Connection) -> Decision {
+    let decided = match connection {
+        Connection::Outbound { source, destination, draw } => outbound(snapshot, source, *destination, *draw),
+        Connection::InboundHbone { pod, peer, identity, authority } => {
+            peer_is_whom_it_says(snapshot, *peer, identity).and_then(|()| inbound(snapshot, pod, authority))
+        }
+        Connection::InboundPlaintext { pod, destination, .. } => {
+            inbound(snapshot, pod, &Authority::Address(*destination))
+        }
+    };
+    decided.unwrap_or_else(Decision::Refuse)
+}
+
+fn outbound(snapshot: &Snapshot, source: &WorkloadUid, dialled: SocketAddr, draw: u64) -> Result<Decision, Reason> {
+    let source = snapshot.workload(source).ok_or(Reason::UnknownWorkload)?;
+    let dialled = SocketAddr::new(dialled.ip().to_canonical(), dialled.port());
+    if dialled.ip().is_loopback() && ports::is_own(dialled.port()) {
+        return Err(Reason::RecursiveCall);
+    }
+    let upstream = match snapshot.service_at(dialled.ip()) {
+        Some(service) => balance(snapshot, service, dialled, draw)?,
+        None => direct(snapshot, dialled),
+    };
+    Ok(match &upstream.workload {
+        Some(workload) if workload.is_enrolled() => {
+            if ports::is_own(upstream.address.port()) {
+                return Err(Reason::RecursiveCall);
+            }
+            let one_node = !source.node.is_empty() && source.node == workload.node;
+            match snapshot.mesh.same_node {
+                SameNode::Direct if one_node => Decision::Local(upstream),
+                _ => Decision::Tunnel(upstream),
+            }
+        }
+        _ => Decision::Passthrough(upstream),
+    })
+}
+
+/// One of the endpoints of the port dialled.
+fn balance(snapshot: &Snapshot, service: &Arc<Service>, dialled: SocketAddr, draw: u64) -> Result<Upstream, Reason> {
+    let port = service.port(dialled.port()).ok_or(Reason::NoSuchServicePort)?;
+    let targets = u64::try_from(port.targets.len()).unwrap_or(u64::MAX);
+    let chosen = draw.checked_rem(targets).and_then(|place| usize::try_from(place).ok());
+    let target = chosen.and_then(|place| port.targets.get(place)).ok_or(Reason::NoHealthyUpstream)?;
+    let named = target.workload.as_ref().and_then(|uid| snapshot.workload(uid));
+    let workload = named.or_else(|| snapshot.workload_at(target.address.ip())).cloned();
+    Ok(Upstream { address: target.address, workload, service: Some(service.clone()) })
+}
+
+/// The address dialled itself: a pod's, as headless services and StatefulSets are reached, or anything else's.
+fn direct(snapshot: &Snapshot, dialled: SocketAddr) -> Upstream {
+    let workload = snapshot.workload_at(dialled.ip()).cloned();
+    let service = workload.as_ref().and_then(|workload| sole_service(snapshot, workload, dialled));
+    Upstream { address: dialled, workload, service }
+}
+
+/// The service that an address of a pod can only have been reached by: the one service that sends this port there.
+fn sole_service(snapshot: &Snapshot, workload: &Workload, address: SocketAddr) -> Option<Arc<Service>> {
+    let reaches = |port: &ServicePort| port.members.iter().any(|target| target.address == address);
+    let mut services = snapshot.services_of(&workload.uid).filter(|service| service.ports.iter().any(reaches));
+    let first = services.next()?;
+    services.next().is_none().then(|| first.clone())
+}
+
+fn inbound(snapshot: &Snapshot, pod: &WorkloadUid, authority: &Authority) -> Result<Decision, Reason> {
+    let workload = snapshot.workload(pod).ok_or(Reason::UnknownWorkload)?;
+    let upstream = match authority {
+        Authority::Address(address) => {
+            let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+            if !workload.owns(address.ip()) {
+                return Err(Reason::AuthorityMismatch);
+            }
+            Upstream { address, service: sole_service(snapshot, workload, address), workload: Some(workload.clone()) }
+        }
+        Authority::Host(host, port) => {
+            let service = snapshot.service_named(host).ok_or(Reason::AuthorityMismatch)?;
+            let own = |target: &&Target| target.workload.as_ref() == Some(pod);
+            let target = service.port(*port).and_then(|port| port.members.iter().find(own));
+            let address = target.ok_or(Reason::AuthorityMismatch)?.address;
+            Upstream { address, service: Some(service.clone()), workload: Some(workload.clone()) }
+        }
+    };
+    if ports::is_own(upstream.address.port()) {
+        return Err(Reason::RecursiveCall);
+    }
+    Ok(Decision::Local(upstream))
+}
+
+/// A peer's certificate must be of an accepted trust domain, and where its address is a pod's, that pod's own.
+fn peer_is_whom_it_says(snapshot: &Snapshot, peer: SocketAddr, identity: &Identity) -> Result<(), Reason> {
+    let trust = &snapshot.mesh.trust_domains;
+    if !trust.accepts(&identity.trust_domain) {
+        return Err(Reason::UntrustedDomain);
+    }
+    match snapshot.workload_at(peer.ip()) {
+        Some(workload) if !trust.same(&workload.identity, identity) => Err(Reason::PeerIdentityMismatch),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,22 @@
+//! What the mesh is: identities, workloads, services, the snapshot that holds them, and the one function that
+//! decides where a connection goes. No I/O, no clock, no async, no Kubernetes client.
+#![forbid(unsafe_code)]
+
+pub mod connection;
+pub mod decide;
+pub mod identity;
+pub mod ports;
+pub mod reason;
+pub mod service;
+pub mod snapshot;
+pub mod traffic;
+pub mod workload;
+
+pub use connection::{Authority, Connection};
+pub use decide::{Decision, Upstream, decide};
+pub use identity::{Identity, TrustDomain, TrustDomains};
+pub use reason::Reason;
+pub use service::{Service, ServiceKey, ServicePort, Target};
+pub use snapshot::{Mesh, Node, SameNode, Snapshot};
+pub use traffic::Traffic;
+pub use workload::{Enrolment, Excluded, NetworkMode, Owner, Workload, WorkloadUid};

@@ -1,0 +1,243 @@
+//! The snapshot: everything the mesh knows at one moment, indexed for the questions that a connection asks.
+//! Copies share their structure, so publishing a change costs what changed and readers keep what they hold.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use serde::Serialize;
+
+use crate::identity::TrustDomains;
+use crate::service::{Service, ServiceKey};
+use crate::workload::{NetworkMode, Workload, WorkloadUid};
+
+/// What holds for the whole mesh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mesh {
+    /// The trust domain and its aliases.
+    pub trust_domains: TrustDomains,
+    /// This cluster's name, as metrics and baggage carry it (Istio's default is `Kubernetes`).
+    pub cluster: Arc<str>,
+    /// The DNS suffix of services (`cluster.local`).
+    pub domain: Arc<str>,
+    /// How enrolled pods of one node reach one another.
+    pub same_node: SameNode,
+}
+
+impl Default for Mesh {
+    fn default() -> Self {
+        Self {
+            trust_domains: TrustDomains::default(),
+            cluster: Arc::from("Kubernetes"),
+            domain: Arc::from("cluster.local"),
+            same_node: SameNode::default(),
+        }
+    }
+}
+
+/// How enrolled pods of one node reach one another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum SameNode {
+    /// By the node's one ztunnel, which holds both ends: bytes never leave the node and are not encrypted to itself.
+    #[default]
+    Direct,
+    /// By HBONE, as if they were on two nodes.
+    Tls,
+}
+
+/// A node of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Node {
+    /// `metadata.name`.
+    pub name: Arc<str>,
+    /// `status.addresses` of type InternalIP and ExternalIP.
+    pub addresses: Vec<IpAddr>,
+    /// Label `topology.kubernetes.io/region`.
+    pub region: Arc<str>,
+    /// Label `topology.kubernetes.io/zone`.
+    pub zone: Arc<str>,
+}
+
+/// Everything the mesh knows at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// What holds for the whole mesh.
+    pub mesh: Arc<Mesh>,
+    workloads: OrdMap<WorkloadUid, Arc<Workload>>,
+    services: OrdMap<ServiceKey, Arc<Service>>,
+    nodes: OrdMap<Arc<str>, Arc<Node>>,
+    // What claims a key, ascending: the first answers. Several claim it while an address changes hands.
+    workloads_by_address: OrdMap<IpAddr, Vec<WorkloadUid>>,
+    services_by_vip: OrdMap<IpAddr, Vec<ServiceKey>>,
+    services_by_hostname: OrdMap<Arc<str>, Vec<ServiceKey>>,
+    services_by_member: OrdMap<WorkloadUid, Vec<ServiceKey>>,
+    nodes_by_address: OrdMap<IpAddr, Vec<Arc<str>>>,
+}
+
+impl Snapshot {
+    /// A snapshot of an empty mesh.
+    #[must_use]
+    pub fn new(mesh: Mesh) -> Self {
+        Self { mesh: Arc::new(mesh), ..Self::default() }
+    }
+
+    /// Adds `workload`, replacing the one of its UID.
+    pub fn insert_workload(&mut self, workload: Arc<Workload>) {
+        self.remove_workload(&workload.uid.clone());
+        for address in indexed_addresses(&workload) {
+            claim(&mut self.workloads_by_address, address, &workload.uid);
+        }
+        self.workloads.insert(workload.uid.clone(), workload);
+    }
+
+    /// Removes the workload `uid`, if it is there.
+    pub fn remove_workload(&mut self, uid: &WorkloadUid) {
+        let Some(old) = self.workloads.remove(uid) else { return };
+        for address in indexed_addresses(&old) {
+            release(&mut self.workloads_by_address, &address, uid);
+        }
+    }
+
+    /// Adds `service`, replacing the one of its key.
+    pub fn insert_service(&mut self, service: Arc<Service>) {
+        self.remove_service(&service.key.clone());
+        for vip in &service.vips {
+            claim(&mut self.services_by_vip, *vip, &service.key);
+        }
+        claim(&mut self.services_by_hostname, service.hostname.clone(), &service.key);
+        for uid in members(&service) {
+            claim(&mut self.services_by_member, uid, &service.key);
+        }
+        self.services.insert(service.key.clone(), service);
+    }
+
+    /// Removes the service `key`, if it is there.
+    pub fn remove_service(&mut self, key: &ServiceKey) {
+        let Some(old) = self.services.remove(key) else { return };
+        for vip in &old.vips {
+            release(&mut self.services_by_vip, vip, key);
+        }
+        release(&mut self.services_by_hostname, &old.hostname, key);
+        for uid in members(&old) {
+            release(&mut self.services_by_member, &uid, key);
+        }
+    }
+
+    /// Adds `node`, replacing the one of its name.
+    pub fn insert_node(&mut self, node: Arc<Node>) {
+        self.remove_node(&node.name.clone());
+        for address in &node.addresses {
+            claim(&mut self.nodes_by_address, *address, &node.name);
+        }
+        self.nodes.insert(node.name.clone(), node);
+    }
+
+    /// Removes the node `name`, if it is there.
+    pub fn remove_node(&mut self, name: &str) {
+        let Some(old) = self.nodes.remove(name) else { return };
+        for address in &old.addresses {
+            release(&mut self.nodes_by_address, address, &old.name);
+        }
+    }
+
+    /// The workload `uid`.
+    #[must_use]
+    pub fn workload(&self, uid: &WorkloadUid) -> Option<&Arc<Workload>> {
+        self.workloads.get(uid)
+    }
+
+    /// The workload whose own address is `address`; never one in a node's network namespace.
+    #[must_use]
+    pub fn workload_at(&self, address: IpAddr) -> Option<&Arc<Workload>> {
+        let address = address.to_canonical();
+        self.workloads.get(self.workloads_by_address.get(&address)?.first()?)
+    }
+
+    /// The service `key`.
+    #[must_use]
+    pub fn service(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
+        self.services.get(key)
+    }
+
+    /// The service whose cluster IP is `vip`.
+    #[must_use]
+    pub fn service_at(&self, vip: IpAddr) -> Option<&Arc<Service>> {
+        let vip = vip.to_canonical();
+        self.services.get(self.services_by_vip.get(&vip)?.first()?)
+    }
+
+    /// The service named `hostname`, such as `reviews.shop.svc.cluster.local`.
+    #[must_use]
+    pub fn service_named(&self, hostname: &str) -> Option<&Arc<Service>> {
+        self.services.get(self.services_by_hostname.get(hostname)?.first()?)
+    }
+
+    /// The services that the workload `uid` is an endpoint of, ascending by key.
+    pub fn services_of(&self, uid: &WorkloadUid) -> impl Iterator<Item = &Arc<Service>> {
+        self.services_by_member.get(uid).into_iter().flatten().filter_map(|key| self.services.get(key))
+    }
+
+    /// The node `name`.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&Arc<Node>> {
+        self.nodes.get(name)
+    }
+
+    /// The node that has `address`.
+    #[must_use]
+    pub fn node_at(&self, address: IpAddr) -> Option<&Arc<Node>> {
+        let address = address.to_canonical();
+        self.nodes.get(self.nodes_by_address.get(&address)?.first()?)
+    }
+
+    /// Every workload, ascending by UID.
+    pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
+        self.workloads.values()
+    }
+
+    /// Every service, ascending by key.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.values()
+    }
+
+    /// Every node, ascending by name.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes.values()
+    }
+
+    /// Addresses that more than one workload claims, with the claimants: the first of each answers.
+    pub fn disputed_addresses(&self) -> impl Iterator<Item = (&IpAddr, &[WorkloadUid])> {
+        self.workloads_by_address.iter().filter(|(_, uids)| uids.len() > 1).map(|(ip, uids)| (ip, uids.as_slice()))
+    }
+}
+
+/// The addresses by which a workload is found: those in a node's namespace name no single workload.
+fn indexed_addresses(workload: &Workload) -> Vec<IpAddr> {
+    match workload.network_mode {
+        NetworkMode::Standard => workload.addresses.iter().map(IpAddr::to_canonical).collect(),
+        NetworkMode::HostNetwork => Vec::new(),
+    }
+}
+
+fn members(service: &Service) -> Vec<WorkloadUid> {
+    let all = service.ports.iter().flat_map(|port| &port.members);
+    let mut uids: Vec<_> = all.filter_map(|target| target.workload.clone()).collect();
+    uids.sort_unstable();
+    uids.dedup();
+    uids
+}
+
+fn claim<K: Ord + Clone, V: Ord + Clone>(index: &mut OrdMap<K, Vec<V>>, key: K, claimant: &V) {
+    let claimants = index.entry(key).or_default();
+    if let Err(place) = claimants.binary_search(claimant) {
+        claimants.insert(place, claimant.clone());
+    }
+}
+
+fn release<K: Ord + Clone, V: Ord + Clone>(index: &mut OrdMap<K, Vec<V>>, key: &K, claimant: &V) {
+    let Some(claimants) = index.get_mut(key) else { return };
+    claimants.retain(|c| c != claimant);
+    if claimants.is_empty() {
+        index.remove(key);
+    }
+}

@@ -1,0 +1,46 @@
+//! `cargo xtask`: builds, demonstrates, tests and measures Ambit, and checks the rules that no compiler checks.
+
+mod bench;
+mod demo;
+mod ebpf;
+mod features;
+mod layers;
+mod setup;
+mod test;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, demonstrates, tests and measures Ambit.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Xtask {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Starts two nodes, the mesh and a Bookinfo-shaped application on this machine, and shows what went over the wire.
+    Demo(demo::Args),
+    /// Runs every check and every test, the end-to-end tests included.
+    Test(test::Args),
+    /// Measures the mesh against the raw path.
+    Bench(bench::Args),
+    /// Rebuilds the eBPF object that the loader embeds, or checks that it is what its source says.
+    Ebpf(ebpf::Args),
+    /// Checks that crates depend on one another only downwards.
+    Layers(layers::Args),
+    /// Checks that every test that docs/features.md names exists.
+    Features(features::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Xtask::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Ebpf(args) => ebpf::run(&args),
+        Command::Layers(args) => layers::run(&args),
+        Command::Features(args) => features::run(&args),
+    }
+}
