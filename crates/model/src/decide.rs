@@ -8,7 +8,7 @@ use crate::connection::{Authority, Connection};
 use crate::identity::Identity;
 use crate::ports;
 use crate::reason::Reason;
-use crate::service::{Service, ServicePort, Target};
+use crate::service::{Service, Target};
 use crate::snapshot::{SameNode, Snapshot};
 use crate::workload::{Workload, WorkloadUid};
 
@@ -81,25 +81,32 @@ fn outbound(snapshot: &Snapshot, source: &WorkloadUid, dialled: SocketAddr, draw
 /// One of the endpoints of the port dialled.
 fn balance(snapshot: &Snapshot, service: &Arc<Service>, dialled: SocketAddr, draw: u64) -> Result<Upstream, Reason> {
     let port = service.port(dialled.port()).ok_or(Reason::NoSuchServicePort)?;
-    let targets = u64::try_from(port.targets.len()).unwrap_or(u64::MAX);
-    let chosen = draw.checked_rem(targets).and_then(|place| usize::try_from(place).ok());
-    let target = chosen.and_then(|place| port.targets.get(place)).ok_or(Reason::NoHealthyUpstream)?;
+    let targets = service.targets(port, dialled.ip());
+    let count = u64::try_from(targets.len()).unwrap_or(u64::MAX);
+    let chosen = draw.checked_rem(count).and_then(|place| usize::try_from(place).ok());
+    let target = chosen.and_then(|place| targets.get(place)).ok_or(Reason::NoHealthyUpstream)?;
+    Ok(Upstream { address: target.address, workload: behind(snapshot, target), service: Some(service.clone()) })
+}
+
+/// The pod behind an endpoint. Who has the address now is believed before whom the endpoint names, since the name may
+/// be stale; but a stale name still counts, so that a pod of the mesh is never taken for a stranger and dialled in clear.
+fn behind(snapshot: &Snapshot, target: &Target) -> Option<Arc<Workload>> {
+    let ip = target.address.ip();
     let named = target.workload.as_ref().and_then(|uid| snapshot.workload(uid));
-    let workload = named.or_else(|| snapshot.workload_at(target.address.ip())).cloned();
-    Ok(Upstream { address: target.address, workload, service: Some(service.clone()) })
+    let owner = named.filter(|workload| workload.owns(ip)).or_else(|| snapshot.workload_at(ip));
+    owner.or(named).cloned()
 }
 
 /// The address dialled itself: a pod's, as headless services and StatefulSets are reached, or anything else's.
 fn direct(snapshot: &Snapshot, dialled: SocketAddr) -> Upstream {
     let workload = snapshot.workload_at(dialled.ip()).cloned();
-    let service = workload.as_ref().and_then(|workload| sole_service(snapshot, workload, dialled));
+    let service = workload.as_ref().and_then(|_| sole_service(snapshot, dialled));
     Upstream { address: dialled, workload, service }
 }
 
-/// The service that an address of a pod can only have been reached by: the one service that sends this port there.
-fn sole_service(snapshot: &Snapshot, workload: &Workload, address: SocketAddr) -> Option<Arc<Service>> {
-    let reaches = |port: &ServicePort| port.members.iter().any(|target| target.address == address);
-    let mut services = snapshot.services_of(&workload.uid).filter(|service| service.ports.iter().any(reaches));
+/// The service that an address can only have been reached by: the one service that has it as an endpoint.
+fn sole_service(snapshot: &Snapshot, address: SocketAddr) -> Option<Arc<Service>> {
+    let mut services = snapshot.services_with(address);
     let first = services.next()?;
     services.next().is_none().then(|| first.clone())
 }
@@ -112,11 +119,12 @@ fn inbound(snapshot: &Snapshot, pod: &WorkloadUid, authority: &Authority) -> Res
             if !workload.owns(address.ip()) {
                 return Err(Reason::AuthorityMismatch);
             }
-            Upstream { address, service: sole_service(snapshot, workload, address), workload: Some(workload.clone()) }
+            Upstream { address, service: sole_service(snapshot, address), workload: Some(workload.clone()) }
         }
         Authority::Host(host, port) => {
             let service = snapshot.service_named(host).ok_or(Reason::AuthorityMismatch)?;
-            let own = |target: &&Target| target.workload.as_ref() == Some(pod);
+            // By address and not by the pod that an endpoint names: nothing may be relayed out of the pod.
+            let own = |target: &&Target| workload.owns(target.address.ip());
             let target = service.port(*port).and_then(|port| port.members.iter().find(own));
             let address = target.ok_or(Reason::AuthorityMismatch)?.address;
             Upstream { address, service: Some(service.clone()), workload: Some(workload.clone()) }
@@ -128,16 +136,18 @@ fn inbound(snapshot: &Snapshot, pod: &WorkloadUid, authority: &Authority) -> Res
     Ok(Decision::Local(upstream))
 }
 
-/// A peer's certificate must be of an accepted trust domain, and where its address is a pod's, that pod's own.
+/// A peer's certificate must be of an accepted trust domain, and where its address is a pod's, that pod's own. While an
+/// address changes hands it is enough to be one of those that claim it.
 fn peer_is_whom_it_says(snapshot: &Snapshot, peer: SocketAddr, identity: &Identity) -> Result<(), Reason> {
     let trust = &snapshot.mesh.trust_domains;
     if !trust.accepts(&identity.trust_domain) {
         return Err(Reason::UntrustedDomain);
     }
-    match snapshot.workload_at(peer.ip()) {
-        Some(workload) if !trust.same(&workload.identity, identity) => Err(Reason::PeerIdentityMismatch),
-        _ => Ok(()),
+    let mut claimants = snapshot.claimants_of(peer.ip()).peekable();
+    if claimants.peek().is_none() || claimants.any(|workload| trust.same(&workload.identity, identity)) {
+        return Ok(());
     }
+    Err(Reason::PeerIdentityMismatch)
 }
 
 #[cfg(test)]

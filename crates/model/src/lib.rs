@@ -4,6 +4,8 @@
 
 pub mod connection;
 pub mod decide;
+#[cfg(test)]
+mod fixtures;
 pub mod identity;
 pub mod ports;
 pub mod reason;

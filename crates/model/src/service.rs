@@ -56,6 +56,23 @@ impl Service {
     pub fn port(&self, port: u16) -> Option<&ServicePort> {
         self.ports.iter().find(|p| p.port == port)
     }
+
+    /// The endpoints of `port` that a connection to `vip` may go to: those of its address family. Where the service has
+    /// cluster IPs of one family only, and the port no endpoint of that family, any.
+    #[must_use]
+    pub fn targets<'a>(&self, port: &'a ServicePort, vip: IpAddr) -> &'a [Target] {
+        let of_v4 = port.targets.partition_point(|target| target.address.is_ipv4());
+        let (v4, v6) = port.targets.split_at(of_v4);
+        let same_family = if vip.to_canonical().is_ipv4() { v4 } else { v6 };
+        if same_family.is_empty() && !self.is_dual_stack() { &port.targets } else { same_family }
+    }
+
+    /// True if the service has cluster IPs of both address families.
+    #[must_use]
+    pub fn is_dual_stack(&self) -> bool {
+        let v4 = |vip: &IpAddr| vip.to_canonical().is_ipv4();
+        self.vips.iter().any(v4) && !self.vips.iter().all(v4)
+    }
 }
 
 /// A port of a Service and the endpoints that a connection to it may go to.
@@ -67,7 +84,7 @@ pub struct ServicePort {
     pub name: Arc<str>,
     /// `ports[].appProtocol`.
     pub app_protocol: Option<Arc<str>>,
-    /// Endpoints that take new connections, ascending by address: the ready ones; with `publishNotReadyAddresses`
+    /// Endpoints that take new connections, ascending by address (v4 before v6): the ready ones; with `publishNotReadyAddresses`
     /// all; with none ready, those that still serve while they terminate (as kube-proxy does).
     pub targets: Vec<Target>,
     /// Every endpoint of the port, whether it takes new connections or not: what a peer that names this service
@@ -78,7 +95,8 @@ pub struct ServicePort {
 /// An endpoint of a service port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Target {
-    /// Where the application listens: the endpoint's address and its target port (named ones resolved per pod).
+    /// Where the application listens: the endpoint's address and its target port (named ones resolved per pod). A
+    /// v4-mapped v6 address is written as v4.
     pub address: SocketAddr,
     /// The pod behind it, where it is one.
     pub workload: Option<WorkloadUid>,

@@ -1,7 +1,7 @@
 //! The snapshot: everything the mesh knows at one moment, indexed for the questions that a connection asks.
 //! Copies share their structure, so publishing a change costs what changed and readers keep what they hold.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -70,7 +70,7 @@ pub struct Snapshot {
     workloads_by_address: OrdMap<IpAddr, Vec<WorkloadUid>>,
     services_by_vip: OrdMap<IpAddr, Vec<ServiceKey>>,
     services_by_hostname: OrdMap<Arc<str>, Vec<ServiceKey>>,
-    services_by_member: OrdMap<WorkloadUid, Vec<ServiceKey>>,
+    services_by_endpoint: OrdMap<SocketAddr, Vec<ServiceKey>>,
     nodes_by_address: OrdMap<IpAddr, Vec<Arc<str>>>,
 }
 
@@ -102,11 +102,11 @@ impl Snapshot {
     pub fn insert_service(&mut self, service: Arc<Service>) {
         self.remove_service(&service.key.clone());
         for vip in &service.vips {
-            claim(&mut self.services_by_vip, *vip, &service.key);
+            claim(&mut self.services_by_vip, vip.to_canonical(), &service.key);
         }
         claim(&mut self.services_by_hostname, service.hostname.clone(), &service.key);
-        for uid in members(&service) {
-            claim(&mut self.services_by_member, uid, &service.key);
+        for address in endpoints(&service) {
+            claim(&mut self.services_by_endpoint, address, &service.key);
         }
         self.services.insert(service.key.clone(), service);
     }
@@ -115,11 +115,11 @@ impl Snapshot {
     pub fn remove_service(&mut self, key: &ServiceKey) {
         let Some(old) = self.services.remove(key) else { return };
         for vip in &old.vips {
-            release(&mut self.services_by_vip, vip, key);
+            release(&mut self.services_by_vip, &vip.to_canonical(), key);
         }
         release(&mut self.services_by_hostname, &old.hostname, key);
-        for uid in members(&old) {
-            release(&mut self.services_by_member, &uid, key);
+        for address in endpoints(&old) {
+            release(&mut self.services_by_endpoint, &address, key);
         }
     }
 
@@ -127,7 +127,7 @@ impl Snapshot {
     pub fn insert_node(&mut self, node: Arc<Node>) {
         self.remove_node(&node.name.clone());
         for address in &node.addresses {
-            claim(&mut self.nodes_by_address, *address, &node.name);
+            claim(&mut self.nodes_by_address, address.to_canonical(), &node.name);
         }
         self.nodes.insert(node.name.clone(), node);
     }
@@ -136,7 +136,7 @@ impl Snapshot {
     pub fn remove_node(&mut self, name: &str) {
         let Some(old) = self.nodes.remove(name) else { return };
         for address in &old.addresses {
-            release(&mut self.nodes_by_address, address, &old.name);
+            release(&mut self.nodes_by_address, &address.to_canonical(), &old.name);
         }
     }
 
@@ -149,8 +149,13 @@ impl Snapshot {
     /// The workload whose own address is `address`; never one in a node's network namespace.
     #[must_use]
     pub fn workload_at(&self, address: IpAddr) -> Option<&Arc<Workload>> {
-        let address = address.to_canonical();
-        self.workloads.get(self.workloads_by_address.get(&address)?.first()?)
+        self.claimants_of(address).next()
+    }
+
+    /// Every workload that claims `address` as its own, ascending by UID: more than one while it changes hands.
+    pub fn claimants_of(&self, address: IpAddr) -> impl Iterator<Item = &Arc<Workload>> {
+        let uids = self.workloads_by_address.get(&address.to_canonical());
+        uids.into_iter().flatten().filter_map(|uid| self.workloads.get(uid))
     }
 
     /// The service `key`.
@@ -172,9 +177,9 @@ impl Snapshot {
         self.services.get(self.services_by_hostname.get(hostname)?.first()?)
     }
 
-    /// The services that the workload `uid` is an endpoint of, ascending by key.
-    pub fn services_of(&self, uid: &WorkloadUid) -> impl Iterator<Item = &Arc<Service>> {
-        self.services_by_member.get(uid).into_iter().flatten().filter_map(|key| self.services.get(key))
+    /// The services that have `address` as an endpoint of one of their ports, ascending by key.
+    pub fn services_with(&self, address: SocketAddr) -> impl Iterator<Item = &Arc<Service>> {
+        self.services_by_endpoint.get(&address).into_iter().flatten().filter_map(|key| self.services.get(key))
     }
 
     /// The node `name`.
@@ -219,12 +224,8 @@ fn indexed_addresses(workload: &Workload) -> Vec<IpAddr> {
     }
 }
 
-fn members(service: &Service) -> Vec<WorkloadUid> {
-    let all = service.ports.iter().flat_map(|port| &port.members);
-    let mut uids: Vec<_> = all.filter_map(|target| target.workload.clone()).collect();
-    uids.sort_unstable();
-    uids.dedup();
-    uids
+fn endpoints(service: &Service) -> impl Iterator<Item = SocketAddr> + '_ {
+    service.ports.iter().flat_map(|port| &port.members).map(|target| target.address)
 }
 
 fn claim<K: Ord + Clone, V: Ord + Clone>(index: &mut OrdMap<K, Vec<V>>, key: K, claimant: &V) {
@@ -241,3 +242,6 @@ fn release<K: Ord + Clone, V: Ord + Clone>(index: &mut OrdMap<K, Vec<V>>, key: &
         index.remove(key);
     }
 }
+
+#[cfg(test)]
+mod tests;

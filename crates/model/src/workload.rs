@@ -118,15 +118,16 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// True if the workload is captured and reached by HBONE.
+    /// True if the workload is captured and reached by HBONE: never a pod in the node's namespace.
     #[must_use]
     pub fn is_enrolled(&self) -> bool {
-        self.enrolment == Enrolment::Enrolled
+        self.network_mode == NetworkMode::Standard && self.enrolment == Enrolment::Enrolled
     }
 
     /// True if `address` is one of the workload's own: never for a pod in the node's namespace.
     #[must_use]
     pub fn owns(&self, address: IpAddr) -> bool {
-        self.network_mode == NetworkMode::Standard && self.addresses.contains(&address)
+        let address = address.to_canonical();
+        self.network_mode == NetworkMode::Standard && self.addresses.iter().any(|own| own.to_canonical() == address)
     }
 }

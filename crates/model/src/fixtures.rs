@@ -1,0 +1,228 @@
+//! Small meshes for the tests of this crate: by hand, and generated with as many collisions as fit into few names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+use crate::{
+    Authority, Connection, Enrolment, Excluded, Identity, Mesh, NetworkMode, Node, Owner, SameNode, Service,
+    ServiceKey, ServicePort, Snapshot, Target, TrustDomains, Workload, WorkloadUid,
+};
+
+/// What a snapshot is made of, as lists to be searched from end to end.
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    pub(crate) mesh: Mesh,
+    pub(crate) pods: Vec<Workload>,
+    pub(crate) services: Vec<Service>,
+}
+
+impl World {
+    pub(crate) fn new(pods: Vec<Workload>, services: Vec<Service>) -> Self {
+        Self { mesh: Mesh::default(), pods, services }
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::new(self.mesh.clone());
+        self.pods.iter().for_each(|pod| snapshot.insert_workload(Arc::new(pod.clone())));
+        self.services.iter().for_each(|service| snapshot.insert_service(Arc::new(service.clone())));
+        snapshot
+    }
+
+    pub(crate) fn reversed(mut self) -> Self {
+        self.pods.reverse();
+        self.services.reverse();
+        self
+    }
+}
+
+pub(crate) fn uid(name: &str) -> WorkloadUid {
+    WorkloadUid::pod("Kubernetes", "shop", name)
+}
+
+pub(crate) fn identity(account: &str) -> Identity {
+    Identity::new("cluster.local".parse().unwrap(), "shop", account)
+}
+
+/// An enrolled pod of namespace `shop` whose service account has the pod's name.
+pub(crate) fn pod(name: &str, node: &str, addresses: &[&str]) -> Workload {
+    Workload {
+        uid: uid(name),
+        name: name.into(),
+        namespace: "shop".into(),
+        identity: identity(name),
+        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        node: node.into(),
+        network_mode: NetworkMode::Standard,
+        enrolment: Enrolment::Enrolled,
+        ready: true,
+        labels: BTreeMap::new(),
+        owner: Owner { kind: "pod".into(), name: name.into() },
+        canonical_name: name.into(),
+        canonical_revision: "latest".into(),
+        cluster: "Kubernetes".into(),
+        region: "".into(),
+        zone: "".into(),
+        netns: None,
+    }
+}
+
+pub(crate) fn unenrolled(pod: Workload) -> Workload {
+    Workload { enrolment: Enrolment::Outside(Excluded::NotLabelled), ..pod }
+}
+
+pub(crate) fn on_host_network(pod: Workload) -> Workload {
+    Workload { enrolment: Enrolment::Outside(Excluded::HostNetwork), network_mode: NetworkMode::HostNetwork, ..pod }
+}
+
+/// A port whose endpoints, all ready, are `(pod, its address and target port)`.
+pub(crate) fn port(port: u16, endpoints: &[(&str, &str)]) -> ServicePort {
+    let target = |(pod, address): &(&str, &str)| Target {
+        address: address.parse().unwrap(),
+        workload: (!pod.is_empty()).then(|| uid(pod)),
+    };
+    let mut members: Vec<_> = endpoints.iter().map(target).collect();
+    members.sort();
+    ServicePort { port, name: "".into(), app_protocol: None, targets: members.clone(), members }
+}
+
+pub(crate) fn service(name: &str, vips: &[&str], ports: Vec<ServicePort>) -> Service {
+    Service {
+        key: ServiceKey::new("shop", name),
+        hostname: format!("{name}.shop.svc.cluster.local").into(),
+        vips: vips.iter().map(|vip| vip.parse().unwrap()).collect(),
+        ports,
+    }
+}
+
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+const PORTS: [u16; 8] = [80, 443, 8080, 9090, 15001, 15006, 15008, 15080];
+const HOSTNAMES: [&str; 3] = ["a.shop.svc.cluster.local", "b.shop.svc.cluster.local", "shared.example"];
+
+/// Addresses of pods and services alike, so that they collide.
+fn ip() -> impl Strategy<Value = IpAddr> {
+    select(vec!["10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1", "fd00::2", "10.96.0.1", "fd96::1"])
+        .prop_map(|text| text.parse().unwrap())
+}
+
+/// The same, and now and then a v4 address as a v6 socket shows it.
+fn ip_as_seen() -> impl Strategy<Value = IpAddr> {
+    (ip(), prop::bool::weighted(0.3)).prop_map(|(ip, mapped)| match ip {
+        IpAddr::V4(v4) if mapped => IpAddr::V6(v4.to_ipv6_mapped()),
+        _ => ip,
+    })
+}
+
+fn destination() -> impl Strategy<Value = SocketAddr> {
+    let loopback = select(vec![IpAddr::from([127, 0, 0, 1]), Ipv6Addr::LOCALHOST.into(), "192.0.2.9".parse().unwrap()]);
+    (prop_oneof![9 => ip_as_seen().boxed(), 1 => loopback.boxed()], select(&PORTS[..])).prop_map(SocketAddr::from)
+}
+
+fn some_identity() -> impl Strategy<Value = Identity> {
+    (select(vec!["cluster.local", "old.example", "foreign.example"]), select(&NAMES[..2]))
+        .prop_map(|(domain, account)| Identity::new(domain.parse().unwrap(), "shop", account))
+}
+
+/// A pod of any of the few names, addresses, nodes and ways to be in or out of the mesh.
+pub(crate) fn any_pod() -> impl Strategy<Value = Workload> {
+    let addresses = prop::collection::vec(ip_as_seen(), 0..3);
+    (select(&NAMES[..]), addresses, select(vec!["", "east", "west"]), some_identity(), 0..6).prop_map(
+        |(name, addresses, node, identity, kind)| {
+            let pod = Workload { addresses, identity, ..pod(name, node, &[]) };
+            match kind {
+                0 => unenrolled(pod),
+                1 => on_host_network(pod),
+                // Contradicts itself: the node's network namespace must win.
+                2 => Workload { network_mode: NetworkMode::HostNetwork, ..pod },
+                _ => pod,
+            }
+        },
+    )
+}
+
+fn any_port() -> impl Strategy<Value = ServicePort> {
+    let target = (ip(), select(vec![80, 8080, 8080, 9090, 15008]), prop::option::of(select(&NAMES[..])))
+        .prop_map(|(ip, port, name)| Target { address: (ip, port).into(), workload: name.map(uid) });
+    let members = prop::collection::btree_set(target, 0..5).prop_map(Vec::from_iter);
+    let ready = members.prop_flat_map(|members| {
+        let count = members.len();
+        (Just(members.clone()), prop_oneof![3 => Just(members).boxed(), 1 => Just(vec![]).boxed()], 0..=count)
+    });
+    (select(vec![80, 443, 15008]), ready).prop_map(|(port, (members, mut targets, ready))| {
+        targets.truncate(ready.max(targets.len() / 2));
+        ServicePort { port, name: "".into(), app_protocol: None, targets, members }
+    })
+}
+
+/// A service of any of the few names, with 0 to 2 cluster IPs and 0 to 2 ports of 0 to 4 endpoints each.
+pub(crate) fn any_service() -> impl Strategy<Value = Service> {
+    let vips = prop::collection::vec(ip_as_seen(), 0..3);
+    let ports = prop::collection::vec(any_port(), 0..3).prop_map(|ports| {
+        let mut seen = BTreeSet::new();
+        ports.into_iter().filter(|port| seen.insert(port.port)).collect()
+    });
+    (select(&NAMES[..]), select(&HOSTNAMES[..]), vips, ports).prop_map(|(name, hostname, vips, ports)| Service {
+        hostname: hostname.into(),
+        vips,
+        ..service(name, &[], ports)
+    })
+}
+
+/// A node of any of the few names and addresses.
+pub(crate) fn any_node() -> impl Strategy<Value = Node> {
+    (select(&NAMES[..]), prop::collection::vec(ip_as_seen(), 0..3)).prop_map(|(name, addresses)| Node {
+        name: name.into(),
+        addresses,
+        region: "".into(),
+        zone: "".into(),
+    })
+}
+
+/// A small mesh: no two pods of one UID, no two services of one key, everything else as it happens.
+pub(crate) fn any_world() -> impl Strategy<Value = World> {
+    let pods = prop::collection::vec(any_pod(), 0..6);
+    let services = prop::collection::vec(any_service(), 0..5);
+    let aliases = subsequence(vec!["old.example"], 0..=1);
+    (pods, services, aliases, any::<bool>()).prop_map(|(mut pods, mut services, aliases, tls)| {
+        let (mut uids, mut keys) = (BTreeSet::new(), BTreeSet::new());
+        pods.retain(|pod| uids.insert(pod.uid.clone()));
+        services.retain(|service| keys.insert(service.key.clone()));
+        let mesh = Mesh {
+            trust_domains: TrustDomains {
+                aliases: aliases.iter().map(|domain| domain.parse().unwrap()).collect(),
+                ..TrustDomains::default()
+            },
+            same_node: if tls { SameNode::Tls } else { SameNode::Direct },
+            ..Mesh::default()
+        };
+        World { mesh, pods, services }
+    })
+}
+
+/// A connection of any kind, to and from the addresses and names that the meshes use.
+pub(crate) fn any_connection() -> impl Strategy<Value = Connection> {
+    let name = || select(&NAMES[..]).prop_map(uid);
+    let authority = prop_oneof![
+        destination().prop_map(Authority::Address),
+        (select(&HOSTNAMES[..]), select(vec![80, 443, 8080]))
+            .prop_map(|(host, port)| Authority::Host(host.into(), port)),
+    ];
+    prop_oneof![
+        (name(), destination(), any::<u64>()).prop_map(|(source, destination, draw)| Connection::Outbound {
+            source,
+            destination,
+            draw
+        }),
+        (name(), destination(), some_identity(), authority).prop_map(|(pod, peer, identity, authority)| {
+            Connection::InboundHbone { pod, peer, identity, authority }
+        }),
+        (name(), destination(), destination()).prop_map(|(pod, peer, destination)| Connection::InboundPlaintext {
+            pod,
+            peer,
+            destination
+        }),
+    ]
+}
