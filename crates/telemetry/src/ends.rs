@@ -1,0 +1,305 @@
+//! Who is at the two ends of a connection, and the labels that this gives its metrics. Pure: knows no counter.
+//!
+//! Names, order and meaning of the labels are those of Istio's ztunnel (`CommonTrafficLabels`).
+
+use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use ambit_model::reason::Flag;
+use ambit_model::{Identity, Node, Service, Workload};
+use serde::Serialize;
+
+/// Which end of the connection the proxy that counts it stands at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reporter {
+    /// The client's.
+    Source,
+    /// The server's.
+    Destination,
+}
+
+impl Reporter {
+    /// Both, in the order of their labels' documentation.
+    pub const ALL: [Self; 2] = [Self::Source, Self::Destination];
+
+    /// The value of the label `reporter`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Destination => "destination",
+        }
+    }
+
+    /// The value of the access log's field `direction`.
+    #[must_use]
+    pub const fn direction(self) -> &'static str {
+        match self {
+            Self::Source => "outbound",
+            Self::Destination => "inbound",
+        }
+    }
+}
+
+/// How the connection is protected between the two proxies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Security {
+    /// By nothing that the mesh vouches for: `unknown`.
+    #[default]
+    Unknown,
+    /// By mutual TLS: `mutual_tls`.
+    MutualTls {
+        /// Whom the client's certificate names.
+        client: Identity,
+    },
+}
+
+impl Security {
+    /// The value of the label `connection_security_policy`.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::MutualTls { .. } => "mutual_tls",
+        }
+    }
+
+    /// Whom the client proved to be.
+    #[must_use]
+    pub const fn client(&self) -> Option<&Identity> {
+        match self {
+            Self::Unknown => None,
+            Self::MutualTls { client } => Some(client),
+        }
+    }
+}
+
+/// One end of a connection.
+#[derive(Clone, Debug)]
+pub enum Party {
+    /// A pod that the snapshot holds.
+    Workload(Arc<Workload>),
+    /// Something known only by what it said of itself or what could be gathered about it.
+    Derived(Arc<Derived>),
+}
+
+/// What is known of an end that is no pod of the snapshot; what is not known becomes `unknown`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Derived {
+    /// The workload's name, such as that of its Deployment.
+    pub workload: Option<Arc<str>>,
+    /// Its namespace.
+    pub namespace: Option<Arc<str>>,
+    /// Its canonical service.
+    pub app: Option<Arc<str>>,
+    /// Its canonical revision.
+    pub revision: Option<Arc<str>>,
+    /// Its cluster.
+    pub cluster: Option<Arc<str>>,
+    /// Its region.
+    pub region: Option<Arc<str>>,
+    /// Its zone.
+    pub zone: Option<Arc<str>>,
+    /// Whom its certificate names or must name.
+    pub identity: Option<Identity>,
+}
+
+impl Party {
+    /// An end of which nothing is known.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self::Derived(Arc::default())
+    }
+
+    /// An end of which only the identity is known; its namespace is the identity's.
+    #[must_use]
+    pub fn identity(identity: Identity) -> Self {
+        let namespace = Some(identity.namespace.clone());
+        Self::Derived(Arc::new(Derived { namespace, identity: Some(identity), ..Derived::default() }))
+    }
+
+    /// A process in a node's own network namespace, such as the kubelet with its probes: `node/<name>`.
+    #[must_use]
+    pub fn node(node: &Node) -> Self {
+        let name: Arc<str> = Arc::from(format!("node/{}", node.name));
+        Self::Derived(Arc::new(Derived {
+            workload: Some(name.clone()),
+            app: Some(name),
+            region: Some(node.region.clone()),
+            zone: Some(node.zone.clone()),
+            ..Derived::default()
+        }))
+    }
+
+    /// Whom a certificate of this end names.
+    #[must_use]
+    pub fn principal(&self) -> Option<&Identity> {
+        match self {
+            Self::Workload(workload) => Some(&workload.identity),
+            Self::Derived(derived) => derived.identity.as_ref(),
+        }
+    }
+
+    /// What the access log calls this end: the pod, failing that the canonical service, failing that the workload.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Workload(workload) => known(&workload.name),
+            Self::Derived(derived) => text(&derived.app).or(text(&derived.workload)),
+        }
+    }
+
+    /// The namespace of this end.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        self.facts().namespace
+    }
+
+    /// The cluster of this end.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&str> {
+        self.facts().cluster
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        match self {
+            Self::Workload(workload) => Facts {
+                workload: known(&workload.owner.name),
+                canonical: known(&workload.canonical_name),
+                revision: known(&workload.canonical_revision),
+                namespace: known(&workload.namespace),
+                cluster: known(&workload.cluster),
+                region: known(&workload.region),
+                zone: known(&workload.zone),
+            },
+            Self::Derived(derived) => Facts {
+                workload: text(&derived.workload),
+                canonical: text(&derived.app),
+                revision: text(&derived.revision),
+                namespace: text(&derived.namespace),
+                cluster: text(&derived.cluster),
+                region: text(&derived.region),
+                zone: text(&derived.zone),
+            },
+        }
+    }
+
+    fn is_labelled_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Workload(a), Self::Workload(b)) if Arc::ptr_eq(a, b) => true,
+            (Self::Derived(a), Self::Derived(b)) if Arc::ptr_eq(a, b) => true,
+            (a, b) => a.facts() == b.facts() && a.principal() == b.principal(),
+        }
+    }
+}
+
+/// What the labels of one end are made of: of a Deployment's pods all alike.
+#[derive(PartialEq, Eq)]
+struct Facts<'a> {
+    workload: Option<&'a str>,
+    canonical: Option<&'a str>,
+    revision: Option<&'a str>,
+    namespace: Option<&'a str>,
+    cluster: Option<&'a str>,
+    region: Option<&'a str>,
+    zone: Option<&'a str>,
+}
+
+fn known(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn text(text: &Option<Arc<str>>) -> Option<&str> {
+    text.as_deref().and_then(known)
+}
+
+/// What all connections of one time series have in common. Two are equal if their labels are.
+#[derive(Clone, Debug)]
+pub struct Ends {
+    /// Who counts.
+    pub reporter: Reporter,
+    /// The client.
+    pub source: Party,
+    /// The server.
+    pub destination: Party,
+    /// The service by which the client reached the server, where it is known.
+    pub service: Option<Arc<Service>>,
+    /// What protects the connection.
+    pub security: Security,
+}
+
+/// A label's name and value.
+pub(crate) type Label<'a> = (&'static str, Cow<'a, str>);
+
+impl Ends {
+    /// The labels of the series, in Istio's order; what is not known is `unknown`.
+    pub(crate) fn labels(&self, flag: Flag) -> Vec<Label<'_>> {
+        let (source, destination) = (self.source.facts(), self.destination.facts());
+        let service = self.service.as_deref();
+        let principal = |identity: Option<&Identity>| identity.map_or("unknown".into(), |i| Cow::Owned(i.to_string()));
+        vec![
+            ("reporter", self.reporter.as_str().into()),
+            ("source_workload", or_unknown(source.workload)),
+            ("source_canonical_service", or_unknown(source.canonical)),
+            ("source_canonical_revision", or_unknown(source.revision)),
+            ("source_workload_namespace", or_unknown(source.namespace)),
+            ("source_principal", principal(self.security.client())),
+            ("source_app", or_unknown(source.canonical)),
+            ("source_version", or_unknown(source.revision)),
+            ("source_cluster", or_unknown(source.cluster)),
+            ("destination_service", or_unknown(service.and_then(|s| known(&s.hostname)))),
+            ("destination_service_namespace", or_unknown(service.and_then(|s| known(&s.key.namespace)))),
+            ("destination_service_name", or_unknown(service.and_then(|s| known(&s.key.name)))),
+            ("destination_workload", or_unknown(destination.workload)),
+            ("destination_canonical_service", or_unknown(destination.canonical)),
+            ("destination_canonical_revision", or_unknown(destination.revision)),
+            ("destination_workload_namespace", or_unknown(destination.namespace)),
+            ("destination_principal", principal(self.destination.principal())),
+            ("destination_app", or_unknown(destination.canonical)),
+            ("destination_version", or_unknown(destination.revision)),
+            ("destination_cluster", or_unknown(destination.cluster)),
+            ("request_protocol", "tcp".into()),
+            ("response_flags", flag.as_str().into()),
+            ("connection_security_policy", self.security.as_str().into()),
+            ("source_region", or_unknown(source.region)),
+            ("source_zone", or_unknown(source.zone)),
+            ("destination_region", or_unknown(destination.region)),
+            ("destination_zone", or_unknown(destination.zone)),
+        ]
+    }
+}
+
+fn or_unknown(text: Option<&str>) -> Cow<'_, str> {
+    Cow::Borrowed(text.unwrap_or("unknown"))
+}
+
+impl PartialEq for Ends {
+    fn eq(&self, other: &Self) -> bool {
+        let same_service = match (&self.service, &other.service) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b) || (a.key == b.key && a.hostname == b.hostname),
+            (None, None) => true,
+            _ => false,
+        };
+        self.reporter == other.reporter
+            && same_service
+            && self.security == other.security
+            && self.source.is_labelled_like(&other.source)
+            && self.destination.is_labelled_like(&other.destination)
+    }
+}
+
+impl Eq for Ends {}
+
+impl Hash for Ends {
+    /// Hashes what tells most series apart: this runs once a connection, and equality looks at the rest.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.reporter.hash(state);
+        for party in [&self.source, &self.destination] {
+            let facts = party.facts();
+            (facts.workload, facts.namespace, facts.revision).hash(state);
+        }
+        self.service.as_ref().map(|service| &service.key).hash(state);
+    }
+}
