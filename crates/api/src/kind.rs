@@ -1,0 +1,178 @@
+//! Which kinds of objects there are, in which API versions, and which of them the mesh acts on.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+/// A kind that the mesh acts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// core Namespace
+    Namespace,
+    /// core Node
+    Node,
+    /// core ServiceAccount
+    ServiceAccount,
+    /// core Service
+    Service,
+    /// discovery.k8s.io EndpointSlice
+    EndpointSlice,
+    /// core Pod
+    Pod,
+}
+
+impl Kind {
+    /// The kind as `kind:` has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::Node => "Node",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Pod => "Pod",
+        }
+    }
+
+    /// True if its objects live in namespaces.
+    #[must_use]
+    pub const fn is_namespaced(self) -> bool {
+        !matches!(self, Self::Namespace | Self::Node)
+    }
+
+    /// Every `apiVersion` that Kubernetes serves or once served the kind under, the current one first.
+    const fn versions(self) -> &'static [&'static str] {
+        match self {
+            Self::EndpointSlice => &["discovery.k8s.io/v1", "discovery.k8s.io/v1beta1", "discovery.k8s.io/v1alpha1"],
+            _ => &["v1"],
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Kind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// Which object: its kind, namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectRef {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace; empty for what lives in none.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+impl ObjectRef {
+    /// The object `name` of `kind` in `namespace`: `default` where that is empty, none where the kind has none.
+    #[must_use]
+    pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
+        let namespace = match (kind.is_namespaced(), namespace) {
+            (false, _) => "",
+            (true, "") => "default",
+            (true, given) => given,
+        };
+        Self { kind, namespace: Arc::from(namespace), name: Arc::from(name) }
+    }
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.namespace {
+            "" => write!(f, "{} {}", self.kind, self.name),
+            namespace => write!(f, "{} {namespace}/{}", self.kind, self.name),
+        }
+    }
+}
+
+impl Serialize for ObjectRef {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What an `apiVersion` and `kind` mean to the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recognised {
+    /// A kind that the mesh acts on.
+    Known(Kind),
+    /// Such a kind in a version that Kubernetes never served; the version to write is given.
+    WrongVersion(&'static str),
+    /// It configures a mesh, but this version of Ambit does not act on it.
+    NotInEffect,
+    /// Nothing that concerns a mesh.
+    Foreign,
+}
+
+/// The API groups whose every kind configures a mesh.
+const MESH_GROUPS: [&str; 5] = [
+    "networking.istio.io",
+    "security.istio.io",
+    "telemetry.istio.io",
+    "extensions.istio.io",
+    "gateway.networking.k8s.io",
+];
+
+/// What `api_version` and `kind` mean to the mesh.
+#[must_use]
+pub fn recognise(api_version: &str, kind: &str) -> Recognised {
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    if MESH_GROUPS.contains(&group) || (group.is_empty() && kind == "Endpoints") {
+        return Recognised::NotInEffect;
+    }
+    let all = [Kind::Namespace, Kind::Node, Kind::ServiceAccount, Kind::Service, Kind::EndpointSlice, Kind::Pod];
+    let Some(known) = all.into_iter().find(|known| known.as_str() == kind) else {
+        return Recognised::Foreign;
+    };
+    let versions = known.versions();
+    let of_group = |version: &str| version.split_once('/').map_or("", |(group, _)| group) == group;
+    match versions.first() {
+        _ if versions.contains(&api_version) => Recognised::Known(known),
+        Some(current) if group.is_empty() || of_group(current) => Recognised::WrongVersion(current),
+        // Other groups have kinds of these names, such as Knative's `serving.knative.dev/v1` Service.
+        _ => Recognised::Foreign,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_told_apart_by_group_and_version() {
+        for (api_version, kind, expected) in [
+            ("v1", "Pod", Recognised::Known(Kind::Pod)),
+            ("v1", "Service", Recognised::Known(Kind::Service)),
+            ("discovery.k8s.io/v1", "EndpointSlice", Recognised::Known(Kind::EndpointSlice)),
+            ("discovery.k8s.io/v1beta1", "EndpointSlice", Recognised::Known(Kind::EndpointSlice)),
+            ("discovery.k8s.io/v2", "EndpointSlice", Recognised::WrongVersion("discovery.k8s.io/v1")),
+            ("v1", "EndpointSlice", Recognised::WrongVersion("discovery.k8s.io/v1")),
+            ("v1beta1", "Pod", Recognised::WrongVersion("v1")),
+            ("", "Pod", Recognised::WrongVersion("v1")),
+            ("serving.knative.dev/v1", "Service", Recognised::Foreign),
+            ("apps/v1", "Deployment", Recognised::Foreign),
+            ("networking.istio.io/v1", "VirtualService", Recognised::NotInEffect),
+            ("gateway.networking.k8s.io/v1", "HTTPRoute", Recognised::NotInEffect),
+            ("v1", "Endpoints", Recognised::NotInEffect),
+        ] {
+            assert_eq!(recognise(api_version, kind), expected, "{api_version} {kind}");
+        }
+    }
+
+    #[test]
+    fn a_reference_has_the_namespace_that_kubernetes_would_give() {
+        assert_eq!(ObjectRef::new(Kind::Pod, "", "web").to_string(), "Pod default/web");
+        assert_eq!(ObjectRef::new(Kind::Node, "shop", "node-a").to_string(), "Node node-a");
+    }
+}

@@ -1,0 +1,32 @@
+//! The labels and annotations that the mesh reads, by the names that Kubernetes and Istio gave them.
+
+/// Label on a namespace or pod: `ambient` enrols, `none` opts out.
+pub const DATAPLANE_MODE: &str = "istio.io/dataplane-mode";
+/// Annotation that sidecar injection leaves on a pod.
+pub const SIDECAR_STATUS: &str = "sidecar.istio.io/status";
+/// Label: the name that metrics group a workload's revisions under.
+pub const CANONICAL_NAME: &str = "service.istio.io/canonical-name";
+/// Label: the workload's revision in metrics.
+pub const CANONICAL_REVISION: &str = "service.istio.io/canonical-revision";
+/// Kubernetes' recommended label for an application's name.
+pub const APP_NAME: &str = "app.kubernetes.io/name";
+/// Kubernetes' recommended label for an application's version.
+pub const APP_VERSION: &str = "app.kubernetes.io/version";
+/// The customary label for an application's name.
+pub const APP: &str = "app";
+/// The customary label for an application's version.
+pub const VERSION: &str = "version";
+/// Label: what a Deployment's ReplicaSet appends to its own name.
+pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
+/// Label of an EndpointSlice: its service.
+pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// Label of a node: its region.
+pub const REGION: &str = "topology.kubernetes.io/region";
+/// Label of a node: its zone.
+pub const ZONE: &str = "topology.kubernetes.io/zone";
+/// Label of a node: its region, as named before Kubernetes 1.17.
+pub const REGION_BETA: &str = "failure-domain.beta.kubernetes.io/region";
+/// Label of a node: its zone, as named before Kubernetes 1.17.
+pub const ZONE_BETA: &str = "failure-domain.beta.kubernetes.io/zone";
+/// Annotation on a pod: the path of its network namespace, where nothing else can tell (standalone).
+pub const NETNS: &str = "ambit.dev/netns";

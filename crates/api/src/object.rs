@@ -1,0 +1,118 @@
+//! Kubernetes objects, trimmed to the fields that are read. Other fields are ignored, absent ones are their defaults;
+//! whether the values make sense is for [`crate::translate`] to say.
+
+pub mod endpoint_slice;
+pub mod meta;
+pub mod pod;
+pub mod service;
+
+use serde::Deserialize;
+
+pub use endpoint_slice::EndpointSlice;
+pub use meta::ObjectMeta;
+pub use pod::Pod;
+pub use service::Service;
+
+use crate::kind::{Kind, ObjectRef};
+
+/// An object of a kind that the mesh acts on.
+#[derive(Clone, Debug)]
+pub enum Object {
+    /// core/v1 Namespace
+    Namespace(Bare),
+    /// core/v1 Node
+    Node(Node),
+    /// core/v1 Pod
+    Pod(Box<Pod>),
+    /// core/v1 Service
+    Service(Box<Service>),
+    /// core/v1 ServiceAccount
+    ServiceAccount(Bare),
+    /// discovery.k8s.io EndpointSlice
+    EndpointSlice(EndpointSlice),
+}
+
+impl Object {
+    /// Reads an object of `kind`.
+    ///
+    /// # Errors
+    /// The deserializer's, where a field has the wrong type.
+    pub fn read<'de, D: serde::Deserializer<'de>>(kind: Kind, from: D) -> Result<Self, D::Error> {
+        Ok(match kind {
+            Kind::Namespace => Self::Namespace(Bare::deserialize(from)?),
+            Kind::Node => Self::Node(Node::deserialize(from)?),
+            Kind::Pod => Self::Pod(Box::deserialize(from)?),
+            Kind::Service => Self::Service(Box::deserialize(from)?),
+            Kind::ServiceAccount => Self::ServiceAccount(Bare::deserialize(from)?),
+            Kind::EndpointSlice => Self::EndpointSlice(EndpointSlice::deserialize(from)?),
+        })
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Namespace(_) => Kind::Namespace,
+            Self::Node(_) => Kind::Node,
+            Self::Pod(_) => Kind::Pod,
+            Self::Service(_) => Kind::Service,
+            Self::ServiceAccount(_) => Kind::ServiceAccount,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+        }
+    }
+
+    /// Its metadata.
+    #[must_use]
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::Namespace(bare) | Self::ServiceAccount(bare) => &bare.metadata,
+            Self::Node(node) => &node.metadata,
+            Self::Pod(pod) => &pod.metadata,
+            Self::Service(service) => &service.metadata,
+            Self::EndpointSlice(slice) => &slice.metadata,
+        }
+    }
+
+    /// Which object it is.
+    #[must_use]
+    pub fn reference(&self) -> ObjectRef {
+        ObjectRef::new(self.kind(), &self.metadata().namespace, &self.metadata().name)
+    }
+}
+
+/// An object of which only the metadata is read: a Namespace or ServiceAccount.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Bare {
+    /// Standard metadata.
+    pub metadata: ObjectMeta,
+}
+
+/// core/v1 Node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Node {
+    /// Standard metadata.
+    pub metadata: ObjectMeta,
+    /// What the node is known to be.
+    pub status: NodeStatus,
+}
+
+/// core/v1 NodeStatus.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeStatus {
+    /// How it is reached.
+    pub addresses: Vec<NodeAddress>,
+}
+
+/// core/v1 NodeAddress.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeAddress {
+    /// `InternalIP`, `ExternalIP`, `Hostname`, `InternalDNS` or `ExternalDNS`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// An address or a name, as the type says.
+    pub address: String,
+}

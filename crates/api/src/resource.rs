@@ -1,0 +1,178 @@
+//! Objects after translation: validated, of the model's types, and still one by one. What depends on a second object
+//! (the namespace's label, the node's zone, a service's pods) is joined by whoever holds all of them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ambit_model::{Node, Workload, WorkloadUid};
+
+use crate::kind::{Kind, ObjectRef};
+
+/// A validated object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// A namespace.
+    Namespace(Namespace),
+    /// A node.
+    Node(Arc<Node>),
+    /// A pod that runs, or will.
+    Pod(Arc<Pod>),
+    /// A service with an address or endpoints of its own.
+    Service(Arc<Service>),
+    /// Endpoints that somebody wrote down.
+    EndpointSlice(Arc<EndpointSlice>),
+    /// An object that stands for nothing in the mesh: a finished pod, an ExternalName service, a service account.
+    Inert(ObjectRef),
+}
+
+impl Resource {
+    /// Which object it is.
+    #[must_use]
+    pub fn reference(&self) -> ObjectRef {
+        let named = |kind, namespace: &Arc<str>, name: &Arc<str>| ObjectRef {
+            kind,
+            namespace: namespace.clone(),
+            name: name.clone(),
+        };
+        match self {
+            Self::Namespace(namespace) => named(Kind::Namespace, &Arc::default(), &namespace.name),
+            Self::Node(node) => named(Kind::Node, &Arc::default(), &node.name),
+            Self::Pod(pod) => named(Kind::Pod, &pod.workload.namespace, &pod.workload.name),
+            Self::Service(service) => named(Kind::Service, &service.namespace, &service.name),
+            Self::EndpointSlice(slice) => named(Kind::EndpointSlice, &slice.namespace, &slice.name),
+            Self::Inert(reference) => reference.clone(),
+        }
+    }
+}
+
+/// What `istio.io/dataplane-mode` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataplaneMode {
+    /// Into the mesh.
+    Ambient,
+    /// Out of the mesh.
+    None,
+}
+
+/// A namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What its label asks for, for the pods that have none of their own.
+    pub mode: Option<DataplaneMode>,
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// The workload as far as the pod alone tells: without region and zone, enrolled as in a namespace without label.
+    pub workload: Workload,
+    /// What its own label asks for.
+    pub mode: Option<DataplaneMode>,
+    /// It carries a sidecar.
+    pub sidecar: bool,
+    /// It is ready but for its termination, if it terminates.
+    pub serving: bool,
+    /// It is being deleted.
+    pub terminating: bool,
+    /// Its named TCP ports.
+    pub ports: Vec<(Arc<str>, u16)>,
+}
+
+impl Pod {
+    /// The number of its TCP port named `name`.
+    #[must_use]
+    pub fn port_named(&self, name: &str) -> Option<u16> {
+        self.ports.iter().find(|(known, _)| **known == *name).map(|(_, number)| *number)
+    }
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// `<name>.<namespace>.svc.<cluster domain>`.
+    pub hostname: Arc<str>,
+    /// Its addresses; empty for a headless service.
+    pub vips: Vec<IpAddr>,
+    /// Which endpoints it can have.
+    pub families: Families,
+    /// The labels of its pods; empty if it selects none.
+    pub selector: BTreeMap<Arc<str>, Arc<str>>,
+    /// Its TCP ports, ascending.
+    pub ports: Vec<Port>,
+    /// Its pods take connections before they are ready, too.
+    pub publish_not_ready: bool,
+}
+
+/// The address families of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Families {
+    /// IPv4.
+    pub v4: bool,
+    /// IPv6.
+    pub v6: bool,
+}
+
+impl Families {
+    /// True if `address` is of one of them.
+    #[must_use]
+    pub fn contain(self, address: IpAddr) -> bool {
+        if address.is_ipv4() { self.v4 } else { self.v6 }
+    }
+}
+
+/// A port of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// What clients dial.
+    pub number: u16,
+    /// Its name; empty where it has none.
+    pub name: Arc<str>,
+    /// `appProtocol`.
+    pub app_protocol: Option<Arc<str>>,
+    /// Where its pods listen.
+    pub target: TargetPort,
+}
+
+/// Where the pods of a service listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetPort {
+    /// On this port.
+    Number(u16),
+    /// On the port that each of them gave this name.
+    Name(Arc<str>),
+}
+
+/// An EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The service in that namespace whose endpoints it holds.
+    pub service: Arc<str>,
+    /// Its endpoints.
+    pub endpoints: Vec<Endpoint>,
+    /// Where each of them listens for TCP: by the name of the service's port, empty where that has none.
+    pub ports: Vec<(Arc<str>, u16)>,
+}
+
+/// An endpoint of an EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The pod behind it, where it names one.
+    pub workload: Option<WorkloadUid>,
+    /// It takes new connections.
+    pub ready: bool,
+    /// It still takes them while it terminates, if nothing else does.
+    pub draining: bool,
+}

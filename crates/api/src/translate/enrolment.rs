@@ -1,0 +1,42 @@
+//! Is a pod in the mesh? Its own label comes before its namespace's; some pods cannot be, whatever the labels say.
+
+use ambit_model::workload::Excluded;
+use ambit_model::{Enrolment, NetworkMode};
+
+use crate::field::{Findings, Severity};
+use crate::labels;
+use crate::object::ObjectMeta;
+use crate::resource::{DataplaneMode, Pod};
+
+/// Whether `pod` is in the mesh, in a namespace whose label asks for `namespace` and that the settings leave out or not.
+#[must_use]
+pub fn enrolment(pod: &Pod, namespace: Option<DataplaneMode>, excluded: bool) -> Enrolment {
+    let outside = Enrolment::Outside;
+    if pod.workload.network_mode == NetworkMode::HostNetwork {
+        return outside(Excluded::HostNetwork);
+    }
+    if pod.sidecar {
+        return outside(Excluded::Sidecar);
+    }
+    if excluded {
+        return outside(Excluded::NamespaceExcluded);
+    }
+    match pod.mode.or(namespace) {
+        Some(DataplaneMode::Ambient) => Enrolment::Enrolled,
+        Some(DataplaneMode::None) => outside(Excluded::OptedOut),
+        None => outside(Excluded::NotLabelled),
+    }
+}
+
+/// What the label of `metadata` asks for. A value that nobody knows counts as no label, and is remarked on.
+pub(super) fn dataplane_mode(metadata: &ObjectMeta, findings: &mut Findings) -> Option<DataplaneMode> {
+    match metadata.label(labels::DATAPLANE_MODE)? {
+        "ambient" => Some(DataplaneMode::Ambient),
+        "none" => Some(DataplaneMode::None),
+        other => {
+            let path = format!("metadata.labels[{}]", labels::DATAPLANE_MODE);
+            findings.remark(Severity::Warning, path, format!("{other:?} has no effect: write ambient or none"));
+            None
+        }
+    }
+}
