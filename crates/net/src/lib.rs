@@ -1,6 +1,15 @@
 //! Sockets: where they are opened, what they carry, and how their bytes are relayed. Knows nothing of who may talk to
 //! whom.
 
+mod buffers;
+pub mod netns;
+pub mod relay;
+pub mod routes;
+pub mod socket;
 pub mod stream;
+mod sys;
+pub mod tcp;
 
+pub use netns::NetNs;
+pub use relay::{Closed, relay};
 pub use stream::{ByteSink, ByteSource};
