@@ -1,1 +1,36 @@
-//! To be written.
+//! Certificates: who we are, who the peer is, and mutual TLS between the two. The one user of rustls and the one
+//! place where cryptography is chosen. Knows identities and trust domains; nothing of workloads, addresses or HTTP.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`provider`] | the cipher suites and key exchanges offered |
+//! | [`csr`] | a new key and the request to certify it |
+//! | [`bundle`] | the roots that peers' certificates are checked against |
+//! | [`authority`] | a certificate authority, and the file that a local one lives in |
+//! | [`client`] | the seam behind which requests are signed |
+//! | [`renewal`] | when to ask for the next certificate (pure) |
+//! | [`store`] | the certificates in use, in memory only |
+//! | [`tls`] | handshakes, and the reasons why they fail |
+#![forbid(unsafe_code)]
+
+pub mod authority;
+pub mod bundle;
+mod certificate;
+pub mod client;
+pub mod clock;
+pub mod csr;
+pub mod error;
+pub mod provider;
+pub mod renewal;
+pub mod store;
+pub mod tls;
+mod verifier;
+
+pub use authority::Authority;
+pub use bundle::Bundle;
+pub use client::{Chain, Issuer, LocalIssuer};
+pub use clock::Clock;
+pub use csr::Csr;
+pub use error::Error;
+pub use store::{CertificateFacts, CertificateKind, CertificateStatus, CertificateSummary, Certificates};
+pub use tls::Failure;

@@ -1,0 +1,46 @@
+//! The seam behind which requests are signed: the local CA now, any CA that is asked over a network alike.
+
+use std::future::Future;
+use std::time::Duration;
+
+use ambit_model::Identity;
+use rustls_pki_types::CertificateDer;
+
+use crate::authority::Authority;
+use crate::clock::Clock;
+use crate::csr::Csr;
+use crate::error::Error;
+
+/// A certificate and the intermediates that lead from it towards a root, the root itself left out; all in DER.
+pub type Chain = Vec<CertificateDer<'static>>;
+
+/// Signs certificate signing requests.
+pub trait Issuer: Send + Sync {
+    /// Certifies that the key of `csr` is `identity`'s.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] or any other that says why there is no certificate; the caller tries again later.
+    fn sign(&self, csr: &Csr, identity: &Identity) -> impl Future<Output = Result<Chain, Error>> + Send;
+}
+
+/// The local CA as an issuer.
+#[derive(Debug)]
+pub struct LocalIssuer {
+    authority: Authority,
+    ttl: Duration,
+    clock: Clock,
+}
+
+impl LocalIssuer {
+    /// An issuer of certificates that `authority` signs and that last for `ttl`.
+    #[must_use]
+    pub fn new(authority: Authority, ttl: Duration, clock: Clock) -> Self {
+        Self { authority, ttl, clock }
+    }
+}
+
+impl Issuer for LocalIssuer {
+    async fn sign(&self, csr: &Csr, identity: &Identity) -> Result<Chain, Error> {
+        self.authority.sign(csr, identity, self.ttl, self.clock.now())
+    }
+}

@@ -1,0 +1,75 @@
+//! A new key and the request to have it certified. Knows nothing of who signs it.
+
+use ambit_model::Identity;
+use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
+use rustls_pki_types::{CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::error::Error;
+
+/// A certificate signing request (RFC 2986).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Csr(CertificateSigningRequestDer<'static>);
+
+impl Csr {
+    /// Wraps a request in DER; whether it is one, the CA finds out.
+    #[must_use]
+    pub fn from_der(der: Vec<u8>) -> Self {
+        Self(der.into())
+    }
+
+    /// The request in DER.
+    #[must_use]
+    pub fn der(&self) -> &CertificateSigningRequestDer<'static> {
+        &self.0
+    }
+}
+
+/// A new ECDSA P-256 key for `identity`, and the request to certify it: no subject, one critical URI SAN, as Istio's
+/// agents write it.
+///
+/// # Errors
+/// [`Error::Crypto`] if the identity cannot be written as an IA5 string or the library fails.
+pub fn request(identity: &Identity) -> Result<(PrivateKeyDer<'static>, Csr), Error> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.subject_alt_names = vec![SanType::URI(identity.to_string().try_into()?)];
+    let csr = params.serialize_request(&key)?.der().clone();
+    Ok((PrivatePkcs8KeyDer::from(key.serialize_der()).into(), Csr(csr)))
+}
+
+#[cfg(test)]
+mod tests {
+    use x509_parser::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_request_is_for_a_p256_key_and_one_critical_spiffe_uri_and_nothing_else() {
+        let identity = "spiffe://cluster.local/ns/shop/sa/reviews".parse().unwrap();
+        let (_, csr) = request(&identity).unwrap();
+        let (rest, parsed) = X509CertificationRequest::from_der(csr.der()).unwrap();
+        assert!(rest.is_empty());
+        parsed.verify_signature().unwrap();
+        let asked = &parsed.certification_request_info;
+        assert_eq!(asked.subject.iter().count(), 0);
+        assert_eq!(asked.subject_pki.algorithm.algorithm.to_id_string(), "1.2.840.10045.2.1");
+        let curve = asked.subject_pki.algorithm.parameters.as_ref().unwrap().as_oid().unwrap();
+        assert_eq!(curve.to_id_string(), "1.2.840.10045.3.1.7", "prime256v1");
+        let [attribute] = asked.attributes() else { panic!("one attribute") };
+        let ParsedCriAttribute::ExtensionRequest(asked) = attribute.parsed_attribute() else { panic!("extensions") };
+        let [extension] = &asked.extensions[..] else { panic!("one extension") };
+        assert!(extension.critical);
+        let ParsedExtension::SubjectAlternativeName(san) = extension.parsed_extension() else { panic!("a SAN") };
+        assert_eq!(san.general_names, [GeneralName::URI("spiffe://cluster.local/ns/shop/sa/reviews")]);
+    }
+
+    #[test]
+    fn every_request_has_a_key_of_its_own_and_shows_it_to_nobody() {
+        let identity = "spiffe://cluster.local/ns/shop/sa/reviews".parse().unwrap();
+        let (first, csr) = request(&identity).unwrap();
+        let (second, _) = request(&identity).unwrap();
+        assert_ne!(first.secret_der(), second.secret_der());
+        assert!(!format!("{csr:?} {first:?}").contains(&format!("{:?}", first.secret_der())));
+    }
+}

@@ -1,0 +1,245 @@
+//! The certificates in use: one key and leaf per identity, in memory only, shared by all workers. Reading never waits;
+//! obtaining and renewing happens aside, by the schedule of [`renewal`].
+
+mod entry;
+mod summary;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ambit_model::{Identity, TrustDomains};
+use arc_swap::ArcSwap;
+use futures_util::StreamExt;
+use rustls::{ClientConfig, ServerConfig};
+use tokio::sync::Notify;
+use tracing::{debug, error, info, warn};
+
+use crate::bundle::Bundle;
+use crate::client::Issuer;
+use crate::clock::{self, Clock};
+use crate::csr;
+use crate::error::Error;
+use crate::renewal::{self, Action, Failures};
+use crate::tls;
+use crate::verifier::{Expected, Verifier};
+use entry::{Entry, Leaf};
+pub use summary::{CertificateFacts, CertificateKind, CertificateStatus, CertificateSummary};
+
+/// How long the issuer may take for one certificate.
+const SIGNING_LIMIT: Duration = Duration::from_secs(10);
+
+/// How many requests go to the issuer at once: a slow one must not hold up all identities of a node.
+const CONCURRENT_REQUESTS: usize = 8;
+
+/// The longest the schedule sleeps: the wall clock may be set, or the machine be suspended, meanwhile.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// Every identity's certificate on this node, and the roots that peers are checked against.
+pub struct Certificates<I> {
+    issuer: I,
+    roots: Arc<ArcSwap<Bundle>>,
+    clock: Clock,
+    entries: ArcSwap<BTreeMap<Identity, Arc<Entry>>>,
+    changed: Notify,
+}
+
+impl<I: Issuer> Certificates<I> {
+    /// A store without certificates yet. They will be signed by `issuer`; peers must be signed by one of `roots`.
+    #[must_use]
+    pub fn new(issuer: I, roots: Bundle, clock: Clock) -> Self {
+        let (roots, entries) = (Arc::new(ArcSwap::from_pointee(roots)), ArcSwap::default());
+        Self { issuer, roots, clock, entries, changed: Notify::new() }
+    }
+
+    /// Makes sure that there is a valid certificate for `identity`, and that [`renew_loop`](Self::renew_loop) keeps it
+    /// so until [`forget`](Self::forget). Of several calls at once, one asks the issuer. After a failure the issuer is
+    /// asked again by the schedule, not at every call.
+    ///
+    /// # Errors
+    /// Whatever the issuer answered, or [`Error::BackingOff`] with it while the next request is not due.
+    pub async fn ensure(&self, identity: &Identity) -> Result<(), Error> {
+        let entry = self.entry(identity);
+        if entry.slot.leaf(identity, self.clock.now()).is_ok() {
+            return Ok(());
+        }
+        let obtained = self.obtain(identity, &entry).await;
+        self.changed.notify_one();
+        obtained
+    }
+
+    /// Drops `identity`'s key and certificate. Connections that are open stay so.
+    pub fn forget(&self, identity: &Identity) {
+        self.entries.rcu(|entries| {
+            let mut entries = BTreeMap::clone(entries);
+            entries.remove(identity);
+            entries
+        });
+    }
+
+    /// Trusts `roots` from now on, and no others. Connections that are open stay so.
+    pub fn replace_roots(&self, roots: Bundle) {
+        self.roots.store(Arc::new(roots));
+    }
+
+    /// How handshakes are accepted as `own`, from clients of any identity that `trust` accepts. Follows renewals and
+    /// new roots by itself; cheap enough for every connection.
+    ///
+    /// # Errors
+    /// [`Error::NoCertificate`] before [`ensure`](Self::ensure), [`Error::Expired`] where renewal failed to the end.
+    pub fn tls_server(&self, own: &Identity, trust: &TrustDomains) -> Result<Arc<ServerConfig>, Error> {
+        let entry = self.usable(own)?;
+        if let Some(config) = entry.server_for(trust) {
+            return Ok(config);
+        }
+        let config = tls::server_config(entry.slot.clone(), self.verifier(trust, Expected::Anyone), &self.clock)?;
+        entry.keep_server(trust, &config);
+        Ok(config)
+    }
+
+    /// How handshakes are made as `own`, with a server that is one of `expected` (aliases of the trust domain being
+    /// as good as the domain); with nobody, if that is empty. Follows renewals and new roots by itself.
+    ///
+    /// # Errors
+    /// [`Error::NoCertificate`] before [`ensure`](Self::ensure), [`Error::Expired`] where renewal failed to the end.
+    pub fn tls_client(
+        &self,
+        own: &Identity,
+        expected: &[Identity],
+        trust: &TrustDomains,
+    ) -> Result<Arc<ClientConfig>, Error> {
+        let entry = self.usable(own)?;
+        let verifier = self.verifier(trust, Expected::OneOf(expected.to_vec()));
+        tls::client_config(entry.slot.clone(), verifier, &self.clock)
+    }
+
+    /// Every certificate held: for each identity, ascending, its leaf, its intermediates and the roots.
+    #[must_use]
+    pub fn list(&self) -> Vec<CertificateSummary> {
+        let (now, roots) = (self.clock.now(), self.roots.load());
+        self.entries.load().iter().flat_map(|(identity, entry)| summary::of(identity, entry, &roots, now)).collect()
+    }
+
+    /// For each identity, ascending, the seconds for which its certificate is still valid; 0 where there is none.
+    #[must_use]
+    pub fn seconds_left(&self) -> Vec<(Identity, u64)> {
+        let now = self.clock.now();
+        let left = |entry: &Entry| entry.slot.lifetime().map_or(0, |life| renewal::remaining(now, life).as_secs());
+        self.entries.load().iter().map(|(identity, entry)| (identity.clone(), left(entry))).collect()
+    }
+
+    /// Keeps every certificate renewed until `shutdown` completes. Runs once, on any worker.
+    pub async fn renew_loop(&self, shutdown: impl Future<Output = ()>) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            let (due, sleep) = self.due();
+            let work = async {
+                if due.is_empty() {
+                    tokio::select! {
+                        () = tokio::time::sleep(sleep) => {}
+                        () = self.changed.notified() => {}
+                    }
+                }
+                let requests = due.iter().map(|(identity, entry)| async move {
+                    // A failure is logged where it is found, and the schedule comes back to it.
+                    let _ = self.obtain(identity, entry).await;
+                });
+                futures_util::stream::iter(requests).buffer_unordered(CONCURRENT_REQUESTS).collect::<()>().await;
+            };
+            tokio::select! {
+                () = &mut shutdown => return,
+                () = work => {}
+            }
+        }
+    }
+
+    /// What is to be renewed now; if nothing, for how long.
+    fn due(&self) -> (Vec<(Identity, Arc<Entry>)>, Duration) {
+        let (now, mut due, mut sleep) = (self.clock.now(), Vec::new(), LONGEST_SLEEP);
+        for (identity, entry) in self.entries.load().iter() {
+            match entry.slot.next(now) {
+                Action::Renew => due.push((identity.clone(), entry.clone())),
+                Action::Wait(wait) => sleep = sleep.min(wait),
+            }
+        }
+        (due, sleep)
+    }
+
+    /// Asks for a certificate if one is due, alone for this identity.
+    async fn obtain(&self, identity: &Identity, entry: &Entry) -> Result<(), Error> {
+        let _alone = entry.requesting.lock().await;
+        let now = self.clock.now();
+        if let Action::Wait(wait) = entry.slot.next(now) {
+            return entry.slot.leaf(identity, now).map(drop).map_err(|error| entry.slot.backing_off(error, wait));
+        }
+        match self.request(identity).await {
+            Ok(leaf) => {
+                let until = clock::rfc3339(leaf.lifetime.end);
+                info!(%identity, serial = leaf.serial(), %until, "certificate obtained");
+                entry.slot.obtained(leaf);
+                Ok(())
+            }
+            Err(cause) => {
+                let failures = entry.slot.failed(self.clock.now(), &cause);
+                self.report(identity, entry, failures, &cause);
+                Err(cause)
+            }
+        }
+    }
+
+    async fn request(&self, identity: &Identity) -> Result<Leaf, Error> {
+        let (key, csr) = csr::request(identity)?;
+        let chain = tokio::time::timeout(SIGNING_LIMIT, self.issuer.sign(&csr, identity)).await;
+        let chain = chain.map_err(|_| Error::TimedOut { identity: identity.clone(), limit: SIGNING_LIMIT })??;
+        Leaf::new(identity, key, chain, self.clock.now())
+    }
+
+    /// Quiet while there is time, louder as it runs out.
+    fn report(&self, identity: &Identity, entry: &Entry, failures: Failures, cause: &Error) {
+        let now = self.clock.now();
+        let count = failures.count;
+        match entry.slot.lifetime() {
+            Some(life) if renewal::remaining(now, life).is_zero() => {
+                error!(%identity, failures = count, "certificate has expired and cannot be renewed: {cause}");
+            }
+            Some(life) if renewal::is_late(now, life) => {
+                let left = renewal::remaining(now, life).as_secs();
+                warn!(%identity, failures = count, seconds_left = left, "certificate cannot be renewed: {cause}");
+            }
+            Some(_) => debug!(%identity, failures = count, "certificate not renewed yet: {cause}"),
+            None => warn!(%identity, failures = count, "no certificate obtained: {cause}"),
+        }
+    }
+
+    fn entry(&self, identity: &Identity) -> Arc<Entry> {
+        if let Some(entry) = self.entries.load().get(identity) {
+            return entry.clone();
+        }
+        let new = Arc::new(Entry::default());
+        let before = self.entries.rcu(|entries| {
+            let mut entries = BTreeMap::clone(entries);
+            entries.entry(identity.clone()).or_insert_with(|| new.clone());
+            entries
+        });
+        before.get(identity).cloned().unwrap_or(new)
+    }
+
+    fn usable(&self, own: &Identity) -> Result<Arc<Entry>, Error> {
+        let entry = self.entries.load().get(own).cloned().ok_or_else(|| Error::NoCertificate(own.clone()))?;
+        entry.slot.leaf(own, self.clock.now())?;
+        Ok(entry)
+    }
+
+    fn verifier(&self, trust: &TrustDomains, expected: Expected) -> Verifier {
+        Verifier { roots: self.roots.clone(), trust: trust.clone(), expected }
+    }
+}
+
+/// Names the identities, never a key.
+impl<I> fmt::Debug for Certificates<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.entries.load().keys().map(ToString::to_string)).finish()
+    }
+}

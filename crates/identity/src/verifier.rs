@@ -1,0 +1,251 @@
+//! Decides whether the peer of a handshake may be talked to: a chain to a trusted root, one SPIFFE identity of an
+//! accepted trust domain and, where we dialled, an identity that was expected. Knows nothing of sockets.
+//!
+//! A refusal is told to the peer by the alert of RFC 8446 section 6.2 that fits it best, and the two sides derive
+//! their [`Reason`](ambit_model::Reason) from that same alert, so that they agree.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::sync::Arc;
+
+use ambit_model::{Identity, TrustDomains};
+use arc_swap::ArcSwap;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::verify_tls13_signature;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use webpki::{EndEntityCert, KeyUsage};
+
+use crate::bundle::Bundle;
+use crate::certificate::Certificate;
+use crate::provider::provider;
+
+tokio::task_local! {
+    // rustls tells the caller of a handshake neither what the verifier saw nor, after a failure, what the peer sent.
+    static VERDICT: RefCell<Option<Verdict>>;
+}
+
+/// What a verifier found in one handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The peer proved to be this identity's holder, once the handshake completes.
+    Accepted(Identity),
+    /// The peer was refused; why, for the log.
+    Refused(String),
+}
+
+/// Runs a handshake and returns what it returned together with what the verifier found in it.
+pub(crate) async fn observe<F: Future>(handshake: F) -> (F::Output, Option<Verdict>) {
+    let observed = async { (handshake.await, VERDICT.with(RefCell::take)) };
+    VERDICT.scope(RefCell::new(None), observed).await
+}
+
+/// Verifies peers, as a server or as a client.
+#[derive(Debug)]
+pub(crate) struct Verifier {
+    /// Read at every handshake, so that a new bundle holds for new handshakes and leaves open connections alone.
+    pub(crate) roots: Arc<ArcSwap<Bundle>>,
+    pub(crate) trust: TrustDomains,
+    pub(crate) expected: Expected,
+}
+
+/// Which identities a peer may have.
+#[derive(Debug)]
+pub(crate) enum Expected {
+    /// Any of the accepted trust domains: policy decides later.
+    Anyone,
+    /// One of these; nobody, if there are none.
+    OneOf(Vec<Identity>),
+}
+
+/// Why a peer is refused: what rustls derives the alert from, and what the log says.
+struct Refusal {
+    error: CertificateError,
+    detail: String,
+}
+
+impl Verifier {
+    fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: KeyUsage,
+    ) -> Result<(), rustls::Error> {
+        let verdict = self.chain(end_entity, intermediates, now, usage).and_then(|()| self.identity(end_entity));
+        let (verdict, result) = match verdict {
+            Ok(identity) => (Verdict::Accepted(identity), Ok(())),
+            Err(refusal) => (Verdict::Refused(refusal.detail), Err(rustls::Error::InvalidCertificate(refusal.error))),
+        };
+        // Without an observer there is nobody to tell; the result alone decides.
+        let _ = VERDICT.try_with(|cell| cell.replace(Some(verdict)));
+        result
+    }
+
+    fn chain(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: KeyUsage,
+    ) -> Result<(), Refusal> {
+        let roots = self.roots.load();
+        let algorithms = provider().signature_verification_algorithms.all;
+        EndEntityCert::try_from(end_entity)
+            .and_then(|leaf| {
+                leaf.verify_for_usage(algorithms, roots.anchors(), intermediates, now, usage, None, None).map(drop)
+            })
+            .map_err(|error| {
+                let presented = Certificate::parse(end_entity).map(|leaf| leaf.describe());
+                let presented = presented.unwrap_or_else(|cause| format!("an unreadable certificate: {cause}"));
+                let cause = chain_cause(&error, now, roots.roots().count());
+                Refusal { error: chain_error(error), detail: format!("{cause}: {presented}") }
+            })
+    }
+
+    fn identity(&self, end_entity: &CertificateDer<'_>) -> Result<Identity, Refusal> {
+        let leaf = Certificate::parse(end_entity)
+            .map_err(|detail| Refusal { error: CertificateError::BadEncoding, detail })?;
+        let identity = leaf.identity().map_err(|cause| {
+            let detail = format!("not a workload's certificate, {cause}: {}", leaf.describe());
+            Refusal { error: CertificateError::InvalidPurpose, detail }
+        })?;
+        if !self.trust.accepts(&identity.trust_domain) {
+            let detail = format!("foreign trust domain {}: {}", identity.trust_domain, leaf.describe());
+            let error = CertificateError::Other(OtherError(Arc::new(ForeignDomain(detail.clone()))));
+            return Err(Refusal { error, detail });
+        }
+        match &self.expected {
+            Expected::OneOf(expected) if !expected.iter().any(|one| self.trust.same(one, &identity)) => {
+                let expected: Vec<_> = expected.iter().map(ToString::to_string).collect();
+                let detail = format!("expected [{}], presented {}", expected.join(", "), leaf.describe());
+                Err(Refusal { error: CertificateError::ApplicationVerificationFailure, detail })
+            }
+            _ => Ok(identity),
+        }
+    }
+}
+
+/// Carried by the one refusal for which rustls has no variant of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct ForeignDomain(String);
+
+/// The error whose alert tells the peer the truth. A chain that leads nowhere, or only to a root that shares nothing
+/// but the name of ours, is `unknown_ca`, as is one through certificates that may not sign.
+fn chain_error(error: webpki::Error) -> CertificateError {
+    use webpki::Error as E;
+    match error {
+        E::CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after },
+        E::CertNotValidYet { time, not_before } => CertificateError::NotValidYetContext { time, not_before },
+        E::InvalidCertValidity => CertificateError::Expired,
+        E::UnknownIssuer
+        | E::InvalidSignatureForPublicKey
+        | E::CaUsedAsEndEntity
+        | E::EndEntityUsedAsCa
+        | E::PathLenConstraintViolated
+        | E::NameConstraintViolation
+        | E::CertDistrusted
+        | E::MaximumPathBuildCallsExceeded
+        | E::MaximumPathDepthExceeded
+        | E::MaximumSignatureChecksExceeded
+        | E::MaximumNameConstraintComparisonsExceeded => CertificateError::UnknownIssuer,
+        _ => CertificateError::BadEncoding,
+    }
+}
+
+fn chain_cause(error: &webpki::Error, now: UnixTime, roots: usize) -> String {
+    use webpki::Error as E;
+    let hours = |seconds: u64| format!("{:.1} h", seconds as f64 / 3600.0);
+    match error {
+        E::CertExpired { not_after, .. } => {
+            format!("expired {} ago", hours(now.as_secs().saturating_sub(not_after.as_secs())))
+        }
+        E::CertNotValidYet { not_before, .. } => {
+            format!("valid only in {}", hours(not_before.as_secs().saturating_sub(now.as_secs())))
+        }
+        E::UnknownIssuer => format!("signed by none of the {roots} trusted roots"),
+        E::InvalidSignatureForPublicKey => "signed by another CA of the same name as a trusted root".to_owned(),
+        E::CaUsedAsEndEntity => "a CA's certificate, not a workload's".to_owned(),
+        other => format!("refused by chain validation, {other}"),
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.verify(end_entity, intermediates, now, KeyUsage::server_auth()).map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(tls12())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl ClientCertVerifier for Verifier {
+    /// None: a client has one certificate to offer, whatever the roots.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.verify(end_entity, intermediates, now, KeyUsage::client_auth()).map(|()| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(tls12())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// TLS 1.2 is in no configuration of ours.
+fn tls12() -> rustls::Error {
+    rustls::PeerIncompatible::Tls12NotOfferedOrEnabled.into()
+}
