@@ -191,17 +191,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_has_a_page_and_a_code_of_its_own() {
-        let mut codes: Vec<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
-        for code in &codes {
-            let page = format!("{}/../../docs/reasons/{code}.md", env!("CARGO_MANIFEST_DIR"));
+    fn every_reason_has_a_page_that_tells_its_flag_and_status() {
+        for reason in Reason::ALL {
+            let page = format!("{}/../../docs/reasons/{}.md", env!("CARGO_MANIFEST_DIR"), reason.code());
+            let text = std::fs::read_to_string(&page).unwrap_or_default();
+            assert!(text.starts_with(&format!("# {}\n", reason.code())), "{page}");
             assert!(
-                std::fs::read_to_string(&page).is_ok_and(|text| text.starts_with(&format!("# {code}\n"))),
+                text.contains(&format!("| Metric label `response_flags` | `{}` |", reason.flag().as_str())),
                 "{page}"
             );
+            let status = |answer: &str| text.contains(&format!("| HTTP status of the CONNECT | {answer}"));
+            assert!(status(&reason.status().to_string()) || status("never sent"), "{page}");
         }
-        codes.sort_unstable();
-        codes.dedup();
+    }
+
+    #[test]
+    fn every_page_and_every_code_belongs_to_one_reason() {
+        let codes: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code().to_owned()).collect();
         assert_eq!(codes.len(), Reason::ALL.len());
+        let pages = std::fs::read_dir(format!("{}/../../docs/reasons", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let names = pages.map(|page| page.unwrap().file_name().into_string().unwrap());
+        let documented: std::collections::BTreeSet<_> = names
+            .filter_map(|name| name.strip_suffix(".md").filter(|code| *code != "README").map(str::to_owned))
+            .collect();
+        assert_eq!(documented, codes);
     }
 }
