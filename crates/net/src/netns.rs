@@ -5,12 +5,13 @@ use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
+use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::SockaddrStorage;
 use socket2::{Domain, Socket, Type};
@@ -64,7 +65,8 @@ impl NetNs {
     }
 
     fn unentered(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        // Whatever else the path may name, opening it must not wait, as for a FIFO's writer.
+        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
         if !sys::is_network_namespace(&file) {
             let message = format!("{} is not a network namespace", path.display());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));

@@ -71,7 +71,8 @@ enum Flow {
     Receiving,
     Sending(Bytes),
     Finishing,
-    Finished,
+    /// Nothing more will be moved: all has been, or the source is broken.
+    Ended,
 }
 
 /// Who broke a direction.
@@ -188,7 +189,10 @@ impl Flow {
                 Self::Receiving => match ready!(source.poll_receive(cx)) {
                     Ok(Some(chunk)) => Self::Sending(chunk),
                     Ok(None) => Self::Finishing,
-                    Err(error) => return Poll::Ready(Err(Fault::Source(error))),
+                    Err(error) => {
+                        *self = Self::Ended;
+                        return Poll::Ready(Err(Fault::Source(error)));
+                    }
                 },
                 Self::Sending(chunk) => {
                     let before = chunk.len();
@@ -201,9 +205,9 @@ impl Flow {
                 }
                 Self::Finishing => {
                     ready!(sink.poll_finish(cx)).map_err(Fault::Sink)?;
-                    Self::Finished
+                    Self::Ended
                 }
-                Self::Finished => return Poll::Ready(Ok(())),
+                Self::Ended => return Poll::Ready(Ok(())),
             }
         }
     }
@@ -213,3 +217,6 @@ impl Flow {
 fn unbudgeted<T>(cx: &mut Context<'_>, work: impl FnMut(&mut Context<'_>) -> Poll<T>) {
     let _ = pin!(unconstrained(poll_fn(work))).poll(cx);
 }
+
+#[cfg(test)]
+mod tests;
