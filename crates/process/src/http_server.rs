@@ -1,0 +1,127 @@
+//! Serves a table of routes over HTTP/1.1, for people, probes and scrapers. Bounds what a client can cost; knows nothing
+//! of what is served.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::error::Error;
+use crate::routes::{Response, Routes, text};
+
+/// What a client may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once; more wait in the kernel's queue.
+    pub connections: usize,
+    /// How long a request's head, and then its body, may take to arrive; also how long an idle connection is kept.
+    pub patience: Duration,
+    /// Bytes of a request's body.
+    pub body: usize,
+    /// How long a connection may last: who does not read its answers is cut off at the latest then.
+    pub life: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 128,
+            patience: Duration::from_secs(10),
+            body: 64 * 1024,
+            // Longer than the longest profile that can be asked for.
+            life: Duration::from_secs(600),
+        }
+    }
+}
+
+/// A bound port.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    limits: Limits,
+}
+
+impl Server {
+    /// Binds `address`; `purpose` (such as `metrics`) is for the error.
+    pub async fn bind(purpose: &'static str, address: SocketAddr) -> Result<Self, Error> {
+        let listener = TcpListener::bind(address).await.map_err(|source| Error::Bind { purpose, address, source })?;
+        Ok(Self { listener, limits: Limits::default() })
+    }
+
+    /// With other limits than the default ones.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// The address bound: with the port that the kernel chose, if port 0 was asked for.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves `routes` until dropped. Must run within a `LocalSet`.
+    pub async fn serve(self, routes: Routes) -> Infallible {
+        let routes = Rc::new(routes);
+        let places = Arc::new(Semaphore::new(self.limits.connections));
+        loop {
+            // The semaphore is never closed.
+            let place = places.clone().acquire_owned().await.ok();
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let (routes, limits) = (routes.clone(), self.limits);
+                    tokio::task::spawn_local(async move {
+                        let _place = place;
+                        let _ = timeout(limits.life, connection(stream, routes, limits)).await;
+                    });
+                }
+                Err(error) => {
+                    // Out of files or memory: the next attempt would fail at once as well.
+                    tracing::warn!(%error, "cannot accept");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, routes: Rc<Routes>, limits: Limits) {
+    let service = service_fn(move |request| {
+        let routes = routes.clone();
+        async move { Ok::<_, Infallible>(answer(&routes, request, limits).await.map(Full::new)) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.patience)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a client of the admin, metrics or readiness port went away");
+    }
+}
+
+async fn answer(routes: &Routes, request: http::Request<Incoming>, limits: Limits) -> Response {
+    let (head, body) = request.into_parts();
+    match timeout(limits.patience, Limited::new(body, limits.body).collect()).await {
+        Ok(Ok(body)) => routes.answer(http::Request::from_parts(head, body.to_bytes())).await,
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n")
+        }
+        Ok(Err(_)) => text(StatusCode::BAD_REQUEST, "the body cannot be read\n"),
+        Err(_) => text(StatusCode::REQUEST_TIMEOUT, Bytes::from_static(b"the body did not arrive in time\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! Readiness: the conditions that a process waits for before it takes work, by name. Knows nothing of what they mean.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::StatusCode;
+
+use crate::routes::{Routes, text};
+
+/// What a process still waits for. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Ready {
+    // Not on the path of any connection: conditions change a few times in a process's life.
+    pending: Arc<Mutex<BTreeSet<Arc<str>>>>,
+}
+
+/// One thing that the process waits for: pending until it is met. Dropped while pending, it stays pending.
+#[derive(Debug)]
+pub struct Condition {
+    name: Arc<str>,
+    ready: Ready,
+}
+
+impl Ready {
+    /// Waits for nothing: ready.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Waits for `name` as well.
+    #[must_use = "a condition that is not met keeps the process from being ready"]
+    pub fn wait_for(&self, name: &str) -> Condition {
+        let condition = Condition { name: Arc::from(name), ready: self.clone() };
+        condition.unmet();
+        condition
+    }
+
+    /// What is waited for, ascending; nothing means ready.
+    #[must_use]
+    pub fn pending(&self) -> Vec<Arc<str>> {
+        self.set().iter().cloned().collect()
+    }
+
+    /// `/healthz/ready`: 200 when ready, else 503 with what is pending.
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        let ready = self.clone();
+        Routes::new("readiness").get("/healthz/ready", "200 if ready, else 503 with what is pending", move |_| {
+            let pending = ready.pending();
+            std::future::ready(match pending.as_slice() {
+                [] => text(StatusCode::OK, "ready\n"),
+                _ => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready, pending: {}\n", pending.join(", "))),
+            })
+        })
+    }
+
+    fn set(&self) -> std::sync::MutexGuard<'_, BTreeSet<Arc<str>>> {
+        // A set of names is whole whatever happened to another thread.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Condition {
+    /// It is met.
+    pub fn met(&self) {
+        self.ready.set().remove(&self.name);
+    }
+
+    /// It is not met (any more), such as when the process drains.
+    pub fn unmet(&self) {
+        self.ready.set().insert(self.name.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests;
