@@ -1,0 +1,92 @@
+//! A transport that counts what it receives, by which a tunnel sees that its peer lives, and that gives way to others
+//! after a fair share.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// After this many bytes received in one turn of the event loop, the worker's other tunnels have theirs.
+pub(crate) const FAIR_SHARE: u64 = 1 << 20;
+
+/// The bytes that a transport has received.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    received: Cell<u64>,
+    turn_began_at: Cell<u64>,
+}
+
+impl Meter {
+    /// All of them so far.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.get()
+    }
+
+    /// Begins a turn of the event loop, with a new share.
+    pub(crate) fn begin_turn(&self) {
+        self.turn_began_at.set(self.received.get());
+    }
+
+    fn add(&self, bytes: usize) {
+        self.received.set(self.received.get().wrapping_add(bytes as u64));
+    }
+
+    fn is_share_used_up(&self) -> bool {
+        self.received.get().wrapping_sub(self.turn_began_at.get()) >= FAIR_SHARE
+    }
+}
+
+/// A transport with its meter.
+#[derive(Debug)]
+pub(crate) struct Metered<T> {
+    transport: T,
+    meter: Rc<Meter>,
+}
+
+impl<T> Metered<T> {
+    pub(crate) fn new(transport: T, meter: Rc<Meter>) -> Self {
+        Self { transport, meter }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.meter.is_share_used_up() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.transport).poll_read(cx, buf))?;
+        self.meter.add(buf.filled().len().saturating_sub(before));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.transport).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.transport).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.transport.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_shutdown(cx)
+    }
+}
