@@ -1,0 +1,242 @@
+//! Joins what sources tell into snapshots, as a pure data structure: pods with their namespaces' labels and their
+//! nodes' zones, services with their endpoints. A change costs what it touches, not what there is.
+
+mod endpoints;
+mod namespace;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ambit_api::{Kind, ObjectRef, Resource, resource, translate};
+use ambit_model::{Mesh, Node, ServiceKey, Snapshot, Workload, WorkloadUid};
+
+use crate::event::Event;
+use namespace::Namespace;
+
+/// Everything that sources have told, joined.
+#[derive(Debug)]
+pub struct Index {
+    snapshot: Snapshot,
+    excluded: BTreeSet<Arc<str>>,
+    namespaces: BTreeMap<Arc<str>, Namespace>,
+    pods_by_node: BTreeMap<Arc<str>, BTreeSet<PodKey>>,
+}
+
+/// A pod's namespace and name.
+type PodKey = (Arc<str>, Arc<str>);
+
+/// What has to be joined anew.
+#[derive(Default)]
+struct Touched {
+    pods: BTreeSet<PodKey>,
+    services: BTreeSet<ServiceKey>,
+    anything: bool,
+}
+
+impl Index {
+    /// An index of nothing, for `mesh`, where pods of the `excluded` namespaces are never enrolled.
+    pub fn new(mesh: Mesh, excluded: impl IntoIterator<Item = Arc<str>>) -> Self {
+        Self {
+            snapshot: Snapshot::new(mesh),
+            excluded: excluded.into_iter().collect(),
+            namespaces: BTreeMap::new(),
+            pods_by_node: BTreeMap::new(),
+        }
+    }
+
+    /// Applies `events` as one change. False if they change nothing that a snapshot shows.
+    pub fn apply(&mut self, mut events: Vec<Event>) -> bool {
+        // Kinds do not depend on one another's order. Services first: each pod then finds those that select it,
+        // where otherwise each service would look through all pods.
+        events.sort_by_key(rank);
+        let mut touched = Touched::default();
+        for event in events {
+            match event {
+                Event::Upsert(Resource::Inert(reference)) | Event::Delete(reference) => {
+                    self.remove(&reference, &mut touched);
+                }
+                Event::Upsert(resource) => self.upsert(resource, &mut touched),
+            }
+        }
+        for (namespace, name) in std::mem::take(&mut touched.pods) {
+            touched.anything |= self.join_pod(&namespace, &name);
+        }
+        for key in std::mem::take(&mut touched.services) {
+            touched.anything |= self.join_service(&key);
+        }
+        touched.anything
+    }
+
+    /// What holds now. Shares its structure with the index: cheap.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshot.clone()
+    }
+
+    fn upsert(&mut self, resource: Resource, touched: &mut Touched) {
+        match resource {
+            Resource::Namespace(namespace) => self.set_mode(&namespace.name, namespace.mode, touched),
+            Resource::Node(node) => self.set_node(&node.name.clone(), Some(node), touched),
+            Resource::Pod(pod) => {
+                let (namespace, name) = (pod.workload.namespace.clone(), pod.workload.name.clone());
+                self.set_pod(&namespace, &name, Some(pod), touched);
+            }
+            Resource::Service(service) => {
+                let key = ServiceKey { namespace: service.namespace.clone(), name: service.name.clone() };
+                self.namespace(&key.namespace).set_service(&key.name, Some(service));
+                touched.services.insert(key);
+            }
+            Resource::EndpointSlice(slice) => {
+                let (namespace, name) = (slice.namespace.clone(), slice.name.clone());
+                self.set_slice(&namespace, &name, Some(slice), touched);
+            }
+            Resource::Inert(_) => {}
+        }
+    }
+
+    fn remove(&mut self, reference: &ObjectRef, touched: &mut Touched) {
+        let ObjectRef { kind, namespace, name } = reference;
+        match kind {
+            Kind::Namespace => self.set_mode(name, None, touched),
+            Kind::Node => self.set_node(name, None, touched),
+            Kind::Pod => self.set_pod(namespace, name, None, touched),
+            Kind::Service => {
+                self.namespace(namespace).set_service(name, None);
+                touched.services.insert(ServiceKey { namespace: namespace.clone(), name: name.clone() });
+            }
+            Kind::EndpointSlice => self.set_slice(namespace, name, None, touched),
+            Kind::ServiceAccount => {}
+        }
+        if self.namespaces.get(namespace).is_some_and(Namespace::is_empty) {
+            self.namespaces.remove(namespace);
+        }
+    }
+
+    fn set_mode(&mut self, name: &Arc<str>, mode: Option<resource::DataplaneMode>, touched: &mut Touched) {
+        let namespace = self.namespace(name);
+        if namespace.mode != mode {
+            namespace.mode = mode;
+            touched.pods.extend(namespace.pods.keys().map(|pod| (name.clone(), pod.clone())));
+        }
+    }
+
+    fn set_node(&mut self, name: &Arc<str>, node: Option<Arc<Node>>, touched: &mut Touched) {
+        let old = self.snapshot.node(name).cloned();
+        if old == node {
+            return;
+        }
+        touched.anything = true;
+        if locality(old.as_deref()) != locality(node.as_deref()) {
+            touched.pods.extend(self.pods_by_node.get(name).into_iter().flatten().cloned());
+        }
+        match node {
+            Some(node) => self.snapshot.insert_node(node),
+            None => self.snapshot.remove_node(name),
+        }
+    }
+
+    fn set_pod(
+        &mut self,
+        namespace: &Arc<str>,
+        name: &Arc<str>,
+        pod: Option<Arc<resource::Pod>>,
+        touched: &mut Touched,
+    ) {
+        let key = (namespace.clone(), name.clone());
+        let new_node = pod.as_ref().map(|pod| pod.workload.node.clone()).filter(|node| !node.is_empty());
+        let (old, selecting) = self.namespace(namespace).set_pod(name, pod);
+        touched.services.extend(selecting.into_iter().map(|name| ServiceKey { namespace: namespace.clone(), name }));
+        let old_node = old.map(|pod| pod.workload.node.clone()).filter(|node| !node.is_empty());
+        if old_node != new_node {
+            if let Some(old) = old_node {
+                release(&mut self.pods_by_node, &old, &key);
+            }
+            if let Some(new) = new_node {
+                self.pods_by_node.entry(new).or_default().insert(key.clone());
+            }
+        }
+        touched.pods.insert(key);
+    }
+
+    fn set_slice(
+        &mut self,
+        namespace: &Arc<str>,
+        name: &Arc<str>,
+        slice: Option<Arc<resource::EndpointSlice>>,
+        touched: &mut Touched,
+    ) {
+        let services = self.namespace(namespace).set_slice(name, slice);
+        touched.services.extend(services.into_iter().map(|name| ServiceKey { namespace: namespace.clone(), name }));
+    }
+
+    fn namespace(&mut self, name: &Arc<str>) -> &mut Namespace {
+        self.namespaces.entry(name.clone()).or_default()
+    }
+
+    /// Joins a pod with its namespace and node. False if that changed nothing.
+    fn join_pod(&mut self, namespace: &Arc<str>, name: &Arc<str>) -> bool {
+        let home = self.namespaces.get(namespace);
+        let Some((home, pod)) = home.and_then(|home| Some((home, home.pods.get(name)?))) else {
+            let uid = WorkloadUid::pod(&self.snapshot.mesh.cluster, namespace, name);
+            let known = self.snapshot.workload(&uid).is_some();
+            self.snapshot.remove_workload(&uid);
+            return known;
+        };
+        let (region, zone) = locality(self.snapshot.node(&pod.workload.node).map(|node| &**node));
+        let workload = Workload {
+            enrolment: translate::enrolment(pod, home.mode, self.excluded.contains(namespace)),
+            region,
+            zone,
+            ..pod.workload.clone()
+        };
+        if self.snapshot.workload(&workload.uid).is_some_and(|known| **known == workload) {
+            return false;
+        }
+        self.snapshot.insert_workload(Arc::new(workload));
+        true
+    }
+
+    /// Joins a service with its endpoints. False if that changed nothing.
+    fn join_service(&mut self, key: &ServiceKey) -> bool {
+        let known = self.snapshot.service(key);
+        match self.namespaces.get(&key.namespace).and_then(|home| home.join_service(&key.name)) {
+            Some(service) if known.is_some_and(|known| **known == service) => false,
+            Some(service) => {
+                self.snapshot.insert_service(Arc::new(service));
+                true
+            }
+            None => {
+                let known = known.is_some();
+                self.snapshot.remove_service(key);
+                known
+            }
+        }
+    }
+}
+
+fn rank(event: &Event) -> Kind {
+    match event {
+        Event::Upsert(Resource::Namespace(_)) => Kind::Namespace,
+        Event::Upsert(Resource::Node(_)) => Kind::Node,
+        Event::Upsert(Resource::Service(_)) => Kind::Service,
+        Event::Upsert(Resource::EndpointSlice(_)) => Kind::EndpointSlice,
+        Event::Upsert(Resource::Pod(_)) => Kind::Pod,
+        Event::Upsert(Resource::Inert(reference)) | Event::Delete(reference) => reference.kind,
+    }
+}
+
+fn locality(node: Option<&Node>) -> (Arc<str>, Arc<str>) {
+    node.map(|node| (node.region.clone(), node.zone.clone())).unwrap_or_default()
+}
+
+/// Removes `member` from the set at `key`, and the set once it is empty.
+fn release<K: Ord, V: Ord>(sets: &mut BTreeMap<K, BTreeSet<V>>, key: &K, member: &V) {
+    let Some(set) = sets.get_mut(key) else { return };
+    set.remove(member);
+    if set.is_empty() {
+        sets.remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests;

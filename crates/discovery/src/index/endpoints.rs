@@ -1,0 +1,84 @@
+//! The endpoints of a service's ports, as Kubernetes' EndpointSlice controller and kube-proxy would choose them
+//! (Kubernetes "EndpointSlices", conditions).
+
+use std::net::{IpAddr, SocketAddr};
+
+use ambit_api::resource::{Endpoint, EndpointSlice, Pod, Port, Service, TargetPort};
+use ambit_model::{self as model, ServiceKey, ServicePort, Target, WorkloadUid};
+
+/// What may be an endpoint of a port.
+pub(super) struct Candidate<'a> {
+    addresses: &'a [IpAddr],
+    port: u16,
+    workload: Option<&'a WorkloadUid>,
+    ready: bool,
+    draining: bool,
+}
+
+impl<'a> Candidate<'a> {
+    /// A selected pod, unless it has not got the port.
+    pub(super) fn of_pod(pod: &'a Pod, port: &Port) -> Option<Self> {
+        let number = match &port.target {
+            TargetPort::Number(number) => *number,
+            TargetPort::Name(name) => pod.port_named(name)?,
+        };
+        Some(Self {
+            addresses: &pod.workload.addresses,
+            port: number,
+            workload: Some(&pod.workload.uid),
+            ready: pod.workload.ready,
+            draining: pod.serving && pod.terminating,
+        })
+    }
+
+    /// An endpoint of a slice, unless the slice has not got the port.
+    pub(super) fn of_slice(slice: &'a EndpointSlice, endpoint: &'a Endpoint, port: &Port) -> Option<Self> {
+        let (_, number) = slice.ports.iter().find(|(name, _)| *name == port.name)?;
+        Some(Self {
+            addresses: &endpoint.addresses,
+            port: *number,
+            workload: endpoint.workload.as_ref(),
+            ready: endpoint.ready,
+            draining: endpoint.draining,
+        })
+    }
+}
+
+/// `service` with the endpoints that `candidates` has for each of its ports.
+pub(super) fn join<'a>(service: &Service, candidates: impl Fn(&Port) -> Vec<Candidate<'a>>) -> model::Service {
+    model::Service {
+        key: ServiceKey { namespace: service.namespace.clone(), name: service.name.clone() },
+        hostname: service.hostname.clone(),
+        vips: service.vips.clone(),
+        ports: service.ports.iter().map(|port| join_port(service, port, candidates(port))).collect(),
+    }
+}
+
+fn join_port(service: &Service, port: &Port, candidates: Vec<Candidate<'_>>) -> ServicePort {
+    let (mut members, mut ready, mut draining) = (Vec::new(), Vec::new(), Vec::new());
+    for candidate in candidates {
+        for address in candidate.addresses.iter().filter(|address| service.families.contain(**address)) {
+            let address = SocketAddr::new(*address, candidate.port);
+            let target = Target { address, workload: candidate.workload.cloned() };
+            if candidate.ready || service.publish_not_ready {
+                ready.push(target.clone());
+            } else if candidate.draining {
+                draining.push(target.clone());
+            }
+            members.push(target);
+        }
+    }
+    ServicePort {
+        port: port.number,
+        name: port.name.clone(),
+        app_protocol: port.app_protocol.clone(),
+        targets: ascending(if ready.is_empty() { draining } else { ready }),
+        members: ascending(members),
+    }
+}
+
+fn ascending(mut targets: Vec<Target>) -> Vec<Target> {
+    targets.sort_unstable();
+    targets.dedup();
+    targets
+}
