@@ -1,4 +1,6 @@
 //! `cargo xtask`: builds, demonstrates, tests and measures Ambit, and checks the rules that no compiler checks.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its product is text on a terminal")]
 
 mod bench;
 mod demo;
@@ -7,6 +9,7 @@ mod features;
 mod layers;
 mod setup;
 mod test;
+mod workspace;
 
 use clap::{Parser, Subcommand};
 
