@@ -32,6 +32,8 @@ const PRIORITY: u32 = 10;
 /// The index of `lo`: the first interface of every namespace.
 const LOOPBACK: u32 = 1;
 
+const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
+
 /// One address family, and what asks the kernel where its marked packets go.
 struct Family {
     name: AddressFamily,
@@ -62,12 +64,12 @@ const V6: Family = Family {
 pub fn allow_spoofed_delivery(namespace: &NetNs) -> io::Result<()> {
     namespace.run(|| {
         let mut netlink = Netlink::open()?;
-        netlink.change(loopback_up(), &[])?;
+        netlink.change(loopback_up(), 0, &[])?;
         write_sysctl(ACCEPT, true)?;
         for family in families() {
             write_sysctl(family.reflect, true)?;
-            netlink.change(RouteNetlinkMessage::NewRoute(local_route(family)), &[Errno::EEXIST])?;
-            netlink.change(RouteNetlinkMessage::NewRule(mark_rule(family)), &[Errno::EEXIST])?;
+            netlink.change(RouteNetlinkMessage::NewRoute(local_route(family)), NEW, &[Errno::EEXIST])?;
+            netlink.change(RouteNetlinkMessage::NewRule(mark_rule(family)), NEW, &[Errno::EEXIST])?;
             if netlink.kind_of_marked_route(family)? != RouteType::Local {
                 let message =
                     format!("marked packets do not go to lo: table {TABLE} or a rule before {PRIORITY} is not ours");
@@ -87,8 +89,8 @@ pub fn undo(namespace: &NetNs) -> io::Result<()> {
         let mut netlink = Netlink::open()?;
         for family in families() {
             let absent = [Errno::ENOENT, Errno::ESRCH];
-            netlink.change(RouteNetlinkMessage::DelRule(mark_rule(family)), &absent)?;
-            netlink.change(RouteNetlinkMessage::DelRoute(local_route(family)), &absent)?;
+            netlink.change(RouteNetlinkMessage::DelRule(mark_rule(family)), 0, &absent)?;
+            netlink.change(RouteNetlinkMessage::DelRoute(local_route(family)), 0, &absent)?;
             write_sysctl(family.reflect, false)?;
         }
         write_sysctl(ACCEPT, false)
@@ -163,8 +165,8 @@ impl Netlink {
     }
 
     /// Makes a change; a refusal that is among `agreeable` says that there was nothing to change.
-    fn change(&mut self, message: RouteNetlinkMessage, agreeable: &[Errno]) -> io::Result<()> {
-        match self.ask(message, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL) {
+    fn change(&mut self, message: RouteNetlinkMessage, flags: u16, agreeable: &[Errno]) -> io::Result<()> {
+        match self.ask(message, NLM_F_REQUEST | NLM_F_ACK | flags) {
             Err(error) if error.raw_os_error().is_some_and(|raw| agreeable.contains(&Errno::from_raw(raw))) => Ok(()),
             outcome => outcome.map(|_| ()),
         }

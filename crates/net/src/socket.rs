@@ -38,10 +38,12 @@ impl Default for Keepalive {
     }
 }
 
-/// How a listener is opened. It shares its port with the other workers' (SO_REUSEPORT), speaks the one family of its
-/// address, and the connections that it accepts inherit its mark, keepalive and TCP_NODELAY.
+/// How a listener is opened. It shares its port with the other workers' (SO_REUSEPORT), and the connections that it
+/// accepts inherit its mark, keepalive and TCP_NODELAY.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenOptions {
+    /// On an IPv6 address also accept IPv4, whose addresses then come v4-mapped; else the one family of the address.
+    pub dual_stack: bool,
     /// Also accept connections to addresses that the namespace does not have (IP_TRANSPARENT; CAP_NET_ADMIN).
     pub transparent: bool,
     /// Also bind to an address that the namespace does not have (IP_FREEBIND).
@@ -57,6 +59,7 @@ pub struct ListenOptions {
 impl Default for ListenOptions {
     fn default() -> Self {
         Self {
+            dual_stack: false,
             transparent: false,
             freebind: false,
             mark: OUR_MARK,
@@ -138,7 +141,7 @@ pub fn listen(namespace: &NetNs, address: SocketAddr, options: &ListenOptions) -
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(!options.dual_stack)?;
     }
     if options.freebind {
         setsockopt(&socket, sockopt::IpFreebind, &true)?;
