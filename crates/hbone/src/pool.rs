@@ -135,6 +135,13 @@ impl<K: Clone + Eq + Hash> Pool<K> {
         shrink(&mut self.peers);
     }
 
+    /// The tunnels whose key `is_meant`, those that are being made included, ascending.
+    pub fn of(&self, is_meant: impl Fn(&K) -> bool) -> Vec<TunnelId> {
+        let mut ids: Vec<_> = self.keys.iter().filter(|(_, key)| is_meant(key)).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// Takes out a tunnel that has had no stream for as long as the settings allow.
     pub fn expire(&mut self, id: TunnelId, now: Instant) -> Idle {
         let max_idle = self.settings.max_idle;

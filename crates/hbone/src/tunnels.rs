@@ -99,6 +99,14 @@ where
         Err(last)
     }
 
+    /// Puts no more streams on the tunnels whose key `is_meant`; each closes when its streams have ended.
+    pub fn retire(&self, is_meant: impl Fn(&K) -> bool) {
+        let meant = self.inner.pool.borrow().of(is_meant);
+        for id in meant {
+            self.inner.forget(id);
+        }
+    }
+
     /// The tunnels there are, those that are being made included.
     #[must_use]
     pub fn len(&self) -> usize {

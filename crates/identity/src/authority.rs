@@ -124,3 +124,6 @@ fn random_serial() -> SerialNumber {
     bytes.extend_from_slice(&rest);
     SerialNumber::from_slice(&bytes)
 }
+
+#[cfg(test)]
+mod tests;

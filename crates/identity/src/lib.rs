@@ -20,6 +20,8 @@ pub mod client;
 pub mod clock;
 pub mod csr;
 pub mod error;
+#[cfg(test)]
+mod fixtures;
 pub mod provider;
 pub mod renewal;
 pub mod store;

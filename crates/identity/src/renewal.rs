@@ -86,3 +86,6 @@ fn until_retry(now: SystemTime, failures: Failures, draw: u64) -> Duration {
 fn fraction(draw: u64) -> f64 {
     draw as f64 / u64::MAX as f64
 }
+
+#[cfg(test)]
+mod tests;

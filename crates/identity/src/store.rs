@@ -243,3 +243,6 @@ impl<I> fmt::Debug for Certificates<I> {
         f.debug_set().entries(self.entries.load().keys().map(ToString::to_string)).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,3 +107,6 @@ fn agreed(connection: &CommonState, verdict: Option<Verdict>) -> Result<Identity
         _ => Err(Failure { reason: Reason::NoPeerCertificate, detail: "no certificate was verified".to_owned() }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -249,3 +249,6 @@ impl ClientCertVerifier for Verifier {
 fn tls12() -> rustls::Error {
     rustls::PeerIncompatible::Tls12NotOfferedOrEnabled.into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,6 +42,12 @@ impl fmt::Display for TrustDomain {
     }
 }
 
+impl Serialize for TrustDomain {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
 /// Who a workload is: a Kubernetes service account in a trust domain, written
 /// `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -21,6 +21,12 @@ macro_rules! reasons {
                 match self { $(Self::$name => $code,)+ }
             }
 
+            /// The reason of this code, if there is one.
+            #[must_use]
+            pub fn from_code(code: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|reason| reason.code() == code)
+            }
+
             /// The flag that Istio's ztunnel would put into `response_flags`.
             #[must_use]
             pub const fn flag(self) -> Flag {

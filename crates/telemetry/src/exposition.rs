@@ -86,7 +86,7 @@ impl Collector for Page {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let rows = rows(&self.values);
         let unflagged = |value: fn(&Counts) -> u64| {
-            rows.iter().map(move |row| (row.labels.as_slice(), Value::Count(value(row.counts))))
+            rows.iter().map(move |row| (Some(row.labels.as_slice()), Value::Count(value(row.counts))))
         };
         OPENED.encode(&mut encoder, unflagged(|counts| counts.opened))?;
         CLOSED.encode(&mut encoder, rows.iter().flat_map(Row::closed))?;
@@ -94,9 +94,9 @@ impl Collector for Page {
         SENT.encode(&mut encoder, unflagged(|counts| counts.to_client))?;
         FAILED.encode(&mut encoder, rows.iter().flat_map(Row::failed))?;
         let open = Reporter::ALL.map(|reporter| ([("reporter", reporter.as_str())], self.values.live(reporter)));
-        SOCKETS.encode(&mut encoder, open.into_iter().map(|(labels, live)| (labels, Value::Count(live))))?;
+        SOCKETS.encode(&mut encoder, open.into_iter().map(|(labels, live)| (Some(labels), Value::Count(live))))?;
         let reasons = self.values.reasons().map(|((reporter, reason), count)| {
-            ([("reason", reason.code()), ("reporter", reporter.as_str())], Value::Count(count))
+            (Some([("reason", reason.code()), ("reporter", reporter.as_str())]), Value::Count(count))
         });
         REFUSED.encode(&mut encoder, reasons)?;
         self.families.iter().try_for_each(|family| family.encode(&mut encoder))
@@ -137,12 +137,15 @@ fn rows(values: &Values) -> Vec<Row<'_>> {
 }
 
 impl<'a> Row<'a> {
-    fn closed(&self) -> impl Iterator<Item = (Vec<Label<'a>>, Value)> {
-        self.counts.closed.iter().map(|(flag, count)| (self.ends.labels(*flag), Value::Count(*count)))
+    fn closed(&self) -> impl Iterator<Item = (Option<Vec<Label<'a>>>, Value)> {
+        self.counts.closed.iter().map(|(flag, count)| (Some(self.ends.labels(*flag)), Value::Count(*count)))
     }
 
-    fn failed(&self) -> impl Iterator<Item = (Vec<Label<'a>>, Value)> {
+    fn failed(&self) -> impl Iterator<Item = (Option<Vec<Label<'a>>>, Value)> {
         let failed = self.counts.closed.iter().filter(|(flag, _)| **flag != Flag::None);
-        failed.map(|(flag, count)| (self.ends.labels(*flag), Value::Count(*count)))
+        failed.map(|(flag, count)| (Some(self.ends.labels(*flag)), Value::Count(*count)))
     }
 }
+
+#[cfg(test)]
+mod tests;

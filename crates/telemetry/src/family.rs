@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use ambit_model::Identity;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 
 /// Samples of one name, as a collector hands them over.
@@ -42,7 +42,9 @@ impl Family {
     }
 
     pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        self.head.encode(encoder, self.samples.iter().map(|(labels, value)| (labels.as_slice(), *value)))
+        let samples = self.samples.iter();
+        let labels = |labels| Some(labels).filter(|labels: &&[_]| !labels.is_empty());
+        self.head.encode(encoder, samples.map(|(named, value)| (labels(named.as_slice()), *value)))
     }
 
     fn with<const N: usize>(mut self, labels: [(&'static str, &str); N], value: Value) -> Self {
@@ -83,11 +85,11 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Encodes the family; one without samples is left out.
+    /// Encodes the family of `samples`, each with its labels if it has any; without samples it is left out.
     pub(crate) fn encode<S: EncodeLabelSet>(
         &self,
         encoder: &mut DescriptorEncoder<'_>,
-        samples: impl Iterator<Item = (S, Value)>,
+        samples: impl Iterator<Item = (Option<S>, Value)>,
     ) -> fmt::Result {
         let mut samples = samples.peekable();
         if samples.peek().is_none() {
@@ -100,19 +102,21 @@ impl Head {
         let help = format!("{}.", self.help);
         let mut metric = encoder.encode_descriptor(&self.name, &help, None, kind)?;
         for (labels, value) in samples {
-            let mut sample = metric.encode_family(&labels)?;
-            match (self.kind, value) {
-                (Kind::Counter, Value::Count(count)) => {
-                    sample.encode_counter::<NoLabels, _, u64>(&count, None)?;
-                }
-                (Kind::Counter, Value::Level(level)) => {
-                    sample.encode_counter::<NoLabels, _, u64>(&level, None)?;
-                }
-                (Kind::Gauge, Value::Count(count)) => sample.encode_gauge(&count)?,
-                (Kind::Gauge, Value::Level(level)) => sample.encode_gauge(&level)?,
+            match labels {
+                Some(labels) => self.encode_value(&mut metric.encode_family(&labels)?, value)?,
+                None => self.encode_value(&mut metric, value)?,
             }
         }
         Ok(())
+    }
+
+    fn encode_value(&self, sample: &mut MetricEncoder<'_>, value: Value) -> fmt::Result {
+        match (self.kind, value) {
+            (Kind::Counter, Value::Count(count)) => sample.encode_counter::<NoLabels, _, u64>(&count, None),
+            (Kind::Counter, Value::Level(level)) => sample.encode_counter::<NoLabels, _, u64>(&level, None),
+            (Kind::Gauge, Value::Count(count)) => sample.encode_gauge(&count),
+            (Kind::Gauge, Value::Level(level)) => sample.encode_gauge(&level),
+        }
     }
 }
 

@@ -9,6 +9,8 @@ mod access;
 mod ends;
 mod exposition;
 mod family;
+#[cfg(test)]
+mod fixtures;
 mod layer;
 mod line;
 mod logging;

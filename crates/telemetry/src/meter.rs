@@ -92,7 +92,7 @@ struct Series {
 struct Open {
     id: u64,
     opened: Opened,
-    traffic: Traffic,
+    traffic: Rc<Traffic>,
     series: Rc<Series>,
 }
 
@@ -113,6 +113,16 @@ impl Meter {
     /// Counts a connection as opened. It counts as open until the answer is closed or dropped.
     #[must_use = "a connection that is dropped counts as closed by a defect"]
     pub fn open(&self, opened: Opened) -> Live {
+        self.open_counting(opened, Rc::default())
+    }
+
+    /// Counts the other end of `first` as opened too: one proxy stands at both, and relays the bytes once.
+    #[must_use = "a connection that is dropped counts as closed by a defect"]
+    pub fn open_twin(&self, first: &Live, opened: Opened) -> Live {
+        self.open_counting(opened, first.open.traffic.clone())
+    }
+
+    fn open_counting(&self, opened: Opened, traffic: Rc<Traffic>) -> Live {
         let shared = &self.shared;
         let series = shared.series(&opened);
         series.opened.set(series.opened.get().saturating_add(1));
@@ -123,7 +133,7 @@ impl Meter {
         }
         let id = shared.next.get();
         shared.next.set(id.wrapping_add(1));
-        let open = Rc::new(Open { id, opened, traffic: Traffic::default(), series });
+        let open = Rc::new(Open { id, opened, traffic, series });
         shared.open.borrow_mut().insert(id, open.clone());
         Live { open, shared: shared.clone(), closed: false }
     }

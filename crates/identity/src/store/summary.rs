@@ -3,13 +3,16 @@
 use std::time::SystemTime;
 
 use ambit_model::Identity;
+use serde::{Serialize, Serializer};
 
 use super::entry::Entry;
 use crate::bundle::Bundle;
 use crate::certificate::Certificate;
+use crate::clock;
 
 /// One certificate, for display.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct CertificateSummary {
     /// The identity that it is, or leads to, the certificate of.
     pub identity: Identity,
@@ -22,20 +25,23 @@ pub struct CertificateSummary {
 }
 
 /// What one certificate says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct CertificateFacts {
     /// True if it is valid now.
     pub valid: bool,
     /// Its serial number in lower-case hexadecimal.
     pub serial: String,
     /// Start of its validity.
+    #[serde(serialize_with = "as_rfc3339")]
     pub not_before: SystemTime,
     /// End of its validity.
+    #[serde(serialize_with = "as_rfc3339")]
     pub not_after: SystemTime,
 }
 
 /// A certificate's place in the chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum CertificateKind {
     /// The workload's own.
     Leaf,
@@ -46,7 +52,7 @@ pub enum CertificateKind {
 }
 
 /// Whether an identity has a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum CertificateStatus {
     /// It has.
     Available,
@@ -54,6 +60,10 @@ pub enum CertificateStatus {
     Initializing,
     /// No: the last request failed.
     Unavailable,
+}
+
+fn as_rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&clock::rfc3339(*time))
 }
 
 /// The rows of one identity: leaf, intermediates, roots; a leaf without facts where there is no certificate.

@@ -1,0 +1,119 @@
+//! A small shop of workloads for the tests, and a place to write logs to.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use ambit_model::{
+    Enrolment, Identity, NetworkMode, Owner, Service, ServiceKey, Snapshot, TrustDomain, Workload, WorkloadUid,
+};
+use tracing_subscriber::filter::Targets;
+
+use crate::access::AccessLog;
+use crate::ends::{Ends, Party, Reporter, Security};
+use crate::line::Form;
+use crate::meter::{Meter, Opened};
+use crate::queue::{Queue, Writer};
+
+/// The pod `<owner>-<suffix>` of the Deployment `owner`.
+pub(crate) fn workload(owner: &str, suffix: &str) -> Arc<Workload> {
+    let name = format!("{owner}-{suffix}");
+    let text = |text: &str| Arc::<str>::from(text);
+    Arc::new(Workload {
+        uid: WorkloadUid::pod("Kubernetes", "shop", &name),
+        name: text(&name),
+        namespace: text("shop"),
+        identity: Identity::new(TrustDomain::default(), "shop", &format!("bookinfo-{owner}")),
+        addresses: vec![[10, 0, 0, 1].into()],
+        node: text("node-1"),
+        network_mode: NetworkMode::Standard,
+        enrolment: Enrolment::Enrolled,
+        ready: true,
+        labels: BTreeMap::new(),
+        owner: Owner { kind: text("deployment"), name: text(owner) },
+        canonical_name: text(&format!("{owner}-app")),
+        canonical_revision: text("v1"),
+        cluster: text("Kubernetes"),
+        region: text("eu"),
+        zone: text(""),
+        netns: None,
+    })
+}
+
+pub(crate) fn reviews_service() -> Arc<Service> {
+    Arc::new(Service {
+        key: ServiceKey::new("shop", "reviews"),
+        hostname: Arc::from("reviews.shop.svc.cluster.local"),
+        vips: vec![[10, 96, 0, 7].into()],
+        ports: Vec::new(),
+    })
+}
+
+/// From productpage to reviews, by the service, over mutual TLS.
+pub(crate) fn ends(reporter: Reporter) -> Ends {
+    let client = workload("productpage", "abc");
+    Ends {
+        reporter,
+        security: Security::MutualTls { client: client.identity.clone() },
+        source: Party::Workload(client),
+        destination: Party::Workload(workload("reviews", "xyz")),
+        service: Some(reviews_service()),
+    }
+}
+
+pub(crate) fn opened(ends: Ends, start: Instant) -> Opened {
+    Opened {
+        ends,
+        client: "10.244.0.16:52008".parse().unwrap(),
+        destination: "10.244.0.14:15008".parse().unwrap(),
+        hbone: Some("10.244.0.14:9080".parse().unwrap()),
+        start,
+    }
+}
+
+pub(crate) fn snapshot(workloads: impl IntoIterator<Item = Arc<Workload>>) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    snapshot.insert_service(reviews_service());
+    workloads.into_iter().for_each(|workload| snapshot.insert_workload(workload));
+    snapshot
+}
+
+/// 2024-04-11T15:38:42.182974Z.
+pub(crate) fn moment() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_micros(1_712_849_922_182_974)
+}
+
+/// What was written so far.
+#[derive(Clone, Default)]
+pub(crate) struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Sink {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An access log that lets through what `filter` does, where it goes and the thread that writes it.
+pub(crate) fn access_log(filter: &str) -> (AccessLog, Sink, Writer) {
+    let sink = Sink::default();
+    let (queue, writer) = Queue::start(Box::new(sink.clone()), Form::Text, 1024).unwrap();
+    let access = AccessLog::new(queue);
+    access.follow(&filter.parse::<Targets>().unwrap());
+    (access, sink, writer)
+}
+
+/// A meter whose access log is off.
+pub(crate) fn silent_meter() -> Meter {
+    Meter::new(access_log("off").0)
+}

@@ -1,0 +1,202 @@
+//! Wires the agent together: discovery, certificates, workers, capture and the ports for operators. The control thread
+//! runs here; what carries bytes runs on the workers.
+
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use ambit_discovery::{Published, publish};
+use ambit_ebpf_loader as ebpf;
+use ambit_hbone as hbone;
+use ambit_identity::authority::Authority;
+use ambit_identity::client::LocalIssuer;
+use ambit_identity::clock::Clock;
+use ambit_identity::store::Certificates;
+use ambit_model::Snapshot;
+use ambit_net::socket::Keepalive;
+use ambit_process::http_server::Server;
+use ambit_process::ready::Ready;
+use ambit_process::workers::Workers;
+use ambit_process::{drain, metrics, signal};
+use ambit_telemetry::{Form, Living, Logging, Values, expired};
+use anyhow::Context;
+use tokio::task::LocalSet;
+use tracing::{info, warn};
+
+use crate::admin::{self, Sources};
+use crate::node::{Agent, Board};
+use crate::proxy::{Limits, Shared, Worker};
+use crate::settings::{LogFormat, Settings};
+
+/// Series of pods that are gone are forgotten after this long without a connection.
+const SERIES_IDLE: Duration = Duration::from_secs(300);
+/// How often they are looked for.
+const SERIES_SWEEP: Duration = Duration::from_secs(60);
+
+/// Runs the agent until it is told to stop.
+pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
+    let capture_settings = ebpf::Settings { cgroup: settings.cgroup.clone(), pins: settings.pins.clone() };
+    if settings.uninstall {
+        let capture = ebpf::Capture::open(&capture_settings)?;
+        return capture.remove().context("the capture cannot be taken out of the kernel");
+    }
+    let form = match settings.log_format {
+        LogFormat::Plain => Form::Text,
+        LogFormat::Json => Form::Json,
+    };
+    let logging = Logging::install(form, &settings.log_level, Box::new(std::io::stdout()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = LocalSet::new().block_on(&runtime, serve(settings, &capture_settings, &logging));
+    // A blocking look at the configuration directory must not hold up the end.
+    runtime.shutdown_background();
+    logging.flush();
+    outcome
+}
+
+async fn serve(settings: &Settings, capture: &ebpf::Settings, logging: &Logging) -> anyhow::Result<()> {
+    let (signals, quit) = signal::Signals::listen()?;
+    let capabilities = ebpf::probe::probe(&settings.cgroup);
+    info!("what this kernel offers:\n{capabilities}");
+    let capture = ebpf::Capture::open(capture)?;
+    let (publisher, snapshots) = publish(Snapshot::new(settings.mesh()));
+    let (reports_publisher, reports) = publish(Vec::new());
+    let shared = Arc::new(Shared {
+        snapshots: snapshots.clone(),
+        certificates: certificates(settings)?,
+        originals: capture.original_destinations(),
+        limits: limits(settings),
+    });
+    let (trigger, drain) = drain::channel();
+    let workers = start_workers(settings.worker_count(), &shared, logging, &drain).await?;
+    let (ready, board) = (Ready::new(), Board::default());
+    let captured = ready.wait_for("the first look at the configuration and at this node's pods");
+
+    let sources = Sources {
+        snapshots: snapshots.clone(),
+        reports,
+        board: board.clone(),
+        shared: shared.clone(),
+        workers: workers.clone(),
+        capabilities: Arc::new(capabilities),
+        settings: settings.clone(),
+    };
+    let admin = Server::bind("the admin interface", settings.admin_address).await?;
+    let scrape = Server::bind("metrics", settings.metrics_address).await?;
+    let readiness = Server::bind("readiness", settings.readiness_address).await?;
+    let page = admin::metrics_page(&sources, logging.access_log());
+    tokio::task::spawn_local(admin.serve(admin::routes(sources, logging.levels(), quit.clone())));
+    tokio::task::spawn_local(scrape.serve(metrics::routes(page)));
+    tokio::task::spawn_local(readiness.serve(ready.routes()));
+    tokio::task::spawn_local(sweep_series(workers.clone(), snapshots.clone()));
+
+    let discovery = ambit_discovery::Settings {
+        directory: settings.config.clone(),
+        mesh: settings.mesh(),
+        excluded_namespaces: settings.excluded_namespaces.clone(),
+    };
+    let discovery = ambit_discovery::run(discovery, publisher, reports_publisher, stopping(&drain));
+    let renewing = tokio::task::spawn_local({
+        let (shared, stop) = (shared.clone(), stopping(&drain));
+        async move { shared.certificates.renew_loop(stop).await }
+    });
+    let agent = Agent::new(settings.node.clone(), capture, shared, workers.clone(), board);
+    let agent = tokio::task::spawn_local({
+        let (ready, stop) = (captured, stopping(&drain));
+        agent.run(stop, move || ready.met())
+    });
+    let stopping_for = ready.clone();
+    let drained = async {
+        let drained = signal::drain_when_asked(signals, trigger, settings.drain_deadline);
+        let condition = stopping_for.wait_for("the process is stopping");
+        condition.met();
+        drained.await
+    };
+    let lost = tokio::select! {
+        ended = discovery => ended.err(),
+        drained = drained => {
+            info!(?drained, "stopped; captured pods are refused until the agent is back");
+            None
+        }
+    };
+    renewing.abort();
+    agent.abort();
+    match lost {
+        Some(error) => Err(error).context("the configuration cannot be read"),
+        None => Ok(()),
+    }
+}
+
+/// Resolves when the process begins to stop.
+fn stopping(drain: &drain::Drain) -> impl Future<Output = ()> + use<> {
+    let drain = drain.clone();
+    async move { drain.graceful().await }
+}
+
+fn certificates(settings: &Settings) -> anyhow::Result<Certificates<LocalIssuer>> {
+    let authority = Authority::open_or_create(&settings.ca, &settings.trust_domain, SystemTime::now())?;
+    let (roots, clock) = (authority.roots(), Clock::system());
+    let lifetime = Duration::from_secs(u64::from(settings.certificate_hours) * 3600);
+    let issuer = LocalIssuer::new(authority, lifetime, clock.clone());
+    Ok(Certificates::new(issuer, roots, clock))
+}
+
+fn limits(settings: &Settings) -> Limits {
+    let keepalive = (!settings.keepalive_time.is_zero()).then(|| Keepalive {
+        time: settings.keepalive_time,
+        interval: settings.keepalive_interval,
+        probes: settings.keepalive_retries,
+        user_timeout: (!settings.user_timeout.is_zero()).then_some(settings.user_timeout),
+    });
+    Limits {
+        connect_timeout: settings.connect_timeout,
+        patience: settings.patience,
+        linger: settings.linger,
+        keepalive,
+        tunnel_idle: settings.tunnel_idle,
+        tunnel: hbone::Config {
+            stream_window: settings.stream_window,
+            frame_size: settings.frame_size,
+            max_concurrent_streams: settings.streams_per_tunnel,
+            ..hbone::Config::default()
+        },
+    }
+}
+
+async fn start_workers(
+    count: usize,
+    shared: &Arc<Shared>,
+    logging: &Logging,
+    drain: &drain::Drain,
+) -> anyhow::Result<Arc<Workers<Worker>>> {
+    let count = NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
+    let (shared, access, drain) = (shared.clone(), logging.access_log(), drain.clone());
+    let setup = move |_| {
+        let worker = Worker::new(shared.clone(), access.clone(), &drain);
+        std::future::ready(Ok::<_, std::io::Error>(worker))
+    };
+    Ok(Arc::new(Workers::start(count, setup).await?))
+}
+
+/// Forgets, now and then, the metrics of pods that are gone.
+async fn sweep_series(workers: Arc<Workers<Worker>>, snapshots: Published<Snapshot>) {
+    loop {
+        tokio::time::sleep(SERIES_SWEEP).await;
+        let values = workers.ask(|worker: &Rc<Worker>| worker.meter.values()).await;
+        let merged = match values {
+            Ok(values) => Values::merge(values),
+            Err(error) => {
+                warn!("metrics cannot be gathered: {error}");
+                continue;
+            }
+        };
+        let now = Instant::now();
+        let living = Living::of(&snapshots.load());
+        let dead = Arc::new(expired(&merged, &living, now, SERIES_IDLE));
+        if let Some(since) = now.checked_sub(SERIES_IDLE).filter(|_| !dead.is_empty()) {
+            workers.tell(move |worker: &Rc<Worker>| {
+                worker.meter.forget(&dead, since);
+            });
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The node agent: makes the kernel's capture what the snapshot wants, again and again. Level-triggered: it looks at
+//! what is, never at what has happened, so that a missed event, a restart or a stranger's hand heal by themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ambit_ebpf_loader as ebpf;
+use ambit_model::{Identity, WorkloadUid};
+use ambit_net::netns::NetNs;
+use ambit_net::routes;
+use ambit_process::workers::Workers;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{debug, info, warn};
+
+use super::plan::{self, Obstacle, Place, Step, Wanted};
+use super::premesh::{self, Pair};
+use super::status::{Board, Captured, Status};
+use crate::proxy::{Listeners, Pod, Shared, Worker};
+
+/// How often the agent looks without being told.
+const TICK: Duration = Duration::from_secs(1);
+/// Every how many ticks it looks closely: at the pods' addresses and at what the kernel holds.
+const CLOSELY: u64 = 5;
+
+/// The node agent.
+pub(crate) struct Agent {
+    node: String,
+    capture: ebpf::Capture,
+    shared: Arc<Shared>,
+    workers: Arc<Workers<Worker>>,
+    board: Board,
+    held: BTreeMap<WorkloadUid, Held>,
+    /// Since when no pod here has had an identity whose certificate is still kept.
+    unused: BTreeMap<Identity, Instant>,
+    reported: BTreeMap<WorkloadUid, Obstacle>,
+}
+
+/// A pod that is captured.
+struct Held {
+    pod: Arc<Pod>,
+    place: Place,
+    /// Where plaintext is steered to: one of the workers', which the kernel chooses among.
+    plaintext: TcpListener,
+    pre_mesh: BTreeSet<Pair>,
+}
+
+impl Agent {
+    /// An agent that holds no pod yet. What an earlier one left in the kernel stays in force until it is looked at.
+    pub(crate) fn new(
+        node: String,
+        capture: ebpf::Capture,
+        shared: Arc<Shared>,
+        workers: Arc<Workers<Worker>>,
+        board: Board,
+    ) -> Self {
+        let (held, unused, reported) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { node, capture, shared, workers, board, held, unused, reported }
+    }
+
+    /// Looks whenever the snapshot changes and every second, until `stop` resolves. Calls `looked` after the first
+    /// look at a complete snapshot.
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>, looked: impl FnOnce()) -> Self {
+        let mut stop = std::pin::pin!(stop);
+        let mut looked = Some(looked);
+        let mut snapshots = self.shared.snapshots.clone();
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = 0_u64;
+        loop {
+            let close = tokio::select! {
+                () = &mut stop => return self,
+                _ = ticks.tick() => {
+                    tick = tick.wrapping_add(1);
+                    tick % CLOSELY == 1
+                }
+                changed = snapshots.changed() => match changed {
+                    Some(_) => false,
+                    None => return self,
+                },
+            };
+            if !snapshots.is_synced() {
+                continue;
+            }
+            self.look(close).await;
+            if let Some(looked) = looked.take() {
+                looked();
+            }
+        }
+    }
+
+    async fn look(&mut self, closely: bool) {
+        let wanted = plan::wanted(&self.shared.snapshots.load(), &self.node);
+        let mut obstacles = BTreeMap::new();
+        let mut found = BTreeMap::new();
+        for (uid, wanted) in wanted {
+            match wanted.and_then(|wanted| self.find(&uid, &wanted, closely)) {
+                Ok(spot) => drop(found.insert(uid, spot)),
+                Err(obstacle) => drop(obstacles.insert(uid, obstacle)),
+            }
+        }
+        let places = found.iter().map(|(uid, (_, place))| (uid.clone(), place.clone())).collect();
+        let held = self.held.iter().map(|(uid, held)| (uid.clone(), held.place.clone())).collect();
+        for step in plan::steps(&places, &held) {
+            match step {
+                Step::Withdraw(uid) => self.withdraw(&uid),
+                Step::Enrol(uid) => {
+                    let Some((pod, place)) = found.remove(&uid) else { continue };
+                    if let Err(obstacle) = self.enrol(pod, place).await {
+                        obstacles.insert(uid, obstacle);
+                    }
+                }
+            }
+        }
+        if closely {
+            self.audit();
+            self.forget_unused();
+        }
+        self.publish(obstacles);
+    }
+
+    /// Where the pod `uid` is: as it is held, or looked up anew.
+    fn find(&self, uid: &WorkloadUid, wanted: &Wanted, closely: bool) -> Result<(Arc<Pod>, Place), Obstacle> {
+        let unopened =
+            |error: std::io::Error| Obstacle::Unopened { path: wanted.netns.clone(), error: error.to_string() };
+        let held = self.held.get(uid).filter(|held| held.pod.netns.is_at(&wanted.netns));
+        if let Some(held) = held.filter(|held| !closely && held.covers(wanted)) {
+            return Ok((held.pod.clone(), held.place.clone()));
+        }
+        let netns =
+            held.map_or_else(|| NetNs::open(&wanted.netns), |held| Ok(held.pod.netns.clone())).map_err(unopened)?;
+        let mut addresses = netns.addresses().map_err(unopened)?;
+        addresses.extend_from_slice(&wanted.addresses);
+        addresses.sort_unstable();
+        addresses.dedup();
+        let place = Place { cookie: netns.cookie(), identity: wanted.identity.clone(), addresses };
+        let pod = Pod {
+            uid: uid.clone(),
+            identity: wanted.identity.clone(),
+            netns,
+            addresses: wanted.addresses.clone(),
+            path: wanted.netns.clone(),
+        };
+        Ok((Arc::new(pod), place))
+    }
+
+    /// Captures `pod`: first what serves it, then what brings connections there.
+    async fn enrol(&mut self, pod: Arc<Pod>, place: Place) -> Result<(), Obstacle> {
+        let pre_mesh = match self.held.get(&pod.uid) {
+            Some(held) => held.pre_mesh.clone(),
+            None if self.is_captured(place.cookie) => BTreeSet::new(),
+            None => premesh::open_connections(&pod.netns)
+                .map_err(|error| refused("its connections cannot be listed", &error))?,
+        };
+        routes::allow_spoofed_delivery(&pod.netns)
+            .map_err(|error| refused("its namespace does not take the routes that delivery needs", &error))?;
+        let plaintext = self.serve(&pod).await?;
+        let renewed = self.held.contains_key(&pod.uid);
+        let held = Held { pod, place, plaintext, pre_mesh };
+        self.capture.enrol(&held.capture()).map_err(|error| refused("the kernel refuses its capture", &error))?;
+        if !renewed {
+            let pod = &held.pod;
+            info!(pod = %pod.uid, identity = %pod.identity, pre_mesh = held.pre_mesh.len(), "pod captured");
+        }
+        self.held.insert(held.pod.uid.clone(), held);
+        Ok(())
+    }
+
+    /// Has every worker serve `pod`, and answers with a copy of a listener that plaintext can be steered to.
+    async fn serve(&self, pod: &Arc<Pod>) -> Result<TcpListener, Obstacle> {
+        let mut plaintext = None;
+        for index in 0..self.workers.count() {
+            let listeners = Listeners::open(&pod.netns, self.shared.limits.keepalive.as_ref())
+                .map_err(|error| refused("the mesh's ports cannot be listened on in its namespace", &error))?;
+            if plaintext.is_none() {
+                let copy = listeners.plaintext.try_clone();
+                plaintext = Some(copy.map_err(|error| refused("out of descriptors", &error))?);
+            }
+            let pod = pod.clone();
+            let served = self.workers.ask_one(index, move |worker: &Rc<Worker>| {
+                listeners.register().map(|listeners| worker.serve(pod, listeners))
+            });
+            served
+                .await
+                .map_err(|error| refused("a worker does not answer", &error))?
+                .map_err(|error| refused("a worker cannot watch its listeners", &error))?;
+        }
+        let (shared, identity) = (self.shared.clone(), pod.identity.clone());
+        tokio::task::spawn_local(async move {
+            // Whoever needs the certificate waits for it and says so; this only saves the first of them the wait.
+            let _ = shared.certificate(&identity).await;
+        });
+        plaintext.ok_or_else(|| Obstacle::Refused("there is no worker".to_owned()))
+    }
+
+    fn withdraw(&mut self, uid: &WorkloadUid) {
+        let Some(held) = self.held.remove(uid) else { return };
+        if let Err(error) = self.capture.withdraw(held.place.cookie) {
+            warn!(pod = %uid, "the capture of a pod cannot be ended yet: {error}");
+        }
+        let gone = !held.pod.netns.is_at(&held.pod.path);
+        info!(pod = %uid, gone, "pod released");
+        let pod = held.pod;
+        self.workers.tell(move |worker: &Rc<Worker>| if gone { worker.cut(&pod) } else { worker.withdraw(&pod) });
+    }
+
+    fn is_captured(&self, cookie: u64) -> bool {
+        self.capture.enrolled().is_ok_and(|enrolled| enrolled.contains_key(&cookie))
+    }
+
+    /// Makes what the kernel has what is held here, whoever changed it: what is too much is taken out, what is
+    /// missing put back.
+    fn audit(&mut self) {
+        let held: Vec<_> = self.held.values().map(Held::capture).collect();
+        match self.capture.audit(&held) {
+            Ok(mended) if mended.is_empty() => {}
+            Ok(mended) => warn!(?mended, "the kernel's capture was not as wanted and has been mended"),
+            Err(error) => warn!("the kernel's capture cannot be mended yet: {error}"),
+        }
+        for held in self.held.values_mut().filter(|held| !held.pre_mesh.is_empty()) {
+            match premesh::open_connections(&held.pod.netns) {
+                Ok(open) => held.pre_mesh.retain(|pair| open.contains(pair)),
+                Err(error) => debug!(pod = %held.pod.uid, "its connections cannot be listed: {error}"),
+            }
+        }
+    }
+
+    /// Drops the certificates of identities that no pod here has had for as long as withdrawn pods are served.
+    fn forget_unused(&mut self) {
+        let used: BTreeSet<&Identity> = self.held.values().map(|held| &held.pod.identity).collect();
+        let kept: BTreeSet<Identity> = self.shared.certificates.seconds_left().into_iter().map(|(id, _)| id).collect();
+        self.unused.retain(|identity, _| kept.contains(identity) && !used.contains(identity));
+        for identity in kept.into_iter().filter(|identity| !used.contains(identity)) {
+            self.unused.entry(identity).or_insert_with(Instant::now);
+        }
+        let certificates = &self.shared.certificates;
+        let linger = self.shared.limits.linger;
+        self.unused.retain(|identity, since| {
+            let over = since.elapsed() > linger;
+            if over {
+                certificates.forget(identity);
+            }
+            !over
+        });
+    }
+
+    fn publish(&mut self, obstacles: BTreeMap<WorkloadUid, Obstacle>) {
+        for (uid, obstacle) in &obstacles {
+            if self.reported.get(uid) != Some(obstacle) {
+                warn!(pod = %uid, "pod is in the mesh but cannot be captured: {obstacle}");
+            }
+        }
+        let captured = self.held.iter().map(|(uid, held)| {
+            let pre_mesh = held.pre_mesh.iter().map(|pair| format!("{} -> {}", pair.local, pair.remote)).collect();
+            (uid.clone(), Captured { cookie: held.place.cookie, pre_mesh })
+        });
+        let uncaptured = obstacles.iter().map(|(uid, obstacle)| (uid.clone(), obstacle.to_string()));
+        let counters = match self.capture.counters() {
+            Ok(counters) => counters.iter().collect(),
+            Err(error) => {
+                debug!("the kernel's counters cannot be read: {error}");
+                BTreeMap::new()
+            }
+        };
+        self.board.publish(Status { captured: captured.collect(), uncaptured: uncaptured.collect(), counters });
+        self.reported = obstacles;
+    }
+}
+
+impl Held {
+    /// The pod as the kernel is to capture it.
+    fn capture(&self) -> ebpf::Pod<'_> {
+        let own = &self.pod.addresses;
+        ebpf::Pod {
+            cookie: self.place.cookie,
+            netns: self.pod.netns.as_fd(),
+            v4: own.iter().find_map(|ip| if let IpAddr::V4(v4) = ip { Some(*v4) } else { None }),
+            v6: own.iter().find_map(|ip| if let IpAddr::V6(v6) = ip { Some(*v6) } else { None }),
+            addresses: self.place.addresses.clone(),
+            listener: self.plaintext.as_fd(),
+        }
+    }
+
+    /// True if the pod's capture is what `wanted` asks for, as far as can be told without a closer look.
+    fn covers(&self, wanted: &Wanted) -> bool {
+        self.pod.identity == wanted.identity && self.pod.addresses == wanted.addresses && self.pod.path == wanted.netns
+    }
+}
+
+fn refused(what: &str, error: &dyn std::fmt::Display) -> Obstacle {
+    Obstacle::Refused(format!("{what}: {error}"))
+}

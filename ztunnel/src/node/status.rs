@@ -1,0 +1,44 @@
+//! What the node agent reports of its pods: captured, or not and why. Published as a whole, read by admin and metrics.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ambit_model::WorkloadUid;
+use arc_swap::ArcSwap;
+use serde::Serialize;
+
+/// What the node agent reports of the pods of its node that are in the mesh.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Status {
+    /// Pods whose connections are captured.
+    pub(crate) captured: BTreeMap<WorkloadUid, Captured>,
+    /// Pods that are in the mesh but cannot be captured, with what stands in the way.
+    pub(crate) uncaptured: BTreeMap<WorkloadUid, String>,
+    /// What the kernel programs counted, by the counter's name.
+    pub(crate) counters: BTreeMap<&'static str, u64>,
+}
+
+/// A captured pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Captured {
+    /// Its network namespace's cookie.
+    pub(crate) cookie: u64,
+    /// Its connections from before it was captured, `local -> remote`: left alone.
+    pub(crate) pre_mesh: Vec<String>,
+}
+
+/// The status as it is now. Clones read the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Board(Arc<ArcSwap<Status>>);
+
+impl Board {
+    /// The status as it is now.
+    pub(crate) fn read(&self) -> Arc<Status> {
+        self.0.load_full()
+    }
+
+    /// Replaces the status.
+    pub(crate) fn publish(&self, status: Status) {
+        self.0.store(Arc::new(status));
+    }
+}

@@ -1,0 +1,19 @@
+//! The proxy's side: connections out of and into captured pods, from accept to record.
+
+mod failure;
+mod guest;
+mod inbound;
+mod introduction;
+mod listeners;
+mod outbound;
+mod pod;
+mod record;
+mod session;
+mod shared;
+mod tunnels;
+mod worker;
+
+pub(crate) use listeners::Listeners;
+pub(crate) use pod::Pod;
+pub(crate) use shared::{Limits, Shared};
+pub(crate) use worker::Worker;

@@ -1,0 +1,155 @@
+//! Connections that reach a captured pod from elsewhere, by HBONE or in clear: who asks, and may it be delivered.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ambit_hbone::ConnectRequest;
+use ambit_hbone::server::{self, Incoming};
+use ambit_identity::tls;
+use ambit_model::{Authority, Connection, Decision, Identity, Reason, Service, Snapshot, Upstream, ports};
+use ambit_net::tcp;
+use tokio::net::TcpStream;
+use tokio::task::spawn_local;
+use tokio_rustls::server::TlsStream;
+
+use super::failure::Failure;
+use super::guest::Guest;
+use super::worker::Worker;
+use super::{record, session};
+
+/// Serves one peer's tunnel to `guest`: the handshake, then every stream of it.
+pub(crate) async fn serve_tunnel(worker: Rc<Worker>, guest: Rc<Guest>, stream: TcpStream, peer: SocketAddr) {
+    let start = Instant::now();
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let (stream, identity) = match handshake(&worker, &guest, stream).await {
+        Ok(accepted) => accepted,
+        Err(failure) => {
+            let snapshot = worker.shared.snapshots.load();
+            let (meter, pod) = (&worker.meter, &*guest.pod);
+            return record::Inbound { meter, snapshot: &snapshot, pod, peer, start }.refused(failure);
+        }
+    };
+    let each = |incoming: Incoming| {
+        let ask = Ask { worker: worker.clone(), guest: guest.clone(), peer, identity: identity.clone() };
+        drop(spawn_local(ask.answer(incoming)));
+    };
+    let over = server::serve(stream, &worker.shared.limits.tunnel, guest.leaving(), each);
+    tokio::select! {
+        ended = over => if let Err(error) = ended {
+            tracing::debug!(%peer, %identity, "tunnel ended: {error}");
+        },
+        reason = guest.cut() => tracing::debug!(%peer, %identity, "tunnel cut: {reason}"),
+    }
+}
+
+async fn handshake(
+    worker: &Worker,
+    guest: &Guest,
+    stream: TcpStream,
+) -> Result<(TlsStream<TcpStream>, Identity), Failure> {
+    let shared = &worker.shared;
+    let own = &guest.pod.identity;
+    shared.certificate(own).await?;
+    let config = shared.certificates.tls_server(own, &shared.snapshots.load().mesh.trust_domains);
+    let config = config.map_err(|error| Failure::new(Reason::IdentityUnavailable, error.to_string()))?;
+    Ok(tls::accept(config, stream, shared.limits.connect_timeout).await?)
+}
+
+/// Who asks for a stream.
+struct Ask {
+    worker: Rc<Worker>,
+    guest: Rc<Guest>,
+    peer: SocketAddr,
+    identity: Identity,
+}
+
+impl Ask {
+    async fn answer(self, incoming: Incoming) {
+        let start = Instant::now();
+        let request = incoming.request().cloned().map_err(|error| error.to_string());
+        let asked = request.and_then(|request| match request.authority.parse::<Authority>() {
+            Ok(authority) => Ok((request, authority)),
+            Err(error) => Err(error.to_string()),
+        });
+        match asked {
+            Ok((request, authority)) => self.carry(incoming, request, authority, start).await,
+            Err(detail) => {
+                incoming.refuse(Reason::BadRequest.status(), Some(Reason::BadRequest.code()));
+                let snapshot = self.worker.shared.snapshots.load();
+                self.record(&snapshot, start).refused(Failure::new(Reason::BadRequest, detail));
+            }
+        }
+    }
+
+    async fn carry(self, incoming: Incoming, request: ConnectRequest, authority: Authority, start: Instant) {
+        let Self { worker, guest, peer, identity } = &self;
+        let connection = Connection::InboundHbone {
+            pod: guest.pod.uid.clone(),
+            peer: *peer,
+            identity: identity.clone(),
+            authority: authority.clone(),
+        };
+        let decision = worker.shared.decide(&connection).await;
+        let snapshot = worker.shared.snapshots.load();
+        let record = self.record(&snapshot, start);
+        let said = (identity, request.baggage.as_ref());
+        match decision {
+            Decision::Local(to) => {
+                let named = request.forwarded.and_then(|forwarded| forwarded.host);
+                let service = dialled_service(&snapshot, named.as_deref(), &to);
+                let lives = record.hbone(said, to.address, Some(authority), service);
+                session::run(incoming, worker.deliver(&guest.pod, peer.ip(), to.address), guest.cut(), lives).await;
+            }
+            refused => {
+                let destination = guest.pod.addresses.first().map_or(*peer, |ip| SocketAddr::new(*ip, ports::HBONE));
+                session::refuse(incoming, refusal(&refused), record.hbone(said, destination, Some(authority), None));
+            }
+        }
+    }
+
+    fn record<'a>(&'a self, snapshot: &'a Snapshot, start: Instant) -> record::Inbound<'a> {
+        record::Inbound { meter: &self.worker.meter, snapshot, pod: &self.guest.pod, peer: self.peer, start }
+    }
+}
+
+/// Serves one connection that reached `guest` in clear.
+pub(crate) async fn serve_plaintext(worker: Rc<Worker>, guest: Rc<Guest>, stream: TcpStream, peer: SocketAddr) {
+    let start = Instant::now();
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let destination = match stream.local_addr() {
+        Ok(local) => SocketAddr::new(local.ip().to_canonical(), local.port()),
+        // The peer is gone already.
+        Err(_) => return,
+    };
+    let caller = tcp::split(stream);
+    let connection = Connection::InboundPlaintext { pod: guest.pod.uid.clone(), peer, destination };
+    let decision = worker.shared.decide(&connection).await;
+    let snapshot = worker.shared.snapshots.load();
+    let record = record::Inbound { meter: &worker.meter, snapshot: &snapshot, pod: &guest.pod, peer, start };
+    match decision {
+        Decision::Local(to) => {
+            let lives = record.plaintext(to.address, to.service);
+            session::run(caller, worker.deliver(&guest.pod, peer.ip(), to.address), guest.cut(), lives).await;
+        }
+        refused => session::refuse(caller, refusal(&refused), record.plaintext(destination, None)),
+    }
+}
+
+/// The service that the peer says its client dialled, if the pod is behind it; else the one that is certain.
+fn dialled_service(snapshot: &Snapshot, named: Option<&str>, to: &Upstream) -> Option<Arc<Service>> {
+    let named = named.and_then(|host| snapshot.service_named(host));
+    let serves = |service: &&Arc<Service>| {
+        service.ports.iter().any(|port| port.members.iter().any(|member| member.address == to.address))
+    };
+    named.filter(serves).or(to.service.as_ref()).cloned()
+}
+
+/// Inbound there is delivery or refusal; any other decision would be a defect.
+fn refusal(decision: &Decision) -> Reason {
+    match decision {
+        Decision::Refuse(reason) => *reason,
+        _ => Reason::Internal,
+    }
+}

@@ -1,0 +1,97 @@
+//! Connections that a captured pod opens: where each goes, and who is told about it.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use ambit_hbone::{StreamSink, StreamSource};
+use ambit_model::{Connection, Decision, Reason, Upstream};
+use ambit_net::socket::{ConnectOptions, OUR_MARK, connect};
+use ambit_net::tcp::{self, TcpHalves};
+use ambit_telemetry::{Refused, Reporter};
+use tokio::net::TcpStream;
+
+use super::failure::Failure;
+use super::guest::Guest;
+use super::tunnels::PeerKey;
+use super::worker::Worker;
+use super::{introduction, record, session};
+
+/// Carries one captured connection of `guest` from its first byte to its record.
+pub(crate) async fn serve(worker: Rc<Worker>, guest: Rc<Guest>, stream: TcpStream, client: SocketAddr) {
+    let start = Instant::now();
+    let client = SocketAddr::new(client.ip().to_canonical(), client.port());
+    let dialled = match worker.shared.originals.take(guest.pod.netns.cookie(), client) {
+        Ok(Some(dialled)) => dialled,
+        Ok(None) => return refuse_stranger(&worker, stream, client, String::new()),
+        Err(error) => return refuse_stranger(&worker, stream, client, error.to_string()),
+    };
+    let caller = tcp::split(stream);
+    let source = guest.pod.uid.clone();
+    let connection = Connection::Outbound { source, destination: dialled, draw: rand::random() };
+    let decision = worker.shared.decide(&connection).await;
+    let snapshot = worker.shared.snapshots.load();
+    let (meter, pod) = (&worker.meter, &*guest.pod);
+    let record = record::Outbound { meter, snapshot: &snapshot, pod, client, dialled, start };
+    match decision {
+        Decision::Local(to) => {
+            let lives = record.local(&to);
+            session::run(caller, local(&worker, &to, client), guest.cut(), lives).await;
+        }
+        Decision::Tunnel(to) | Decision::Waypoint(to) => {
+            let lives = record.tunnel(&to);
+            session::run(caller, tunnel(&worker, &guest, &to, client), guest.cut(), lives).await;
+        }
+        Decision::Passthrough(to) => {
+            let lives = record.passthrough(&to);
+            session::run(caller, passthrough(&worker, &guest, &to), guest.cut(), lives).await;
+        }
+        Decision::Refuse(reason) => session::refuse(caller, reason, record.refused()),
+    }
+}
+
+/// To a pod that this very agent serves: it stands at both ends.
+async fn local(worker: &Worker, to: &Upstream, client: SocketAddr) -> Result<TcpHalves, Failure> {
+    let uid = to.workload.as_ref().map(|workload| &workload.uid).ok_or(Reason::Internal)?;
+    let guest = worker.guests.await_arrival(uid, worker.shared.limits.patience).await;
+    let guest = guest.ok_or(Reason::UnknownWorkload)?;
+    worker.deliver(&guest.pod, client.ip(), to.address).await
+}
+
+/// To a pod elsewhere, by HBONE. Its bytes may travel before the peer has answered.
+async fn tunnel(
+    worker: &Worker,
+    guest: &Guest,
+    to: &Upstream,
+    client: SocketAddr,
+) -> Result<(StreamSource, StreamSink), Failure> {
+    let destination = to.workload.as_ref().ok_or(Reason::Internal)?;
+    let key = PeerKey {
+        source: guest.pod.uid.clone(),
+        cookie: guest.pod.netns.cookie(),
+        destination: destination.uid.clone(),
+        address: to.address.ip(),
+        expected: destination.identity.clone(),
+    };
+    let snapshot = worker.shared.snapshots.load();
+    let source = snapshot.workload(&guest.pod.uid).map(|workload| &**workload);
+    Ok(worker.tunnels.open(&key, &introduction::request(source, client, to)).await?)
+}
+
+/// To what is not in the mesh, in clear and from the pod itself.
+async fn passthrough(worker: &Worker, guest: &Guest, to: &Upstream) -> Result<TcpHalves, Failure> {
+    let keepalive = worker.shared.limits.keepalive.clone();
+    let options = ConnectOptions { source: None, mark: OUR_MARK, timeout: PASSTHROUGH, keepalive };
+    Ok(tcp::split(connect(&guest.pod.netns, to.address, &options).await?))
+}
+
+/// Longer than the kernel tries: outside the mesh a connection fails when it would have failed without us.
+const PASSTHROUGH: std::time::Duration = std::time::Duration::from_secs(200);
+
+/// Somebody reached the capture port without having been captured.
+fn refuse_stranger(worker: &Worker, stream: TcpStream, client: SocketAddr, detail: String) {
+    let reason = Reason::NoOriginalDestination;
+    let destination = stream.local_addr().unwrap_or(client);
+    session::Caller::refuse(tcp::split(stream), reason);
+    worker.meter.fail_early(Refused { reporter: Reporter::Source, client, destination, reason, detail });
+}

@@ -1,0 +1,114 @@
+//! The life of one connection once it is decided: dial, answer the caller, relay, record. The same for every path.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+
+use ambit_hbone::server::Incoming;
+use ambit_hbone::{ConnectResponse, StreamSink, StreamSource};
+use ambit_model::Reason;
+use ambit_net::relay::{Closed, relay};
+use ambit_net::stream::{ByteSink, ByteSource};
+use ambit_net::tcp::{TcpHalves, TcpSink, TcpSource};
+
+use super::failure::Failure;
+use super::record::Lives;
+
+/// Who asked for a connection, before it is known whether it can be had.
+pub(crate) trait Caller {
+    /// Its receiving half.
+    type Source: ByteSource;
+    /// Its sending half.
+    type Sink: ByteSink;
+
+    /// Resolves if the caller gives up waiting.
+    fn gave_up(&mut self) -> impl Future<Output = Failure>;
+    /// Tells the caller that it is connected.
+    fn accept(self) -> Result<(Self::Source, Self::Sink), Failure>;
+    /// Tells the caller that it is not, and why as far as its protocol can.
+    fn refuse(self, reason: Reason);
+}
+
+/// An application on a captured connection believes to be connected already, so refusing it is a reset.
+impl Caller for TcpHalves {
+    type Source = TcpSource;
+    type Sink = TcpSink;
+
+    async fn gave_up(&mut self) -> Failure {
+        let error = poll_fn(|cx| self.1.poll_broken(cx)).await;
+        Failure::of_abort(Reason::ResetByClient, &error)
+    }
+
+    fn accept(self) -> Result<Self, Failure> {
+        Ok(self)
+    }
+
+    fn refuse(mut self, _: Reason) {
+        self.1.reset();
+    }
+}
+
+/// A peer's proxy waits for the answer to its CONNECT.
+impl Caller for Incoming {
+    type Source = StreamSource;
+    type Sink = StreamSink;
+
+    async fn gave_up(&mut self) -> Failure {
+        let error = poll_fn(|cx| self.poll_broken(cx)).await;
+        Failure::of_stream(Reason::ResetByClient, &error)
+    }
+
+    fn accept(self) -> Result<(StreamSource, StreamSink), Failure> {
+        Ok(Incoming::accept(self, &ConnectResponse::default())?)
+    }
+
+    fn refuse(self, reason: Reason) {
+        Incoming::refuse(self, reason.status(), Some(reason.code()));
+    }
+}
+
+/// Dials, answers `caller`, relays until both ends have ended and records what came of it. `cut` ends it early.
+pub(crate) async fn run<C: Caller, S: ByteSource, K: ByteSink>(
+    mut caller: C,
+    dial: impl Future<Output = Result<(S, K), Failure>>,
+    cut: impl Future<Output = Reason>,
+    lives: Lives,
+) {
+    let mut cut = pin!(cut);
+    let dialled = tokio::select! {
+        biased;
+        dialled = dial => dialled,
+        failure = caller.gave_up() => Err(failure),
+        reason = &mut cut => Err(reason.into()),
+    };
+    let server = match dialled {
+        Ok(server) => server,
+        Err(failure) => {
+            caller.refuse(failure.reason);
+            return lives.close(Err(failure));
+        }
+    };
+    let client = match caller.accept() {
+        Ok(client) => client,
+        Err(failure) => return lives.close(Err(failure)),
+    };
+    let outcome = tokio::select! {
+        biased;
+        closed = relay(client, server, lives.traffic()) => outcome(&closed),
+        reason = &mut cut => Err(reason.into()),
+    };
+    lives.close(outcome);
+}
+
+/// Refuses `caller` and records why.
+pub(crate) fn refuse(caller: impl Caller, reason: Reason, lives: Lives) {
+    caller.refuse(reason);
+    lives.close(Err(reason.into()));
+}
+
+fn outcome(closed: &Closed) -> Result<(), Failure> {
+    match closed {
+        Closed::Finished => Ok(()),
+        Closed::ResetByClient(error) => Err(Failure::of_abort(Reason::ResetByClient, error)),
+        Closed::ResetByServer(error) => Err(Failure::of_abort(Reason::ResetByServer, error)),
+    }
+}

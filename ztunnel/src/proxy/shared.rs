@@ -1,0 +1,76 @@
+//! What all workers see: read without locks, replaced as a whole.
+
+use std::time::Duration;
+
+use ambit_discovery::Snapshots;
+use ambit_ebpf_loader::OriginalDestinations;
+use ambit_hbone as hbone;
+use ambit_identity::client::LocalIssuer;
+use ambit_identity::store::Certificates;
+use ambit_model::{Connection, Decision, Identity, Reason, decide};
+use ambit_net::socket::Keepalive;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::failure::Failure;
+
+/// What all workers see.
+pub(crate) struct Shared {
+    /// The mesh as it is now.
+    pub(crate) snapshots: Snapshots,
+    /// Keys and certificates of this node's workloads.
+    pub(crate) certificates: Certificates<LocalIssuer>,
+    /// What captured connections dialled.
+    pub(crate) originals: OriginalDestinations,
+    /// Limits and periods.
+    pub(crate) limits: Limits,
+}
+
+/// Limits and periods of the proxy.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// For a TLS and HTTP/2 handshake, and for port 15008 to answer.
+    pub(crate) connect_timeout: Duration,
+    /// For what is on its way: a pod, a certificate.
+    pub(crate) patience: Duration,
+    /// For which a withdrawn pod goes on being served.
+    pub(crate) linger: Duration,
+    /// Keepalive of every connection.
+    pub(crate) keepalive: Option<Keepalive>,
+    /// After which a tunnel without streams is closed.
+    pub(crate) tunnel_idle: Duration,
+    /// What one tunnel may use.
+    pub(crate) tunnel: hbone::Config,
+}
+
+/// A connection whose peer's address may just have changed hands waits this long for the news.
+const HANDOVER: Duration = Duration::from_secs(1);
+
+impl Shared {
+    /// Decides where `connection` goes. What may only be late (a pod the snapshot does not hold yet, an address that
+    /// has just changed hands) is asked again as the snapshot changes, until patience ends.
+    pub(crate) async fn decide(&self, connection: &Connection) -> Decision {
+        let begun = Instant::now();
+        let mut changes = self.snapshots.clone();
+        loop {
+            let decision = decide(&self.snapshots.load(), connection);
+            let patience = match decision {
+                Decision::Refuse(Reason::UnknownWorkload) => self.limits.patience,
+                Decision::Refuse(Reason::PeerIdentityMismatch) => HANDOVER.min(self.limits.patience),
+                _ => return decision,
+            };
+            match timeout_at(begun + patience, changes.changed()).await {
+                Ok(Some(_)) => {}
+                _ => return decision,
+            }
+        }
+    }
+
+    /// Waits until there is a certificate for `identity`, as long as patience lasts.
+    pub(crate) async fn certificate(&self, identity: &Identity) -> Result<(), Failure> {
+        let unavailable = |detail: String| Failure::new(Reason::IdentityUnavailable, detail);
+        match timeout(self.limits.patience, self.certificates.ensure(identity)).await {
+            Ok(outcome) => outcome.map_err(|error| unavailable(error.to_string())),
+            Err(_) => Err(unavailable(format!("no certificate for {identity} in time"))),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Tunnels to peers: from within which pod, to whom, and who has to answer there.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ambit_hbone::Connector;
+use ambit_identity::tls;
+use ambit_model::{Identity, Reason, WorkloadUid, ports};
+use ambit_net::socket::{ConnectError, ConnectOptions, OUR_MARK, connect};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+use tokio_rustls::client::TlsStream;
+
+use super::failure::Failure;
+use super::guest::Guests;
+use super::shared::Shared;
+
+/// Connections with the same key share tunnels: same pod here, same pod and identity there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct PeerKey {
+    /// The pod that dials.
+    pub(crate) source: WorkloadUid,
+    /// Its network namespace: a pod started anew under the old name is another.
+    pub(crate) cookie: u64,
+    /// The pod that is dialled.
+    pub(crate) destination: WorkloadUid,
+    /// Its address.
+    pub(crate) address: IpAddr,
+    /// Whom its certificate must name.
+    pub(crate) expected: Identity,
+}
+
+/// Opens tunnels' transports: TCP from within the pod, then mutual TLS.
+pub(crate) struct PeerConnector {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) guests: Guests,
+}
+
+/// A peer whose port 15008 is refused may just be enrolling: its node can know of it later than this one.
+const STARTING: Duration = Duration::from_secs(2);
+
+impl Connector<PeerKey> for PeerConnector {
+    type Transport = TlsStream<TcpStream>;
+    type Error = Failure;
+
+    async fn connect(&self, key: &PeerKey) -> Result<TlsStream<TcpStream>, Failure> {
+        let guest = self.guests.find(&key.source).filter(|guest| guest.pod.netns.cookie() == key.cookie);
+        let guest = guest.ok_or_else(|| Failure::from(Reason::UnknownWorkload))?;
+        let pod = &guest.pod;
+        self.shared.certificate(&pod.identity).await?;
+        let stream = self.dial(&pod.netns, SocketAddr::new(key.address, ports::HBONE)).await?;
+        let trust = &self.shared.snapshots.load().mesh.trust_domains;
+        let expected = std::slice::from_ref(&key.expected);
+        let config = self.shared.certificates.tls_client(&pod.identity, expected, trust);
+        let config = config.map_err(|error| Failure::new(Reason::IdentityUnavailable, error.to_string()))?;
+        let (stream, _) = tls::connect(config, stream, key.address, self.shared.limits.connect_timeout).await?;
+        Ok(stream)
+    }
+}
+
+impl PeerConnector {
+    async fn dial(&self, from: &ambit_net::netns::NetNs, to: SocketAddr) -> Result<TcpStream, Failure> {
+        let limits = &self.shared.limits;
+        let options = ConnectOptions {
+            source: None,
+            mark: OUR_MARK,
+            timeout: limits.connect_timeout,
+            keepalive: limits.keepalive.clone(),
+        };
+        let begun = Instant::now();
+        let mut pause = Duration::from_millis(10);
+        loop {
+            match connect(from, to, &options).await {
+                Err(ConnectError::Refused(_)) if begun.elapsed() < STARTING => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_millis(200));
+                }
+                Err(error @ ConnectError::TimedOut(_)) => {
+                    return Err(Failure::new(Reason::TunnelPortBlocked, error.to_string()));
+                }
+                other => return Ok(other?),
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Every setting of the node agent: by flag, by environment (`ZTUNNEL_<FLAG>`) or by the file that `--settings` names.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ambit_model::{Mesh, SameNode, TrustDomain, TrustDomains};
+use clap::{Parser, ValueEnum};
+use serde::Serialize;
+
+/// The node agent of the Ambit service mesh: captures the connections of this node's enrolled pods and carries them
+/// pod to pod as HBONE (mutual TLS with HTTP/2 CONNECT inside).
+///
+/// Each setting can be given as a flag, as an environment variable or in the file named by --settings (a map of the
+/// flags' names); a flag wins over the environment, the environment over the file.
+#[derive(Clone, Debug, Parser, Serialize)]
+#[command(name = "ztunnel", version)]
+pub(crate) struct Settings {
+    /// Directory of Kubernetes YAML that describes the mesh; watched for changes.
+    #[arg(long, env = "ZTUNNEL_CONFIG", value_name = "DIR")]
+    pub(crate) config: PathBuf,
+
+    /// This node's name, as spec.nodeName of its pods.
+    #[arg(long, env = "ZTUNNEL_NODE", value_name = "NAME")]
+    pub(crate) node: String,
+
+    /// The cgroup (v2) above this node's pods: connections of processes below it can be captured.
+    #[arg(long, env = "ZTUNNEL_CGROUP", value_name = "PATH")]
+    pub(crate) cgroup: PathBuf,
+
+    /// The mesh's CA: key and certificate in one PEM file, made on first start.
+    #[arg(long, env = "ZTUNNEL_CA", value_name = "FILE", default_value = "/var/lib/ambit/ca.pem")]
+    pub(crate) ca: PathBuf,
+
+    /// Directory in the BPF file system that keeps the capture in force while the agent is away.
+    #[arg(long, env = "ZTUNNEL_PINS", value_name = "DIR", default_value = "/sys/fs/bpf/ambit")]
+    pub(crate) pins: PathBuf,
+
+    /// Take the capture out of the kernel and end: pods go uncaptured from then on.
+    #[arg(long)]
+    pub(crate) uninstall: bool,
+
+    /// Threads that carry connections; each has listeners of its own. Default: a quarter of the CPUs, at least 2.
+    #[arg(long, env = "ZTUNNEL_WORKERS", value_name = "N")]
+    pub(crate) workers: Option<NonZeroUsize>,
+
+    /// How enrolled pods of this node reach one another.
+    #[arg(long, env = "ZTUNNEL_SAME_NODE", value_enum, default_value_t = SameNodePath::Direct)]
+    pub(crate) same_node: SameNodePath,
+
+    /// SPIFFE trust domain of the mesh's identities.
+    #[arg(long, env = "ZTUNNEL_TRUST_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
+    pub(crate) trust_domain: TrustDomain,
+
+    /// Trust domains that count as the mesh's own.
+    #[arg(long, env = "ZTUNNEL_TRUST_DOMAIN_ALIASES", value_name = "DOMAIN", value_delimiter = ',')]
+    pub(crate) trust_domain_aliases: Vec<TrustDomain>,
+
+    /// Name of the cluster, as metrics and peers see it.
+    #[arg(long, env = "ZTUNNEL_CLUSTER", value_name = "NAME", default_value = "Kubernetes")]
+    pub(crate) cluster: String,
+
+    /// DNS suffix of services.
+    #[arg(long, env = "ZTUNNEL_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
+    pub(crate) domain: String,
+
+    /// Namespaces that are never enrolled.
+    #[arg(
+        long,
+        env = "ZTUNNEL_EXCLUDED_NAMESPACES",
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_value = "kube-system"
+    )]
+    pub(crate) excluded_namespaces: Vec<String>,
+
+    /// Address of the admin interface (unauthenticated: keep it on localhost).
+    #[arg(long, env = "ZTUNNEL_ADMIN_ADDRESS", value_name = "ADDRESS", default_value = "127.0.0.1:15000")]
+    pub(crate) admin_address: SocketAddr,
+
+    /// Address of the Prometheus metrics (/metrics and /stats/prometheus).
+    #[arg(long, env = "ZTUNNEL_METRICS_ADDRESS", value_name = "ADDRESS", default_value = "[::]:15020")]
+    pub(crate) metrics_address: SocketAddr,
+
+    /// Address of the readiness probe (/healthz/ready).
+    #[arg(long, env = "ZTUNNEL_READINESS_ADDRESS", value_name = "ADDRESS", default_value = "[::]:15021")]
+    pub(crate) readiness_address: SocketAddr,
+
+    /// Seconds that open connections have to end by themselves when the agent stops.
+    #[arg(long, env = "ZTUNNEL_DRAIN_DEADLINE", value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub(crate) drain_deadline: Duration,
+
+    /// Seconds within which port 15008 of a peer has to answer.
+    #[arg(long, env = "ZTUNNEL_CONNECT_TIMEOUT", value_name = "SECONDS", default_value = "3", value_parser = seconds)]
+    pub(crate) connect_timeout: Duration,
+
+    /// Seconds for which a connection waits for what is on its way: its pod, its certificate, a peer that is starting.
+    #[arg(long, env = "ZTUNNEL_PATIENCE", value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub(crate) patience: Duration,
+
+    /// Seconds for which a pod that leaves the mesh still serves peers that have not heard of it.
+    #[arg(long, env = "ZTUNNEL_LINGER", value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) linger: Duration,
+
+    /// Seconds of idleness after which keepalive probes are sent; 0 turns them off.
+    #[arg(long, env = "ZTUNNEL_KEEPALIVE_TIME", value_name = "SECONDS", default_value = "180", value_parser = seconds)]
+    pub(crate) keepalive_time: Duration,
+
+    /// Seconds between keepalive probes.
+    #[arg(long, env = "ZTUNNEL_KEEPALIVE_INTERVAL", value_name = "SECONDS", default_value = "180", value_parser = seconds)]
+    pub(crate) keepalive_interval: Duration,
+
+    /// Unanswered keepalive probes after which a connection is given up.
+    #[arg(long, env = "ZTUNNEL_KEEPALIVE_RETRIES", value_name = "N", default_value_t = 9)]
+    pub(crate) keepalive_retries: u32,
+
+    /// Seconds for which sent data may stay unacknowledged (TCP_USER_TIMEOUT); 0 leaves it to the kernel.
+    #[arg(long, env = "ZTUNNEL_USER_TIMEOUT", value_name = "SECONDS", default_value = "0", value_parser = seconds)]
+    pub(crate) user_timeout: Duration,
+
+    /// HBONE: bytes that a peer may send on one stream before they are read.
+    #[arg(long, env = "ZTUNNEL_STREAM_WINDOW", value_name = "BYTES", default_value_t = 262_144)]
+    pub(crate) stream_window: u32,
+
+    /// HBONE: largest frame.
+    #[arg(long, env = "ZTUNNEL_FRAME_SIZE", value_name = "BYTES", default_value_t = 1_048_576)]
+    pub(crate) frame_size: u32,
+
+    /// HBONE: streams that share one tunnel before another is opened.
+    #[arg(long, env = "ZTUNNEL_STREAMS_PER_TUNNEL", value_name = "N", default_value_t = 100)]
+    pub(crate) streams_per_tunnel: u32,
+
+    /// HBONE: seconds after which a tunnel without streams is closed.
+    #[arg(long, env = "ZTUNNEL_TUNNEL_IDLE", value_name = "SECONDS", default_value = "300", value_parser = seconds)]
+    pub(crate) tunnel_idle: Duration,
+
+    /// Hours for which a workload's certificate is valid; it is renewed at half of it.
+    #[arg(long, env = "ZTUNNEL_CERTIFICATE_HOURS", value_name = "HOURS", default_value_t = 24)]
+    pub(crate) certificate_hours: u32,
+
+    /// What to log: a level, or targets with levels such as `info,access=off`.
+    #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value = "info")]
+    pub(crate) log_level: String,
+
+    /// How to write log lines.
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Plain)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How enrolled pods of one node reach one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+pub(crate) enum SameNodePath {
+    /// Through this agent, which holds both ends; the bytes stay on the node.
+    Direct,
+    /// By HBONE, as between nodes.
+    Tls,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+pub(crate) enum LogFormat {
+    /// Text, as Istio's ztunnel writes it.
+    Plain,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Settings {
+    /// What holds for the whole mesh.
+    #[must_use]
+    pub(crate) fn mesh(&self) -> Mesh {
+        Mesh {
+            trust_domains: TrustDomains { own: self.trust_domain.clone(), aliases: self.trust_domain_aliases.clone() },
+            cluster: self.cluster.as_str().into(),
+            domain: self.domain.as_str().into(),
+            same_node: match self.same_node {
+                SameNodePath::Direct => SameNode::Direct,
+                SameNodePath::Tls => SameNode::Tls,
+            },
+        }
+    }
+
+    /// The number of worker threads.
+    #[must_use]
+    pub(crate) fn worker_count(&self) -> usize {
+        let cpus = || std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
+        self.workers.map_or_else(|| (cpus() / 4).max(2), NonZeroUsize::get)
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
