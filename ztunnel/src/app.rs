@@ -105,16 +105,25 @@ async fn serve(settings: &Settings, capture: &ebpf::Settings, logging: &Logging)
         let (ready, stop) = (captured, stopping(&drain));
         agent.run(stop, move || ready.met())
     });
-    let stopping_for = ready.clone();
-    let drained = async {
-        let drained = signal::drain_when_asked(signals, trigger, settings.drain_deadline);
-        let condition = stopping_for.wait_for("the process is stopping");
-        condition.met();
-        drained.await
+    let running = ready.wait_for("nothing: the process is stopping");
+    running.met();
+    tokio::task::spawn_local({
+        let stop = stopping(&drain);
+        async move {
+            stop.await;
+            running.unmet();
+        }
+    });
+    let lost = async {
+        match discovery.await {
+            Err(error) => error,
+            // It has ended because the process is stopping, which takes longer.
+            Ok(()) => std::future::pending().await,
+        }
     };
     let lost = tokio::select! {
-        ended = discovery => ended.err(),
-        drained = drained => {
+        error = lost => Some(error),
+        drained = signal::drain_when_asked(signals, trigger, settings.drain_deadline) => {
             info!(?drained, "stopped; captured pods are refused until the agent is back");
             None
         }
