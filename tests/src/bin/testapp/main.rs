@@ -1,0 +1,100 @@
+//! `testapp`: the small servers and clients that the tests, the demo and the benchmark run in pods. It knows nothing of
+//! a mesh; what it prints last is one line of JSON.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "its product is what it prints")]
+
+mod bookinfo;
+mod dial;
+mod duplex;
+mod enter;
+mod failure;
+mod fetch;
+mod hold;
+mod http2;
+mod load;
+mod peer;
+mod requests;
+mod sequence;
+mod serve;
+mod summary;
+mod websocket;
+
+use std::future::Future;
+
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+/// Servers and clients for tests.
+#[derive(Parser)]
+struct Testapp {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Enters a network namespace and a cgroup and becomes another program there.
+    Enter(enter::Args),
+    /// Serves protocols, each on a port of its own.
+    Serve(serve::Args),
+    /// Serves one of the services of Bookinfo.
+    Bookinfo(bookinfo::Args),
+    /// Plays one end of a connection by a script and prints what it sees.
+    Peer(peer::Args),
+    /// Sends one HTTP/1.1 request, or several on one connection.
+    Fetch(fetch::Args),
+    /// Sends a request on a new connection at fixed intervals until it is told to stop.
+    Requests(requests::Args),
+    /// Keeps connections open to an echo server, and sends something on all of them for each line of its input.
+    Hold(hold::Args),
+    /// Sends numbered messages on many connections to an echo server until it is told to stop.
+    Sequence(sequence::Args),
+    /// Sends and receives at once, checking every byte.
+    Duplex(duplex::Args),
+    /// Streams messages by gRPC, each answered.
+    Grpc(http2::GrpcArgs),
+    /// Sends HTTP/2 requests with prior knowledge, all at once on one connection.
+    H2c(http2::H2cArgs),
+    /// Exchanges messages over a WebSocket.
+    Websocket(websocket::Args),
+    /// Produces load and measures it.
+    Load(load::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Testapp::parse().command {
+        Command::Enter(args) => enter::run(&args),
+        Command::Serve(args) => block_on(serve::run(args)),
+        Command::Bookinfo(args) => block_on(bookinfo::run(args)),
+        Command::Peer(args) => block_on(peer::run(args)),
+        Command::Fetch(args) => block_on(fetch::run(args)),
+        Command::Requests(args) => block_on(requests::run(args)),
+        Command::Hold(args) => block_on(hold::run(args)),
+        Command::Sequence(args) => block_on(sequence::run(args)),
+        Command::Duplex(args) => block_on(duplex::run(args)),
+        Command::Grpc(args) => block_on(http2::grpc(args)),
+        Command::H2c(args) => block_on(http2::h2c(args)),
+        Command::Websocket(args) => block_on(websocket::run(args)),
+        Command::Load(args) => block_on(load::run(args)),
+    }
+}
+
+/// Runs `work` on this thread, with the tasks that it spawns.
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, work)
+}
+
+/// Prints `value` as one line of JSON.
+fn print(value: &impl Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(value)?);
+    Ok(())
+}
+
+/// Completes when this process is asked to stop (SIGTERM, SIGINT).
+async fn asked_to_stop() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    Ok(())
+}

@@ -1,0 +1,289 @@
+//! The mesh under test: one ztunnel a node, started as its users start it and seen as they see it.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::access_log::AccessLog;
+use crate::binaries::Binaries;
+use crate::http;
+use crate::leftovers::{self, BPFFS};
+use crate::metrics::Metrics;
+use crate::place::Place;
+use crate::process::{Finished, Process};
+use crate::topology::{Node, Topology};
+
+/// How long a ztunnel may take to be ready.
+pub const READY: Duration = Duration::from_secs(20);
+
+/// How the agents are run.
+#[derive(Clone, Debug, Default)]
+pub struct MeshOptions {
+    /// Further arguments of every agent.
+    pub arguments: Vec<String>,
+    /// A program to run instead of the topology's `ztunnel`.
+    pub ztunnel: Option<PathBuf>,
+}
+
+/// One ztunnel a node.
+#[derive(Debug)]
+pub struct Mesh {
+    agents: BTreeMap<String, Agent>,
+}
+
+/// The ztunnel of a node: running, or not.
+#[derive(Debug)]
+pub struct Agent {
+    node: String,
+    place: Place,
+    binaries: Binaries,
+    program: PathBuf,
+    arguments: Vec<String>,
+    process: Option<Process>,
+}
+
+impl Mesh {
+    /// Starts an agent on every node of `topology`, reading the manifests in `config`, and waits until all are ready.
+    ///
+    /// # Errors
+    /// When the program is missing or stale, BPF is not to be had, or an agent does not get ready; the message shows
+    /// what it wrote.
+    pub fn start(topology: &Topology, config: &Path, options: &MeshOptions) -> anyhow::Result<Self> {
+        let mut mesh = Self::stopped(topology, config, options)?;
+        for agent in mesh.agents.values_mut() {
+            agent.launch()?;
+        }
+        for agent in mesh.agents.values() {
+            agent.wait_ready(READY)?;
+        }
+        Ok(mesh)
+    }
+
+    /// The agents, none of them started.
+    ///
+    /// # Errors
+    /// When the program is missing or stale, or bpffs cannot be mounted.
+    pub fn stopped(topology: &Topology, config: &Path, options: &MeshOptions) -> anyhow::Result<Self> {
+        if options.ztunnel.is_none() {
+            topology.binaries().check_ztunnel()?;
+        }
+        mount_bpffs()?;
+        let agent = |node: &Node| (node.name.clone(), Agent::new(topology, node, config, options));
+        Ok(Self { agents: topology.nodes().iter().map(agent).collect() })
+    }
+
+    /// The agent of the node `name`.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn agent(&self, name: &str) -> anyhow::Result<&Agent> {
+        self.agents.get(name).with_context(|| format!("no agent on {name}"))
+    }
+
+    /// The agent of the node `name`, to stop or start it.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn agent_mut(&mut self, name: &str) -> anyhow::Result<&mut Agent> {
+        self.agents.get_mut(name).with_context(|| format!("no agent on {name}"))
+    }
+
+    /// The agents, by their nodes' names.
+    pub fn agents(&self) -> impl Iterator<Item = &Agent> {
+        self.agents.values()
+    }
+
+    /// Lets the agents run on when this value is dropped.
+    pub fn detach(self) {
+        self.agents.into_values().filter_map(|agent| agent.process).for_each(Process::detach);
+    }
+
+    /// Stops every agent gracefully.
+    ///
+    /// # Errors
+    /// When one does not stop in time or fails.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        self.agents.values_mut().try_for_each(|agent| agent.stop(Duration::from_secs(20)).map(drop))
+    }
+}
+
+impl Agent {
+    fn new(topology: &Topology, node: &Node, config: &Path, options: &MeshOptions) -> Self {
+        let pins = Path::new(BPFFS).join(topology.name()).join(&node.name);
+        let ca = topology.directory().join("ca.pem");
+        let paths = [("--config", config), ("--cgroup", &node.cgroup), ("--ca", &ca), ("--pins", &pins)];
+        let mut arguments = vec!["--node".to_owned(), node.name.clone()];
+        for (name, path) in paths {
+            arguments.extend([name.to_owned(), path.to_string_lossy().into_owned()]);
+        }
+        arguments.extend(options.arguments.iter().cloned());
+        Self {
+            node: node.name.clone(),
+            place: node.agent_place(),
+            binaries: topology.binaries().clone(),
+            program: options.ztunnel.clone().unwrap_or_else(|| topology.binaries().ztunnel.clone()),
+            arguments,
+            process: None,
+        }
+    }
+
+    /// The node's name.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Starts it without waiting until it is ready.
+    ///
+    /// # Errors
+    /// When it runs already or cannot be started.
+    pub fn launch(&mut self) -> anyhow::Result<()> {
+        ensure!(self.process.is_none(), "the agent of {} runs already", self.node);
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments);
+        let label = format!("{}/ztunnel", self.node);
+        self.process = Some(Process::start(&label, &self.place, &self.binaries, command)?);
+        Ok(())
+    }
+
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Errors
+    /// As [`Agent::launch`] and [`Agent::wait_ready`].
+    pub fn start(&mut self) -> anyhow::Result<()> {
+        self.launch()?;
+        self.wait_ready(READY)
+    }
+
+    /// Waits until `/healthz/ready` answers 200.
+    ///
+    /// # Errors
+    /// When it does not within `timeout`, or the process has ended.
+    pub fn wait_ready(&self, timeout: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + timeout;
+        let process = self.process()?;
+        loop {
+            if self.is_ready() {
+                return Ok(());
+            }
+            let ended = process.wait_for(Duration::from_millis(5), |_| None::<()>).is_none() && !self.is_alive();
+            ensure!(!ended, "the agent of {} ended\n{}", self.node, process.tail());
+            ensure!(Instant::now() < deadline, "{} is not ready after {timeout:?}\n{}", self.node, process.tail());
+        }
+    }
+
+    /// True if `/healthz/ready` answers 200.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.get(15021, "/healthz/ready").is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// The running process.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn process(&self) -> anyhow::Result<&Process> {
+        self.process.as_ref().with_context(|| format!("the agent of {} is not running", self.node))
+    }
+
+    /// Stops it gracefully and returns how it ended.
+    ///
+    /// # Errors
+    /// When it does not stop within `timeout` or ends with a failure.
+    pub fn stop(&mut self, timeout: Duration) -> anyhow::Result<Finished> {
+        let process = self.process.take().with_context(|| format!("the agent of {} is not running", self.node))?;
+        process.stop(timeout)?.success()
+    }
+
+    /// Kills it (SIGKILL) and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.process.take().with_context(|| format!("the agent of {} is not running", self.node))?.kill()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        self.process()?.signal(signal)
+    }
+
+    /// Its metrics.
+    ///
+    /// # Errors
+    /// When they cannot be scraped or read.
+    pub fn metrics(&self) -> anyhow::Result<Metrics> {
+        let answer = self.get(15020, "/metrics")?;
+        ensure!(answer.status == 200, "/metrics answers {}", answer.status);
+        Metrics::parse(&answer.body)
+    }
+
+    /// An admin page that is JSON, such as `/config_dump`.
+    ///
+    /// # Errors
+    /// When it cannot be had or is not JSON.
+    pub fn admin(&self, path: &str) -> anyhow::Result<Value> {
+        let answer = self.get(15000, path)?;
+        ensure!(answer.status == 200, "{path} answers {}: {}", answer.status, answer.body);
+        serde_json::from_str(&answer.body).with_context(|| format!("{path} is not JSON"))
+    }
+
+    /// The lines of its access log so far.
+    #[must_use]
+    pub fn access_log(&self) -> Vec<AccessLog> {
+        let lines = self.process.as_ref().map(Process::lines).unwrap_or_default();
+        lines.iter().filter_map(|line| AccessLog::parse(&line.text)).collect()
+    }
+
+    /// Waits for a line of the access log with all of `fields`.
+    ///
+    /// # Errors
+    /// When none comes within `timeout`; the message shows what it wrote instead.
+    pub fn wait_access_log(&self, fields: &[(&str, &str)], timeout: Duration) -> anyhow::Result<AccessLog> {
+        let process = self.process()?;
+        let found = process.wait_for(timeout, |lines| {
+            lines.iter().filter_map(|line| AccessLog::parse(&line.text)).find(|line| line.has(fields))
+        });
+        found.with_context(|| format!("{}: no access log line with {fields:?}\n{}", self.node, process.tail()))
+    }
+
+    /// GETs `path` from a port of the agent, from within its node.
+    ///
+    /// # Errors
+    /// When nothing answers.
+    pub fn get(&self, port: u16, path: &str) -> anyhow::Result<http::Response> {
+        http::get(&self.place.netns, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port), path)
+    }
+
+    fn is_alive(&self) -> bool {
+        let status = self.process.as_ref().map(|process| format!("/proc/{}/stat", process.pid()));
+        let stat = status.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+        // A process that has ended and has not been waited for is a zombie.
+        stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+    }
+}
+
+/// Mounts bpffs where it is expected, unless it is there.
+///
+/// # Errors
+/// When the kernel has no BPF or the rights are missing.
+pub fn mount_bpffs() -> anyhow::Result<()> {
+    // Two that find it missing at once would mount one over the other and hide what the first has pinned.
+    let _one_at_a_time = leftovers::exclusively("bpffs")?;
+    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+    if mounts.lines().any(|line| line.split_whitespace().nth(1) == Some(BPFFS)) {
+        return Ok(());
+    }
+    mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), None::<&str>)
+        .with_context(|| format!("cannot mount bpffs at {BPFFS}: is this a kernel with BPF, and are you root?"))
+}

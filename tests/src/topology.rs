@@ -1,0 +1,368 @@
+//! Nodes and pods: a network namespace for each, veth links between them, static routes, no NAT. Services' addresses
+//! are routed nowhere: only the mesh knows them. Knows nothing of Kubernetes beyond names and addresses.
+
+mod lay;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, bail, ensure};
+
+use crate::binaries::Binaries;
+use crate::leftovers::{self, Claim};
+use crate::netns::Netns;
+use crate::place::{self, Place};
+use crate::process::Process;
+
+static SEQUENCE: AtomicU32 = AtomicU32::new(0);
+
+/// What a topology shall be.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    name: String,
+    nodes: Vec<String>,
+    pods: Vec<PlannedPod>,
+    congestion_control: Option<String>,
+    binaries: Option<Binaries>,
+}
+
+#[derive(Clone, Debug)]
+struct PlannedPod {
+    name: String,
+    node: String,
+    host: Option<u8>,
+}
+
+impl Plan {
+    /// Nodes in the order of their numbers, from 1: node 1 has 172.31.0.1 and its pods 10.244.1.0/24.
+    #[must_use]
+    pub fn new(nodes: &[&str]) -> Self {
+        let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
+        Self {
+            name: format!("ambit-{}-{sequence}", std::process::id()),
+            nodes: nodes.iter().map(|&name| name.to_owned()).collect(),
+            pods: Vec::new(),
+            congestion_control: None,
+            binaries: None,
+        }
+    }
+
+    /// Gives the topology a name of its own, for one that outlives the process that makes it.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// Adds a pod on `node`, with the next free address.
+    #[must_use]
+    pub fn pod(self, name: &str, node: &str) -> Self {
+        self.add(name, node, None)
+    }
+
+    /// Adds a pod on `node`, with `host` as the last part of its addresses (10.244.n.host, fd00:244:n::host in hex).
+    #[must_use]
+    pub fn pod_at(self, name: &str, node: &str, host: u8) -> Self {
+        self.add(name, node, Some(host))
+    }
+
+    /// Sets the TCP congestion control of every namespace, such as `reno`.
+    #[must_use]
+    pub fn congestion_control(mut self, name: &str) -> Self {
+        self.congestion_control = Some(name.to_owned());
+        self
+    }
+
+    /// Runs these programs instead of those beside the running one.
+    #[must_use]
+    pub fn binaries(mut self, binaries: Binaries) -> Self {
+        self.binaries = Some(binaries);
+        self
+    }
+
+    /// Removes what dead runs left, then makes the topology.
+    ///
+    /// # Errors
+    /// Without the rights, without iproute2 or cgroup v2, or when the plan names a node that it does not have.
+    pub fn build(self) -> anyhow::Result<Topology> {
+        leftovers::sweep();
+        Topology::build(self)
+    }
+
+    fn add(mut self, name: &str, node: &str, host: Option<u8>) -> Self {
+        self.pods.push(PlannedPod { name: name.to_owned(), node: node.to_owned(), host });
+        self
+    }
+}
+
+/// Nodes, pods and the links between them; all of it, with every process in it, is removed on drop.
+#[derive(Debug)]
+pub struct Topology {
+    name: String,
+    nodes: Vec<Node>,
+    pods: Vec<Pod>,
+    binaries: Binaries,
+    directory: Option<tempfile::TempDir>,
+    claim: Option<Claim>,
+}
+
+/// A node: a network namespace that forwards between its pods and the other nodes.
+#[derive(Debug)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// From 1, in the order of the plan.
+    pub number: u8,
+    /// Its address, IPv4.
+    pub v4: Ipv4Addr,
+    /// Its address, IPv6.
+    pub v6: Ipv6Addr,
+    /// Its network namespace.
+    pub netns: Netns,
+    /// The cgroup above its pods and its agent.
+    pub cgroup: PathBuf,
+    binaries: Binaries,
+}
+
+/// A pod: a network namespace with one link, to its node.
+#[derive(Debug)]
+pub struct Pod {
+    /// Its name.
+    pub name: String,
+    /// Its node's name.
+    pub node: String,
+    /// Its address, IPv4.
+    pub v4: Ipv4Addr,
+    /// Its address, IPv6.
+    pub v6: Ipv6Addr,
+    /// Its network namespace.
+    pub netns: Netns,
+    /// Its cgroup, below its node's.
+    pub cgroup: PathBuf,
+    binaries: Binaries,
+}
+
+impl Topology {
+    fn build(plan: Plan) -> anyhow::Result<Self> {
+        let binaries = plan.binaries.clone().map_or_else(Binaries::beside_this, Ok)?;
+        ensure!(!plan.nodes.is_empty() && plan.nodes.len() <= 200, "a topology has 1 to 200 nodes");
+        let directory = tempfile::Builder::new().prefix("ambit-").tempdir()?;
+        // Whatever fails from here on, what exists is dropped, and with the claim held nobody else removes it.
+        let claim = Some(Claim::new(&plan.name)?);
+        let mut topology = Self {
+            name: plan.name.clone(),
+            nodes: Vec::new(),
+            pods: Vec::new(),
+            binaries,
+            directory: Some(directory),
+            claim,
+        };
+        let cgroup = place::cgroup_root()?.join(&plan.name);
+        for (number, name) in (1..).zip(&plan.nodes) {
+            topology.nodes.push(Node {
+                name: name.clone(),
+                number,
+                v4: Ipv4Addr::new(172, 31, 0, number),
+                v6: Ipv6Addr::new(0xfd00, 0x31, 0, 0, 0, 0, 0, number.into()),
+                netns: Netns::create(&format!("{}-{name}", plan.name))?,
+                cgroup: cgroup.join(name),
+                binaries: topology.binaries.clone(),
+            });
+        }
+        for pod in &plan.pods {
+            topology.add_pod(pod)?;
+        }
+        lay::cgroups(&topology)?;
+        lay::network(&topology)?;
+        if let Some(name) = &plan.congestion_control {
+            for netns in topology.namespaces() {
+                netns.set_sysctl("net/ipv4/tcp_congestion_control", name)?;
+            }
+        }
+        Ok(topology)
+    }
+
+    fn add_pod(&mut self, planned: &PlannedPod) -> anyhow::Result<()> {
+        let node = self.node(&planned.node)?;
+        let used = |host: u8| self.pods.iter().any(|pod| pod.node == planned.node && pod.v4.octets()[3] == host);
+        let host = planned.host.or_else(|| (10..=250).find(|host| !used(*host))).context("the node is full")?;
+        let pod = Pod {
+            name: planned.name.clone(),
+            node: node.name.clone(),
+            v4: Ipv4Addr::new(10, 244, node.number, host),
+            v6: Ipv6Addr::new(0xfd00, 0x244, node.number.into(), 0, 0, 0, 0, host.into()),
+            netns: Netns::create(&format!("{}-{}", self.name, planned.name))?,
+            cgroup: node.cgroup.join("pods").join(&planned.name),
+            binaries: self.binaries.clone(),
+        };
+        self.pods.push(pod);
+        Ok(())
+    }
+
+    /// Adds a pod to the running topology and returns it.
+    ///
+    /// # Errors
+    /// When the node is unknown or full, or the kernel refuses.
+    pub fn start_pod(&mut self, name: &str, node: &str) -> anyhow::Result<&Pod> {
+        self.add_pod(&PlannedPod { name: name.to_owned(), node: node.to_owned(), host: None })?;
+        let pod = self.pod(name)?;
+        std::fs::create_dir_all(&pod.cgroup)?;
+        lay::pod(pod, self.node(node)?)?;
+        self.pod(name)
+    }
+
+    /// Kills the pod's processes and removes its network namespace, as when a node deletes a pod.
+    ///
+    /// # Errors
+    /// When there is no such pod or its cgroup stays populated.
+    pub fn delete_pod(&mut self, name: &str) -> anyhow::Result<()> {
+        let place = self.pods.iter().position(|pod| pod.name == name).with_context(|| format!("no pod {name}"))?;
+        let pod = self.pods.swap_remove(place);
+        place::remove_cgroup(&pod.cgroup)
+    }
+
+    /// The name that everything of this topology in the kernel begins with.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The nodes, by number.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The pods.
+    #[must_use]
+    pub fn pods(&self) -> &[Pod] {
+        &self.pods
+    }
+
+    /// The programs that it runs.
+    #[must_use]
+    pub fn binaries(&self) -> &Binaries {
+        &self.binaries
+    }
+
+    /// A directory for this topology's files, removed with it.
+    #[must_use]
+    pub fn directory(&self) -> PathBuf {
+        self.directory.as_ref().map_or_else(std::env::temp_dir, |directory| directory.path().to_owned())
+    }
+
+    /// The node `name`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn node(&self, name: &str) -> anyhow::Result<&Node> {
+        self.nodes.iter().find(|node| node.name == name).with_context(|| format!("no node {name} in the topology"))
+    }
+
+    /// The pod `name`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn pod(&self, name: &str) -> anyhow::Result<&Pod> {
+        self.pods.iter().find(|pod| pod.name == name).with_context(|| format!("no pod {name} in the topology"))
+    }
+
+    /// Leaves everything in place when this process ends: [`leftovers::remove`] with its name removes it.
+    ///
+    /// # Errors
+    /// When its directory cannot be kept.
+    pub fn keep(mut self) -> anyhow::Result<PathBuf> {
+        for node in &mut self.nodes {
+            node.netns.keep();
+        }
+        for pod in &mut self.pods {
+            pod.netns.keep();
+        }
+        if let Some(claim) = self.claim.take() {
+            claim.abandon();
+        }
+        let Some(directory) = self.directory.take() else { bail!("the topology has no directory") };
+        Ok(directory.keep())
+    }
+
+    fn namespaces(&self) -> impl Iterator<Item = &Netns> {
+        self.nodes.iter().map(|node| &node.netns).chain(self.pods.iter().map(|pod| &pod.netns))
+    }
+}
+
+impl Drop for Topology {
+    fn drop(&mut self) {
+        if self.claim.is_some() {
+            leftovers::remove(&self.name);
+        }
+    }
+}
+
+impl Node {
+    /// Where the node's agent runs: in the node's network namespace, in a cgroup beside its pods'.
+    #[must_use]
+    pub fn agent_place(&self) -> Place {
+        Place { netns: self.netns.path(), cgroup: self.cgroup.join("ztunnel") }
+    }
+
+    /// Where the node's other processes run, such as its kubelet.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place { netns: self.netns.path(), cgroup: self.cgroup.join("host") }
+    }
+
+    /// Starts `testapp` with `arguments` on the node, outside every pod.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn testapp(&self, arguments: &[&str]) -> anyhow::Result<Process> {
+        start_testapp(&self.name, &self.place(), &self.binaries, arguments)
+    }
+
+    /// The name of the node's end of its link to the node numbered `number`.
+    #[must_use]
+    pub fn link_to(&self, number: u8) -> String {
+        format!("wire{number}")
+    }
+}
+
+impl Pod {
+    /// Where the pod's processes run.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place { netns: self.netns.path(), cgroup: self.cgroup.clone() }
+    }
+
+    /// Its addresses, IPv4 first.
+    #[must_use]
+    pub fn addresses(&self) -> [IpAddr; 2] {
+        [self.v4.into(), self.v6.into()]
+    }
+
+    /// Starts `testapp` with `arguments` in the pod.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn testapp(&self, arguments: &[&str]) -> anyhow::Result<Process> {
+        start_testapp(&self.name, &self.place(), &self.binaries, arguments)
+    }
+
+    /// Starts a program in the pod.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(&self, command: Command) -> anyhow::Result<Process> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let label = format!("{}/{}", self.name, program.rsplit('/').next().unwrap_or(&program));
+        Process::start(&label, &self.place(), &self.binaries, command)
+    }
+}
+
+fn start_testapp(of: &str, place: &Place, binaries: &Binaries, arguments: &[&str]) -> anyhow::Result<Process> {
+    let mut command = Command::new(&binaries.testapp);
+    command.args(arguments);
+    let label = format!("{of}/{}", arguments.first().copied().unwrap_or("testapp"));
+    Process::start(&label, place, binaries, command)
+}
