@@ -1,0 +1,136 @@
+//! Finds the cgroup v2 hierarchy and decides where the programs must be attached to see the agent's own sockets as well
+//! as the pods'.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use nix::sys::statfs::CGROUP2_SUPER_MAGIC;
+
+use crate::{error::Error, sys};
+
+/// The root of the cgroup v2 hierarchy: /sys/fs/cgroup, or /sys/fs/cgroup/unified where v1 is mounted as well.
+///
+/// # Errors
+/// [`Error::Cgroup`] when none is mounted.
+pub fn root() -> Result<PathBuf, Error> {
+    let missing = |source| Error::Cgroup { path: PathBuf::from("/sys/fs/cgroup"), source };
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").map_err(missing)?;
+    let mount = mounts(&mountinfo).next().ok_or_else(|| missing(io::ErrorKind::NotFound.into()))?;
+    Ok(mount.point)
+}
+
+/// Checks that `path` is a cgroup v2 directory, and returns it without symbolic links.
+pub(crate) fn checked(path: &Path) -> Result<PathBuf, Error> {
+    let error = |source| Error::Cgroup { path: path.to_owned(), source };
+    let canonical = path.canonicalize().map_err(error)?;
+    if sys::is_on(&canonical, CGROUP2_SUPER_MAGIC).map_err(error)? && canonical.is_dir() {
+        Ok(canonical)
+    } else {
+        Err(error(io::ErrorKind::Unsupported.into()))
+    }
+}
+
+/// The cgroup of the agent, if the program that watches sockets must be attached to it apart, because it is not below
+/// `attach` (a checked path).
+pub(crate) fn agents_own(attach: &Path) -> Result<Option<PathBuf>, Error> {
+    let error = |source| Error::Cgroup { path: attach.to_owned(), source };
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").map_err(error)?;
+    let membership = fs::read_to_string("/proc/self/cgroup").map_err(error)?;
+    let mount = mounts(&mountinfo).find(|mount| attach.starts_with(&mount.point));
+    let mount = mount.ok_or_else(|| error(io::ErrorKind::NotFound.into()))?;
+    match place(attach, &mount, &membership) {
+        Place::Covered => Ok(None),
+        Place::Apart(own) => Ok(Some(own)),
+        Place::Root => Err(Error::AgentInRoot { attach: attach.to_owned() }),
+    }
+}
+
+/// A mount of the cgroup v2 hierarchy.
+#[derive(Debug, PartialEq, Eq)]
+struct Mount {
+    /// Which cgroup is mounted, as the process's cgroup namespace names it.
+    root: PathBuf,
+    /// Where.
+    point: PathBuf,
+}
+
+/// Where the agent's cgroup lies.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// Below the cgroup that the programs are attached to.
+    Covered,
+    /// Elsewhere, at this path.
+    Apart(PathBuf),
+    /// It is the root, which the programs are not attached to.
+    Root,
+}
+
+/// The cgroup v2 mounts of a mountinfo (proc_pid_mountinfo(5)).
+fn mounts(mountinfo: &str) -> impl Iterator<Item = Mount> {
+    mountinfo.lines().filter_map(|line| {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let mut fields = mount.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        filesystem.starts_with("cgroup2 ").then(|| Mount { root: root.into(), point: point.into() })
+    })
+}
+
+/// Decides from the text of /proc/self/cgroup (cgroups(7)) where the agent lies.
+fn place(attach: &Path, mount: &Mount, membership: &str) -> Place {
+    let own = membership.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    // Outside the mounted part, as in a container: as far from `attach` as the root is.
+    let below = Path::new(own).strip_prefix(&mount.root).unwrap_or(Path::new(""));
+    let own = mount.point.join(below);
+    if own.starts_with(attach) {
+        Place::Covered
+    } else if own == mount.point {
+        Place::Root
+    } else {
+        Place::Apart(own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+        30 25 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n\
+        31 30 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+        39 30 0:35 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
+    const CONTAINER: &str = "40 30 0:30 /../../.. /host/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
+
+    fn placed(mountinfo: &str, attach: &str, membership: &str) -> Place {
+        let mount = mounts(mountinfo).next().unwrap();
+        place(Path::new(attach), &mount, membership)
+    }
+
+    #[test]
+    fn the_mount_is_found_among_others() {
+        let mounts: Vec<_> = mounts(HYBRID).collect();
+        assert_eq!(mounts, [Mount { root: "/".into(), point: "/sys/fs/cgroup/unified".into() }]);
+    }
+
+    #[test]
+    fn an_agent_below_the_attached_cgroup_is_covered() {
+        let root = "/sys/fs/cgroup/unified";
+        assert_eq!(placed(HYBRID, root, "1:cpu:/x\n0::/\n"), Place::Covered);
+        assert_eq!(placed(HYBRID, root, "0::/kubepods/agent\n"), Place::Covered);
+        assert_eq!(placed(HYBRID, "/sys/fs/cgroup/unified/node", "0::/node/agent\n"), Place::Covered);
+    }
+
+    #[test]
+    fn an_agent_elsewhere_is_attached_to_apart() {
+        let attach = "/sys/fs/cgroup/unified/node";
+        let own = PathBuf::from("/sys/fs/cgroup/unified/node-agent");
+        assert_eq!(placed(HYBRID, attach, "0::/node-agent\n"), Place::Apart(own));
+    }
+
+    #[test]
+    fn an_agent_in_the_root_is_refused() {
+        assert_eq!(placed(HYBRID, "/sys/fs/cgroup/unified/node", "0::/\n"), Place::Root);
+        assert_eq!(placed(CONTAINER, "/host/cgroup/kubepods", "0::/\n"), Place::Root);
+    }
+}

@@ -1,0 +1,134 @@
+//! Where things are pinned: one directory a version of the ABI, so that programs and maps of different versions never
+//! meet. It knows the layout of that directory and nothing of what the pins do.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use ambit_ebpf_abi::VERSION;
+use nix::{
+    mount::{MsFlags, mount},
+    sys::statfs::BPF_FS_MAGIC,
+};
+
+use crate::{error::Error, sys};
+
+/// Where a bpffs usually is.
+const BPFFS: &str = "/sys/fs/bpf";
+
+/// The directory of pins of this version.
+#[derive(Clone, Debug)]
+pub(crate) struct Pins {
+    root: PathBuf,
+}
+
+impl Pins {
+    /// Makes the directories below `root`, mounting a bpffs if there is none.
+    pub(crate) fn open(root: &Path) -> Result<Self, Error> {
+        mount_bpffs(root)?;
+        let pins = Self { root: root.to_owned() };
+        for directory in [pins.maps(), pins.links(), pins.namespaces()] {
+            fs::create_dir_all(&directory).map_err(Error::pin(&directory))?;
+        }
+        Ok(pins)
+    }
+
+    /// This version's directory.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.root.join(version())
+    }
+
+    /// The maps, by their names.
+    pub(crate) fn maps(&self) -> PathBuf {
+        self.directory().join("maps")
+    }
+
+    /// The links to cgroups.
+    pub(crate) fn links(&self) -> PathBuf {
+        self.directory().join("links")
+    }
+
+    /// The links to network namespaces.
+    fn namespaces(&self) -> PathBuf {
+        self.directory().join("netns")
+    }
+
+    /// The link to the network namespace `cookie`.
+    pub(crate) fn namespace(&self, cookie: u64) -> PathBuf {
+        self.namespaces().join(cookie.to_string())
+    }
+
+    /// The cookies of the network namespaces that have a link.
+    pub(crate) fn cookies(&self) -> Result<Vec<u64>, Error> {
+        let directory = self.namespaces();
+        let entries = fs::read_dir(&directory).map_err(Error::pin(&directory))?;
+        let names = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>();
+        let names = names.map_err(Error::pin(&directory))?;
+        // What is no number is a link whose making was interrupted; the next one replaces it.
+        Ok(names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect())
+    }
+
+    /// Removes what other versions have pinned, which takes their programs out of force.
+    pub(crate) fn retire_others(&self) -> Result<(), Error> {
+        let entries = fs::read_dir(&self.root).map_err(Error::pin(&self.root))?;
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if is_version(name) && name != version() {
+                tracing::info!(path = %path.display(), "another version's capture is taken out of force");
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes everything, every version's.
+    pub(crate) fn remove_all(&self) -> Result<(), Error> {
+        self.retire_others()?;
+        // Links first: a program must not outlive the maps' meaning.
+        for directory in [self.links(), self.namespaces(), self.directory(), self.root.clone()] {
+            remove(&directory)?;
+        }
+        Ok(())
+    }
+}
+
+fn version() -> String {
+    format!("v{VERSION}")
+}
+
+fn is_version(name: &str) -> bool {
+    name.strip_prefix('v').is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
+/// Removes a directory of pins; a mount point stays, empty.
+fn remove(directory: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.raw_os_error() == Some(nix::libc::EBUSY) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(Error::pin(directory)),
+    }
+}
+
+/// Mounts a bpffs that holds `root` unless there is one: at its usual place if `root` is below that, else at `root`.
+fn mount_bpffs(root: &Path) -> Result<(), Error> {
+    let existing = root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    if sys::is_on(existing, BPF_FS_MAGIC).is_ok_and(|is_bpffs| is_bpffs) {
+        return Ok(());
+    }
+    let at = if root.starts_with(BPFFS) { Path::new(BPFFS) } else { root };
+    let error = |source| Error::Bpffs { path: at.to_owned(), source };
+    fs::create_dir_all(at).map_err(error)?;
+    mount(Some("bpf"), at, Some("bpf"), MsFlags::empty(), None::<&str>).map_err(|errno| error(errno.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_versions_are_retired() {
+        assert!(is_version("v1") && is_version("v20"));
+        assert!(!is_version("v") && !is_version("maps") && !is_version("vmlinux") && !is_version("1"));
+    }
+}

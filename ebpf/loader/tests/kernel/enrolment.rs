@@ -1,0 +1,135 @@
+//! Enrolling and withdrawing pods that are running.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
+
+use ambit_ebpf_loader::{Operation, Steering};
+
+use crate::world::{FAR_V4, Listeners, Netns, OUTSIDE_V4, POD_SECOND, POD_V4, POD_V6, World, accept, idle};
+
+#[test]
+fn the_kernel_has_what_was_enrolled_and_enrolling_twice_changes_nothing() {
+    let world = World::new();
+    let listeners = Listeners::open(&world.pod);
+    let mut capture = world.open();
+    let pod = listeners.pod(&world.pod);
+    let operations = capture.enrol(&pod).unwrap();
+    assert!(matches!(operations.last(), Some(Operation::Capture(_, _))), "{operations:?}");
+    let kernel = capture.enrolled().unwrap();
+    let has = &kernel[&world.pod.cookie];
+    assert_eq!(has.captured.unwrap().v4, Some(POD_V4));
+    assert_eq!(has.captured.unwrap().v6, Some(POD_V6));
+    assert_eq!(has.steering, Steering::On);
+    assert_eq!(has.addresses, [POD_V4.into(), POD_V6.into(), POD_SECOND.into()].into());
+    assert_eq!(capture.enrol(&pod).unwrap(), []);
+    assert_eq!(capture.audit(&[pod]).unwrap(), []);
+}
+
+#[test]
+fn open_connections_survive_enrolment_and_withdrawal() {
+    let world = World::new();
+    let listeners = Listeners::open(&world.pod);
+    let mut capture = world.open();
+    let server = world.outside.listen(8080);
+    let application = world.pod.listen(8081);
+    let before = (world.dial((OUTSIDE_V4, 8080)).unwrap(), accept(&server).0);
+    let inward = (world.dial_in((POD_V4, 8081)).unwrap(), accept(&application).0);
+    capture.enrol(&listeners.pod(&world.pod)).unwrap();
+    let during = (world.dial((FAR_V4, 8080)).unwrap(), accept(&listeners.outbound).0);
+    let steered = (world.dial_in((POD_V4, 8081)).unwrap(), accept(&listeners.inbound).0);
+    for pair in [&before, &inward, &during, &steered] {
+        exchange(pair);
+    }
+    capture.withdraw(world.pod.cookie).unwrap();
+    for pair in [&before, &inward, &during, &steered] {
+        exchange(pair);
+    }
+    assert_eq!(during.0.peer_addr().unwrap(), SocketAddr::from((FAR_V4, 8080)), "still its peer");
+    let after = (world.dial((OUTSIDE_V4, 8080)).unwrap(), accept(&server).0);
+    let direct = (world.dial_in((POD_V4, 8081)).unwrap(), accept(&application).0);
+    exchange(&after);
+    exchange(&direct);
+    assert!(idle(&listeners.outbound) && idle(&listeners.inbound));
+    assert!(capture.enrolled().unwrap().is_empty());
+}
+
+#[test]
+fn a_connection_that_waits_while_its_pod_is_withdrawn_keeps_its_destination() {
+    let world = World::new();
+    let listeners = Listeners::open(&world.pod);
+    let mut capture = world.open();
+    capture.enrol(&listeners.pod(&world.pod)).unwrap();
+    let _application = world.dial((FAR_V4, 8080)).unwrap();
+    capture.withdraw(world.pod.cookie).unwrap();
+    let (_proxy, source) = accept(&listeners.outbound);
+    let wanted = capture.original_destinations().take(world.pod.cookie, source).unwrap();
+    assert_eq!(wanted, Some((FAR_V4, 8080).into()));
+}
+
+#[test]
+fn a_pods_addresses_can_change() {
+    let world = World::new();
+    let listeners = Listeners::open(&world.pod);
+    let mut capture = world.open();
+    let mut pod = listeners.pod(&world.pod);
+    capture.enrol(&pod).unwrap();
+    let fresh = Ipv4Addr::new(10, 77, 0, 4);
+    world.pod.ip(&format!("addr add {fresh}/24 dev eth0"));
+    pod.addresses = vec![IpAddr::V4(fresh)];
+    let cookie = world.pod.cookie;
+    let expected = [Operation::PutAddress(cookie, fresh.into()), Operation::RemoveAddress(cookie, POD_SECOND.into())];
+    assert_eq!(capture.enrol(&pod).unwrap(), expected);
+    let _client = world.dial_in((fresh, 8080)).unwrap();
+    accept(&listeners.inbound);
+}
+
+#[test]
+fn the_audit_repairs_what_is_missing() {
+    let world = World::new();
+    let listeners = Listeners::open(&world.pod);
+    let mut capture = world.open();
+    let pod = listeners.pod(&world.pod);
+    capture.enrol(&pod).unwrap();
+    let cookie = world.pod.cookie;
+    let pin = world.settings.pins.join(format!("v{}/netns/{cookie}", ambit_ebpf_abi::VERSION));
+    std::fs::remove_file(pin).unwrap();
+    let fresh = world.pod.listen(crate::world::INBOUND);
+    let changed = ambit_ebpf_loader::Pod { listener: std::os::fd::AsFd::as_fd(&fresh), ..pod };
+    let expected = [Operation::PutListener(cookie), Operation::Steer(cookie)];
+    assert_eq!(capture.audit(std::slice::from_ref(&changed)).unwrap(), expected);
+    assert_eq!(capture.audit(&[changed]).unwrap(), []);
+    let _client = world.dial_in((POD_V4, 8080)).unwrap();
+}
+
+#[test]
+fn the_audit_withdraws_the_unwanted_and_removes_the_pins_of_the_dead() {
+    let world = World::new();
+    let listeners = Listeners::open(&world.pod);
+    let mut capture = world.open();
+    capture.enrol(&listeners.pod(&world.pod)).unwrap();
+    let dying = Netns::new();
+    let doomed = Listeners::open(&dying);
+    let v4 = Some(Ipv4Addr::new(10, 88, 0, 1));
+    let pod = ambit_ebpf_loader::Pod { v4, v6: None, addresses: Vec::new(), ..doomed.pod(&dying) };
+    capture.enrol(&pod).unwrap();
+    let cookie = dying.cookie;
+    drop((doomed, dying));
+    let dead = || capture.enrolled().unwrap()[&cookie].steering == Steering::Dead;
+    assert!(crate::world::eventually(dead), "the namespace ends with its last descriptor");
+    let operations = capture.audit(&[listeners.pod(&world.pod)]).unwrap();
+    assert!(operations.iter().all(|operation| operation.cookie() == cookie), "{operations:?}");
+    assert!(operations.contains(&Operation::Unsteer(cookie)), "{operations:?}");
+    assert_eq!(capture.enrolled().unwrap().into_keys().collect::<Vec<_>>(), [world.pod.cookie]);
+    assert_eq!(capture.audit(&[listeners.pod(&world.pod)]).unwrap(), []);
+}
+
+fn exchange((one, other): &(std::net::TcpStream, std::net::TcpStream)) {
+    for (mut from, mut to) in [(one, other), (other, one)] {
+        from.write_all(b"data").unwrap();
+        let mut heard = [0; 4];
+        to.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"data");
+    }
+}

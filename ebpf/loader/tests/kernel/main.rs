@@ -1,0 +1,15 @@
+//! The programs and the loader in a real kernel: root, network namespaces and cgroups of our own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test may fail by panicking, in its helpers as well"
+)]
+
+mod enrolment;
+mod inbound;
+mod outbound;
+mod restart;
+mod world;
