@@ -161,7 +161,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
                 Poll::Pending => None,
             },
         };
-        this.shared.sweep();
+        this.shared.end_turn();
         match over {
             None => Poll::Pending,
             Some(outcome) => {

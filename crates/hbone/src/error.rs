@@ -130,6 +130,9 @@ impl Error {
         if error.is_library() {
             return Self::Protocol { code };
         }
+        if error.is_go_away() {
+            return Self::TunnelClosed;
+        }
         match error.into_io() {
             Some(error) => Self::Transport(Arc::new(error)),
             None => Self::Aborted,

@@ -143,7 +143,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Serving<T> {
                 Poll::Pending => break None,
             }
         };
-        self.shared.sweep();
+        self.shared.end_turn();
         if let Some(outcome) = over {
             self.shared.end(outcome.clone().err().unwrap_or(Error::TransportClosed));
             return Poll::Ready(outcome);

@@ -14,7 +14,7 @@ use h2::client::ResponseFuture;
 use h2::{RecvStream, SendStream};
 
 use crate::inbox::Inbox;
-use crate::tunnel::Shared;
+use crate::tunnel::{PIECES_AHEAD, Shared};
 use crate::{Code, ConnectResponse, Error};
 
 /// The receiving half of a stream. Dropped before the end of what it receives, it resets the stream, as a socket
@@ -111,6 +111,8 @@ struct Outbound {
     stream: Option<SendStream<Bytes>>,
     finished: bool,
     aborted: bool,
+    /// The pieces handed over while [`Shared::written`] had the value beside it.
+    ahead: (u64, u32),
 }
 
 impl Flow {
@@ -139,7 +141,7 @@ impl Flow {
     fn enter(tunnel: &Rc<Shared>, head: Head, on_end: Option<Rc<dyn Fn()>>) -> Rc<Self> {
         tunnel.enter(|key| {
             let inbound = Inbound { head, inbox: Inbox::default(), reader: None, ended: false };
-            let outbound = Outbound { stream: None, finished: false, aborted: false };
+            let outbound = Outbound { stream: None, finished: false, aborted: false, ahead: (0, 0) };
             let (inbound, outbound) = (RefCell::new(inbound), RefCell::new(outbound));
             Rc::new(Self { inbound, outbound, tunnel: Rc::clone(tunnel), key, on_end })
         })
@@ -236,7 +238,7 @@ impl Flow {
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<Result<(), Error>> {
-        let sent = self.outbound.borrow_mut().poll_send(cx, data);
+        let sent = self.outbound.borrow_mut().poll_send(cx, &self.tunnel, data);
         match ready!(sent) {
             Ok(()) => Poll::Ready(Ok(())),
             Err(error) => Poll::Ready(Err(self.why_broken(cx, error))),
@@ -301,7 +303,7 @@ impl Flow {
             return Error::Aborted;
         }
         match Error::from_h2(error) {
-            error @ Error::Transport(_) => self.tunnel.ended().unwrap_or(error),
+            error @ (Error::Transport(_) | Error::TunnelClosed) => self.tunnel.ended().unwrap_or(error),
             error => error,
         }
     }
@@ -320,9 +322,16 @@ impl Inbound {
 }
 
 impl Outbound {
-    fn poll_send(&mut self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<Result<(), h2::Error>> {
+    fn poll_send(&mut self, cx: &mut Context<'_>, tunnel: &Shared, data: &mut Bytes) -> Poll<Result<(), h2::Error>> {
         let Some(stream) = &mut self.stream else { return Poll::Ready(Err(h2::Reason::INTERNAL_ERROR.into())) };
         while !data.is_empty() {
+            if self.ahead.0 != tunnel.written() {
+                self.ahead = (tunnel.written(), 0);
+            }
+            if self.ahead.1 >= PIECES_AHEAD {
+                tunnel.wait_until_written(cx.waker());
+                return stream.poll_reset(cx).map(|broken| Err(broken.map_or_else(|error| error, Into::into)));
+            }
             stream.reserve_capacity(data.len());
             let room = stream.capacity();
             if room == 0 {
@@ -333,6 +342,7 @@ impl Outbound {
                 }
             }
             stream.send_data(data.split_to(room.min(data.len())), false)?;
+            self.ahead.1 += 1;
         }
         Poll::Ready(Ok(()))
     }

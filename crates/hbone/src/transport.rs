@@ -1,5 +1,5 @@
-//! A transport that counts what it receives, by which a tunnel sees that its peer lives, and that gives way to others
-//! after a fair share.
+//! A transport that counts what it receives, by which a tunnel sees that its peer lives, that gives way to others
+//! after a fair share, and that tells whether it takes more.
 
 use std::cell::Cell;
 use std::io;
@@ -12,17 +12,23 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// After this many bytes received in one turn of the event loop, the worker's other tunnels have theirs.
 pub(crate) const FAIR_SHARE: u64 = 1 << 20;
 
-/// The bytes that a transport has received.
+/// What is known of a transport.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     received: Cell<u64>,
     turn_began_at: Cell<u64>,
+    blocked: Cell<bool>,
 }
 
 impl Meter {
-    /// All of them so far.
+    /// The bytes that it has received so far.
     pub(crate) fn received(&self) -> u64 {
         self.received.get()
+    }
+
+    /// Whether it takes no more for now.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.get()
     }
 
     /// Begins a turn of the event loop, with a new share.
@@ -67,7 +73,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.transport).poll_write(cx, buf)
+        let written = Pin::new(&mut self.transport).poll_write(cx, buf);
+        self.meter.blocked.set(written.is_pending());
+        written
     }
 
     fn poll_write_vectored(
@@ -75,7 +83,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.transport).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.transport).poll_write_vectored(cx, bufs);
+        self.meter.blocked.set(written.is_pending());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -83,7 +93,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_flush(cx)
+        let flushed = Pin::new(&mut self.transport).poll_flush(cx);
+        self.meter.blocked.set(flushed.is_pending());
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

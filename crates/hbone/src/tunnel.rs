@@ -1,14 +1,16 @@
-//! What the streams of one tunnel share: why it ended, and which of them hold bytes ahead of their readers.
+//! What the streams of one tunnel share: why it ended, which of them hold bytes ahead of their readers, and which of
+//! them wait for the tunnel to write.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
+use std::task::Waker;
 
 use crate::Error;
 use crate::stream::Flow;
 use crate::transport::{FAIR_SHARE, Meter};
 
-/// After this many bytes from the peer the streams are swept. It bounds what small frames can cost until then: at
+/// After this many bytes from the peer the streams are swept. That bounds what small frames can cost until then: at
 /// ten bytes a frame, 100,000 of them.
 const SWEEP_EVERY: u64 = 1 << 20;
 
@@ -17,11 +19,19 @@ const SWEEP_EVERY: u64 = 1 << 20;
 /// sweeps, one turn of the event loop included, and a sleeping reader never ends a tunnel.
 pub(crate) const SMALL_FRAME_BUDGET: usize = ((SWEEP_EVERY + 2 * FAIR_SHARE) / 10 * 256) as usize;
 
+/// How many pieces a stream may hand over before the tunnel has written them. However small they are, each costs the
+/// HTTP/2 layer some hundred bytes until then.
+pub(crate) const PIECES_AHEAD: u32 = 256;
+
 /// The state of one tunnel.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
-    /// What its transport has received.
+    /// Its transport.
     pub(crate) meter: Rc<Meter>,
+    /// How often everything handed over has been written.
+    written: Cell<u64>,
+    /// Those who have handed over as many pieces as they may.
+    writers: RefCell<Vec<Waker>>,
     swept_at: Cell<u64>,
     ended: RefCell<Option<Error>>,
     flows: RefCell<HashMap<u64, Weak<Flow>>>,
@@ -55,6 +65,7 @@ impl Shared {
     /// Says why the tunnel is over; the first to say so is right.
     pub(crate) fn end(&self, why: Error) {
         self.ended.borrow_mut().get_or_insert(why);
+        self.wake_writers();
     }
 
     /// Why the tunnel is over, if it is.
@@ -62,16 +73,39 @@ impl Shared {
         self.ended.borrow().clone()
     }
 
-    /// Moves what sleeping readers have left lying to where small pieces cost little, once enough has come for that
-    /// to matter. Called by the driver after every turn.
-    pub(crate) fn sweep(&self) {
-        let received = self.meter.received();
-        if received.wrapping_sub(self.swept_at.get()) < SWEEP_EVERY {
-            return;
+    /// A number that changes when everything handed over has been written.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.get()
+    }
+
+    /// Has `writer` woken when that number changes.
+    pub(crate) fn wait_until_written(&self, writer: &Waker) {
+        self.writers.borrow_mut().push(writer.clone());
+    }
+
+    /// Called by the driver when it has received and written what it could.
+    pub(crate) fn end_turn(&self) {
+        if !self.meter.is_blocked() {
+            self.written.set(self.written.get().wrapping_add(1));
+            self.wake_writers();
         }
-        self.swept_at.set(received);
+        let received = self.meter.received();
+        if received.wrapping_sub(self.swept_at.get()) >= SWEEP_EVERY {
+            self.swept_at.set(received);
+            self.sweep();
+        }
+    }
+
+    /// Moves what sleeping readers have left lying to where small pieces cost little.
+    fn sweep(&self) {
         for flow in self.flows.borrow().values().filter_map(Weak::upgrade) {
             flow.stow();
+        }
+    }
+
+    fn wake_writers(&self) {
+        for writer in self.writers.take() {
+            writer.wake();
         }
     }
 }

@@ -2,6 +2,9 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+pub(crate) mod cut;
+pub(crate) mod raw;
+
 use std::future::{Future, poll_fn};
 use std::io;
 use std::rc::Rc;

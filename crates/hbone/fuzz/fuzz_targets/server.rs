@@ -1,0 +1,6 @@
+//! Arbitrary bytes to the server, after a valid preface.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    ambit_hbone_fuzz::serve(bytes);
+});
