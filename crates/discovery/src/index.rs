@@ -107,8 +107,9 @@ impl Index {
             Kind::EndpointSlice => self.set_slice(namespace, name, None, touched),
             Kind::ServiceAccount => {}
         }
-        if self.namespaces.get(namespace).is_some_and(Namespace::is_empty) {
-            self.namespaces.remove(namespace);
+        let home = if *kind == Kind::Namespace { name } else { namespace };
+        if self.namespaces.get(home).is_some_and(Namespace::is_empty) {
+            self.namespaces.remove(home);
         }
     }
 

@@ -51,17 +51,18 @@ pub async fn run(
     loop {
         let looked;
         (state, looked) = tokio::task::spawn_blocking(move || state.look()).await.map_err(|_| Error::Panicked)?;
-        let (now, again) = match looked {
+        let (now, wait) = match looked {
             Ok(Look { snapshot, reports, unsettled, identity }) => {
                 if let Some(snapshot) = snapshot {
                     snapshots.publish(snapshot);
                 }
-                (reports, watch.renew(Some(identity)) || unsettled)
+                // What changed between the look and the beginning of the watch was told to nobody: look again.
+                (reports, if watch.renew(Some(identity)) { Wait::Not } else { Wait::UntilStirred { unsettled } })
             }
             Err(cause) if reported.is_none() => return Err(Error::Directory { path: settings.directory, cause }),
             Err(cause) => {
                 watch.renew(None);
-                (vanished(reported.as_deref().unwrap_or_default(), &cause), true)
+                (vanished(reported.as_deref().unwrap_or_default(), &cause), Wait::UntilStirred { unsettled: true })
             }
         };
         if reported.as_ref() != Some(&now) {
@@ -69,11 +70,19 @@ pub async fn run(
             reports.publish(now.clone());
             reported = Some(now);
         }
-        tokio::select! {
-            () = &mut shutdown => return Ok(()),
-            () = watch.stir(again) => {}
+        if let Wait::UntilStirred { unsettled } = wait {
+            tokio::select! {
+                () = &mut shutdown => return Ok(()),
+                () = watch.stir(unsettled) => {}
+            }
         }
     }
+}
+
+/// What comes before the next look at the directory.
+enum Wait {
+    Not,
+    UntilStirred { unsettled: bool },
 }
 
 /// What is known, between looks.
@@ -105,8 +114,10 @@ impl State {
     fn look(mut self) -> (Self, io::Result<Look>) {
         let looked = self.directory.look(SystemTime::now()).map(|change| {
             let Change { events, reports, unsettled, identity } = change;
-            let changed = self.index.apply(events) || std::mem::take(&mut self.first);
-            let snapshot = changed.then(|| self.index.snapshot());
+            let changed = self.index.apply(events);
+            // That there is nothing in it is worth a first snapshot, too.
+            let snapshot = (changed || self.first).then(|| self.index.snapshot());
+            self.first = false;
             Look { snapshot, reports, unsettled, identity }
         });
         (self, looked)

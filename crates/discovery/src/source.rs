@@ -2,7 +2,7 @@
 //! again.
 
 mod catalog;
-mod contents;
+pub(crate) mod contents;
 mod directory;
 mod watch;
 
