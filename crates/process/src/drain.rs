@@ -106,7 +106,7 @@ impl Drain {
         let (mut trigger, drain) = channel();
         let above = self.clone();
         tokio::task::spawn_local(async move {
-            let _open = above.guard();
+            let open = above.guard();
             above.graceful().await;
             drop(trigger.open);
             trigger.phase.send_replace(Phase::Graceful);
@@ -119,6 +119,7 @@ impl Drain {
                 _ = trigger.closed.recv() => {}
                 () = forward => {}
             }
+            drop(open);
             // Those who hold the drain but guard nothing still have to hear of the end.
             above.forced().await;
             trigger.phase.send_replace(Phase::Forced);

@@ -33,3 +33,6 @@ async fn scrape(request: Request, page: impl Future<Output = Result<String, Erro
         Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
     }
 }
+
+#[cfg(test)]
+mod tests;

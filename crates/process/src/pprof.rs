@@ -1,7 +1,7 @@
 //! Profiles of the running process, in pprof's format: where its processor time goes and who holds its memory.
 //!
 //! Memory is profiled by jemalloc, where that is the process's allocator and was told to be ready
-//! (`MALLOC_CONF=prof:true,prof_active:false`, or built in); otherwise the answer says so.
+//! (`_RJEM_MALLOC_CONF=prof:true,prof_active:false`, or built in); otherwise the answer says so.
 
 use std::num::ParseIntError;
 use std::rc::Rc;
@@ -24,7 +24,7 @@ enum Failure {
     Parameter { name: &'static str, low: u32, high: u32 },
     #[error("another profile is being taken: try again later")]
     Busy,
-    #[error("heap profiling is not built in or not enabled: start with MALLOC_CONF=prof:true,prof_active:false")]
+    #[error("heap profiling is not built in or not enabled: start with _RJEM_MALLOC_CONF=prof:true,prof_active:false")]
     NoHeapProfile,
     #[error("heap profiling is not active: activate it with /debug/pprof/heap/profiling?activate=true")]
     Inactive,
@@ -56,11 +56,8 @@ pub fn routes() -> Routes {
         .get("/debug/pprof/heap", "a profile of the memory allocated since profiling was activated", |_| async {
             answer(heap().await)
         })
-        .get(
-            "/debug/pprof/heap/profiling",
-            "shows or changes heap profiling; ?activate=true|false",
-            |request| async move { activation(&request).await.unwrap_or_else(|failure| refuse(&failure)) },
-        )
+        .get("/debug/pprof/heap/profiling", "shows whether heap profiling is active", activation)
+        .post("/debug/pprof/heap/profiling", "changes that; ?activate=true|false", activation)
 }
 
 fn answer(profile: Result<Vec<u8>, Failure>) -> Response {
@@ -114,16 +111,28 @@ fn encode(report: &Report) -> Vec<u8> {
 
 async fn heap() -> Result<Vec<u8>, Failure> {
     let control = jemalloc_pprof::PROF_CTL.as_ref().ok_or(Failure::NoHeapProfile)?;
-    let mut control = control.lock().await;
-    if !control.activated() {
-        return Err(Failure::Inactive);
-    }
-    control.dump_pprof().map_err(|error| Failure::Profile(error.to_string()))
+    // This, too, finds the names of functions.
+    let made = tokio::task::spawn_blocking(|| {
+        let mut control = control.blocking_lock();
+        if !control.activated() {
+            return Err(Failure::Inactive);
+        }
+        control.dump_pprof().map_err(|error| Failure::Profile(error.to_string()))
+    });
+    made.await.map_err(|error| Failure::Profile(error.to_string()))?
 }
 
-async fn activation(request: &Request) -> Result<Response, Failure> {
+async fn activation(request: Request) -> Response {
+    match activate(&request).await {
+        Ok(active) => text(StatusCode::OK, format!("heap profiling active: {active}\n")),
+        Err(failure) => refuse(&failure),
+    }
+}
+
+async fn activate(request: &Request) -> Result<bool, Failure> {
     let control = jemalloc_pprof::PROF_CTL.as_ref().ok_or(Failure::NoHeapProfile)?;
     let mut control = control.lock().await;
+    // GET with the parameter changes it as well, as it does in Istio's ztunnel.
     let changed = match parameter(request, "activate").as_deref() {
         None => Ok(()),
         Some("true") => control.activate(),
@@ -131,7 +140,7 @@ async fn activation(request: &Request) -> Result<Response, Failure> {
         Some(_) => return Err(Failure::Activate),
     };
     changed.map_err(|error| Failure::Profile(error.to_string()))?;
-    Ok(text(StatusCode::OK, format!("heap profiling active: {}\n", control.activated())))
+    Ok(control.activated())
 }
 
 fn number(request: &Request, name: &'static str, default: u32, high: u32) -> Result<u32, Failure> {

@@ -106,7 +106,7 @@ impl Routes {
         let mut list = format!("{}\n\n", self.title);
         for Route { method, path, help, .. } in &self.routes {
             // Writing to a String cannot fail.
-            let _ = writeln!(list, "{method:<4} {path:<28} {help}");
+            let _ = writeln!(list, "{:<4} {path:<28} {help}", method.as_str());
         }
         list
     }
