@@ -85,3 +85,52 @@ impl Drop for Buffer {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spare() -> [usize; 3] {
+        SPARE.with_borrow(|spare| [0, 1, 2].map(|size| spare[size].len()))
+    }
+
+    #[test]
+    fn one_buffer_serves_all_connections_in_turn() {
+        for _ in 0..100 {
+            let mut buffer = Buffer::take(Size::default());
+            buffer.room()[..5000].fill(7);
+            let chunk = buffer.into_chunk(5000);
+            assert_eq!(spare(), [0, 0, 0]);
+            assert_eq!(chunk, vec![7; 5000]);
+            drop(chunk);
+            assert_eq!(spare(), [1, 0, 0]);
+        }
+    }
+
+    #[test]
+    fn a_small_chunk_keeps_no_buffer() {
+        let chunk = Buffer::take(Size::default()).into_chunk(COPIED);
+        assert_eq!((chunk.len(), spare()), (COPIED, [1, 0, 0]));
+    }
+
+    #[test]
+    fn a_thread_keeps_a_bounded_number() {
+        for (size, (_, kept)) in KEPT.iter().enumerate() {
+            let taken: Vec<_> = (0..2 * kept).map(|_| Buffer::take(Size(size))).collect();
+            drop(taken);
+            assert_eq!(spare()[size], *kept);
+        }
+        assert!(KEPT.iter().map(|(bytes, kept)| bytes * kept).sum::<usize>() <= 3 << 19);
+    }
+
+    #[test]
+    fn the_size_follows_the_reads() {
+        let (small, middle, large) = (Size(0), Size(1), Size(2));
+        assert_eq!((small.after(16 << 10), small.after(100)), (middle, small));
+        assert_eq!(
+            (middle.after(64 << 10), middle.after(16 << 10), middle.after((16 << 10) - 1)),
+            (large, middle, small)
+        );
+        assert_eq!((large.after(256 << 10), large.after(1)), (large, middle));
+    }
+}

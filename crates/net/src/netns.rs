@@ -18,20 +18,27 @@ use socket2::{Domain, Socket, Type};
 
 use crate::sys;
 
-/// The namespace that the calling thread is in. A thread changes its namespace through [`NetNs::run`] only: the
-/// thread remembers where it is, so that going elsewhere and back costs two system calls.
+/// The namespace that the calling thread is in.
 const HERE: &str = "/proc/thread-self/ns/net";
 
 thread_local! {
-    static CURRENT: RefCell<Option<NetNs>> = const { RefCell::new(None) };
+    // Where the thread is, so that going elsewhere and back costs two system calls and no more. That is right as long
+    // as a thread that has used `NetNs::run` changes its namespace by nothing else.
+    static CURRENT: RefCell<Option<Place>> = const { RefCell::new(None) };
 }
 
 /// A network namespace, which lives at least as long as this does. Equal to another if it is the same one.
 #[derive(Clone, Debug)]
 pub struct NetNs {
+    place: Place,
+    cookie: u64,
+}
+
+/// Where a thread can go.
+#[derive(Clone, Debug)]
+struct Place {
     fd: Arc<OwnedFd>,
     id: NetNsId,
-    cookie: u64,
 }
 
 /// What tells a live namespace from another: no two that exist at once have the same.
@@ -49,9 +56,9 @@ impl NetNs {
     /// # Errors
     /// Nothing is there, it is no network namespace (`InvalidInput`), or this process may not enter it (CAP_SYS_ADMIN).
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
-        let mut namespace = Self::unentered(path.as_ref())?;
-        namespace.cookie = namespace.run(own_cookie)??;
-        Ok(namespace)
+        let place = Place::open(path.as_ref())?;
+        let cookie = place.visit(own_cookie)??;
+        Ok(Self { place, cookie })
     }
 
     /// The namespace that the calling thread is in.
@@ -59,21 +66,7 @@ impl NetNs {
     /// # Errors
     /// The kernel's, as when no file can be opened any more.
     pub fn current() -> io::Result<Self> {
-        let mut namespace = Self::unentered(Path::new(HERE))?;
-        namespace.cookie = own_cookie()?;
-        Ok(namespace)
-    }
-
-    fn unentered(path: &Path) -> io::Result<Self> {
-        // Whatever else the path may name, opening it must not wait, as for a FIFO's writer.
-        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-        if !sys::is_network_namespace(&file) {
-            let message = format!("{} is not a network namespace", path.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-        }
-        let metadata = file.metadata()?;
-        let id = NetNsId { device: metadata.dev(), inode: metadata.ino() };
-        Ok(Self { fd: Arc::new(OwnedFd::from(file)), id, cookie: 0 })
+        Ok(Self { place: Place::open(Path::new(HERE))?, cookie: own_cookie()? })
     }
 
     /// The number that the kernel gives the namespace until the next boot, and that eBPF programs see
@@ -86,17 +79,18 @@ impl NetNs {
     /// Which namespace this is.
     #[must_use]
     pub fn id(&self) -> NetNsId {
-        self.id
+        self.place.id
     }
 
     /// True if `path` still names this namespace: false once what kept it there has been removed or replaced.
     #[must_use]
     pub fn is_at(&self, path: impl AsRef<Path>) -> bool {
-        std::fs::metadata(path).is_ok_and(|found| self.id == NetNsId { device: found.dev(), inode: found.ino() })
+        std::fs::metadata(path).is_ok_and(|found| self.place.id == NetNsId { device: found.dev(), inode: found.ino() })
     }
 
     /// Does `work` with the calling thread in this namespace. The thread is back where it was when this returns or
-    /// unwinds; threads and processes that `work` starts stay in this namespace.
+    /// unwinds; threads and processes that `work` starts stay in this namespace. A thread that calls this must change
+    /// its namespace by nothing else afterwards.
     ///
     /// # Errors
     /// This process may not enter the namespace. `work` has not been called then.
@@ -104,13 +98,7 @@ impl NetNs {
     /// # Aborts
     /// If the thread cannot go back: all it did from then on would happen in the wrong namespace.
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {
-        let home = here()?;
-        if home.id == self.id {
-            return Ok(work());
-        }
-        enter(self)?;
-        let _back = Return(home);
-        Ok(work())
+        self.place.visit(work)
     }
 
     /// The addresses of the interfaces that are not loopback addresses, ascending. IPv6 link-local ones are included.
@@ -133,7 +121,7 @@ impl NetNs {
 
 impl PartialEq for NetNs {
     fn eq(&self, other: &Self) -> bool {
-        self.id == other.id
+        self.place.id == other.place.id
     }
 }
 
@@ -141,35 +129,60 @@ impl Eq for NetNs {}
 
 impl AsFd for NetNs {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.place.fd.as_fd()
+    }
+}
+
+impl Place {
+    fn open(path: &Path) -> io::Result<Self> {
+        // Whatever else the path may name, opening it must not wait, as for a FIFO's writer.
+        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        if !sys::is_network_namespace(&file) {
+            let message = format!("{} is not a network namespace", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        let metadata = file.metadata()?;
+        let id = NetNsId { device: metadata.dev(), inode: metadata.ino() };
+        Ok(Self { fd: Arc::new(OwnedFd::from(file)), id })
+    }
+
+    /// Where the calling thread is.
+    fn here() -> io::Result<Self> {
+        if let Some(current) = CURRENT.with_borrow(Clone::clone) {
+            return Ok(current);
+        }
+        let current = Self::open(Path::new(HERE))?;
+        CURRENT.with_borrow_mut(|cached| *cached = Some(current.clone()));
+        Ok(current)
+    }
+
+    fn enter(&self) -> Result<(), Errno> {
+        setns(&self.fd, CloneFlags::CLONE_NEWNET)?;
+        CURRENT.with_borrow_mut(|current| *current = Some(self.clone()));
+        Ok(())
+    }
+
+    fn visit<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {
+        let home = Self::here()?;
+        if home.id == self.id {
+            return Ok(work());
+        }
+        self.enter()?;
+        let _back = Return(home);
+        Ok(work())
     }
 }
 
 /// Takes the thread back to the namespace inside.
-struct Return(NetNs);
+struct Return(Place);
 
 impl Drop for Return {
     fn drop(&mut self) {
-        if let Err(error) = enter(&self.0) {
+        if let Err(error) = self.0.enter() {
             tracing::error!(%error, "cannot return to the proxy's own network namespace: aborting");
             std::process::abort();
         }
     }
-}
-
-fn enter(namespace: &NetNs) -> Result<(), Errno> {
-    setns(&namespace.fd, CloneFlags::CLONE_NEWNET)?;
-    CURRENT.with_borrow_mut(|current| *current = Some(namespace.clone()));
-    Ok(())
-}
-
-fn here() -> io::Result<NetNs> {
-    if let Some(current) = CURRENT.with_borrow(Clone::clone) {
-        return Ok(current);
-    }
-    let current = NetNs::unentered(Path::new(HERE))?;
-    CURRENT.with_borrow_mut(|cached| *cached = Some(current.clone()));
-    Ok(current)
 }
 
 /// The cookie of the namespace that the calling thread is in.

@@ -284,7 +284,6 @@ fn rst_after_fin_while_nothing_is_sent() {
         start();
         write(&actor, b"data");
         actor.shutdown(Shutdown::Write).unwrap();
-        // A peek that finds the end, which read_all must find again.
         await_unread(watcher, 4);
         abort(actor);
         await_hang_up(watcher);
@@ -297,6 +296,20 @@ fn rst_hard_upon_fin() {
     let expected = Seen { writing: Some(BROKEN), ..saw(b"data", FINISHED) };
     row(&expected, Verdict::ResetByActor, |actor, watcher, start| {
         write(&actor, b"data");
+        actor.shutdown(Shutdown::Write).unwrap();
+        abort(actor);
+        start();
+        await_hang_up(watcher);
+        read_all_and_write(watcher)
+    });
+}
+
+#[test]
+fn rst_hard_upon_fin_met_while_sending_to_that_end() {
+    let expected = Seen { writing: Some(BROKEN), ..saw(b"413", FINISHED) };
+    row(&expected, Verdict::ResetByActor, |actor, watcher, start| {
+        write(watcher, b"upload");
+        write(&actor, b"413");
         actor.shutdown(Shutdown::Write).unwrap();
         abort(actor);
         start();
