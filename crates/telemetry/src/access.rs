@@ -46,6 +46,11 @@ impl AccessLog {
         self.queue.dropped_records()
     }
 
+    /// Lines of the process's own log that were dropped for the same reason.
+    pub(crate) fn dropped_lines(&self) -> u64 {
+        self.queue.dropped_lines()
+    }
+
     /// True if lines of `level` are written.
     pub(crate) fn wants(&self, level: Level) -> bool {
         let shown = self.verbosity.load(Ordering::Relaxed);

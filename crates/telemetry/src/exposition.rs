@@ -62,6 +62,8 @@ impl Exposition {
                 .count([("component", &self.component), ("tag", &self.version)], 1),
             Family::counter("ambit_access_log_dropped", "Access log lines dropped because the log could not keep up")
                 .count([], self.access.dropped()),
+            Family::counter("ambit_log_dropped", "Lines of the process's own log dropped because it could not keep up")
+                .count([], self.access.dropped_lines()),
         ];
         families.extend(self.collectors.iter().flat_map(|collect| collect()));
         let mut registry = Registry::default();

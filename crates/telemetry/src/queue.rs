@@ -4,9 +4,9 @@
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::access::Record;
 use crate::line::Form;
@@ -17,6 +17,9 @@ const BATCH: usize = 64 * 1024;
 /// How long the thread rests after it has emptied the queue. A worker that adds to the queue meanwhile does not have to
 /// wake anybody, which is most of what a line would cost it.
 const REST: Duration = Duration::from_millis(10);
+
+/// How long a process that ends waits for its last lines to be written: whoever reads them may have stopped reading.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What workers put into the queue.
 pub(crate) enum Item {
@@ -81,19 +84,36 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Waits until everything queued so far has been written.
+    /// Waits until everything queued so far has been written, but not for ever.
     pub(crate) fn flush(&self) {
         let (done, written) = sync_channel(1);
-        if self.sender.send(Item::Flush(done)).is_ok() {
-            let _ = written.recv();
+        if self.order(Item::Flush(done)) {
+            let _ = written.recv_timeout(PATIENCE);
+        }
+    }
+
+    /// Queues `item` as soon as there is room; false if there is none for too long, or nobody who would read it.
+    fn order(&self, mut item: Item) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            item = match self.sender.try_send(item) {
+                Ok(()) => return true,
+                Err(TrySendError::Full(item)) if Instant::now() < deadline => item,
+                Err(_) => return false,
+            };
+            std::thread::sleep(REST);
         }
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if let (Some(thread), Ok(())) = (self.thread.take(), self.sender.send(Item::End)) {
-            let _ = thread.join();
+        self.flush();
+        if let (true, Some(thread)) = (self.order(Item::End), self.thread.take()) {
+            let deadline = Instant::now() + PATIENCE;
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(REST / 10);
+            }
         }
     }
 }

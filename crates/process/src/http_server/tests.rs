@@ -76,7 +76,7 @@ async fn a_body_over_the_limit_is_refused() {
 
 #[tokio::test]
 async fn who_does_not_finish_a_request_is_cut_off() {
-    let patience = Duration::from_millis(50);
+    let patience = Duration::from_millis(300);
     serving(Limits { patience, ..limits() }, |address| async move {
         let mut idle = connect(address, "").await;
         let mut headless = connect(address, "GET /hello HTTP/1.1\r\nhos").await;
@@ -91,7 +91,7 @@ async fn who_does_not_finish_a_request_is_cut_off() {
 
 #[tokio::test]
 async fn a_connection_ends_with_its_life() {
-    let life = Duration::from_millis(50);
+    let life = Duration::from_millis(300);
     serving(Limits { life, ..limits() }, |address| async move {
         let mut stream = connect(address, "GET /hello HTTP/1.1\r\nhost: x\r\n\r\n").await;
         assert!(rest(&mut stream).await.ends_with("hello"));

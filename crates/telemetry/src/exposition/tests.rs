@@ -97,6 +97,9 @@ istio_build{{component=\"ztunnel\",tag=\"0.1.0\"}} 1
 # HELP ambit_access_log_dropped Access log lines dropped because the log could not keep up.
 # TYPE ambit_access_log_dropped counter
 ambit_access_log_dropped_total 0
+# HELP ambit_log_dropped Lines of the process's own log dropped because it could not keep up.
+# TYPE ambit_log_dropped counter
+ambit_log_dropped_total 0
 # EOF
 "
     );

@@ -157,6 +157,26 @@ fn an_access_log_that_is_off_is_not_written() {
 }
 
 #[test]
+fn one_proxy_at_both_ends_counts_the_bytes_for_both() {
+    let meter = silent_meter();
+    let client = meter.open(opened(ends(Reporter::Source), Instant::now()));
+    let server = meter.open_twin(&client, opened(ends(Reporter::Destination), Instant::now()));
+    client.traffic().add_sent(3);
+    server.traffic().add_received(4);
+    let both = |values: &Values| {
+        let mut counts: Vec<_> = values.series().map(|(_, c)| (c.opened, c.live, c.to_server, c.to_client)).collect();
+        counts.sort_unstable();
+        counts
+    };
+    assert_eq!(both(&meter.values()), [(1, 1, 3, 4), (1, 1, 3, 4)]);
+    server.close(Outcome::Ok);
+    client.traffic().add_sent(1);
+    client.close(Outcome::Ok);
+    // What is relayed after one end was recorded as closed is counted for the other alone.
+    assert_eq!(both(&meter.values()), [(1, 0, 3, 4), (1, 0, 4, 4)]);
+}
+
+#[test]
 fn a_series_in_use_is_not_forgotten() {
     let meter = silent_meter();
     let start = Instant::now();

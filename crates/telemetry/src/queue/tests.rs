@@ -16,7 +16,7 @@ struct Slow {
 impl Write for Slow {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.begins.send(bytes.to_vec()).unwrap();
-        self.go.recv().unwrap();
+        let _ = self.go.recv();
         Ok(bytes.len())
     }
 
@@ -38,6 +38,17 @@ fn what_does_not_fit_is_dropped_and_counted_and_nobody_waits() {
     go.send(()).unwrap();
     assert_eq!(began.recv().unwrap(), b"a\nb\nc\nd\n");
     go.send(()).unwrap();
+    drop(writer);
+}
+
+#[test]
+fn a_file_that_hangs_does_not_hang_the_end_of_the_process() {
+    let ((begins, began), (_go, goes)) = (channel(), channel());
+    let (queue, writer) = Queue::start(Box::new(Slow { begins, go: goes }), Form::Text, 1).unwrap();
+    queue.offer(line("first"));
+    began.recv().unwrap();
+    queue.offer(line("the queue is full"));
+    // Ends, or the test runner's patience does.
     drop(writer);
 }
 
