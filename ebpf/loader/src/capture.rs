@@ -120,7 +120,7 @@ impl Capture {
     /// an agent that has just started calls this once it has enrolled every pod, not before.
     ///
     /// # Errors
-    /// As [`enrol`](Self::enrol); the rest is left for the next call.
+    /// As [`enrol`](Self::enrol), of the first pod that failed. The others are as wanted; the next call goes on.
     pub fn audit(&mut self, wanted: &[Pod<'_>]) -> Result<Vec<Operation>, Error> {
         let kernel = self.state.read()?;
         let operations = self.apply(wanted, &kernel)?;
@@ -156,12 +156,22 @@ impl Capture {
         let pods = wanted.iter().map(|pod| Ok((pod.cookie, pod.wanted()?))).collect::<Result<_, Error>>()?;
         let sockets: BTreeMap<u64, Sockets<'_>> =
             wanted.iter().map(|pod| (pod.cookie, Sockets { netns: pod.netns, listener: pod.listener })).collect();
-        let operations = diff(&pods, kernel);
-        for &operation in &operations {
-            self.state.apply(operation, sockets.get(&operation.cookie()).copied())?;
-            tracing::debug!(%operation, "kernel changed");
+        let (mut done, mut failed) = (Vec::new(), BTreeMap::new());
+        for operation in diff(&pods, kernel) {
+            let cookie = operation.cookie();
+            if failed.contains_key(&cookie) {
+                // The order matters within a pod: what follows a failure would capture it by half.
+                continue;
+            }
+            match self.state.apply(operation, sockets.get(&cookie).copied()) {
+                Ok(()) => {
+                    tracing::debug!(%operation, "kernel changed");
+                    done.push(operation);
+                }
+                Err(error) => drop(failed.insert(cookie, error)),
+            }
         }
-        Ok(operations)
+        failed.into_values().next().map_or(Ok(done), Err)
     }
 }
 

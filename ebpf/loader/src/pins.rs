@@ -86,9 +86,11 @@ impl Pins {
     pub(crate) fn remove_all(&self) -> Result<(), Error> {
         self.retire_others()?;
         // Links first: a program must not outlive the maps' meaning.
-        for directory in [self.links(), self.namespaces(), self.directory(), self.root.clone()] {
+        for directory in [self.links(), self.namespaces(), self.directory()] {
             remove(&directory)?;
         }
+        // Kept if it is a mount point, or holds what others have pinned.
+        let _ = fs::remove_dir(&self.root);
         Ok(())
     }
 }
@@ -101,10 +103,9 @@ fn is_version(name: &str) -> bool {
     name.strip_prefix('v').is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
-/// Removes a directory of pins; a mount point stays, empty.
+/// Removes a directory of pins, if it is there.
 fn remove(directory: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(directory) {
-        Err(error) if error.raw_os_error() == Some(nix::libc::EBUSY) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other.map_err(Error::pin(directory)),
     }

@@ -3,9 +3,10 @@
 use std::{
     io::{Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::fd::AsFd as _,
 };
 
-use ambit_ebpf_loader::{Operation, Steering};
+use ambit_ebpf_loader::{Error, Operation, Pod, Steering};
 
 use crate::world::{FAR_V4, Listeners, Netns, OUTSIDE_V4, POD_SECOND, POD_V4, POD_V6, World, accept, idle};
 
@@ -96,7 +97,7 @@ fn the_audit_repairs_what_is_missing() {
     let pin = world.settings.pins.join(format!("v{}/netns/{cookie}", ambit_ebpf_abi::VERSION));
     std::fs::remove_file(pin).unwrap();
     let fresh = world.pod.listen(crate::world::INBOUND);
-    let changed = ambit_ebpf_loader::Pod { listener: std::os::fd::AsFd::as_fd(&fresh), ..pod };
+    let changed = Pod { listener: fresh.as_fd(), ..pod };
     let expected = [Operation::PutListener(cookie), Operation::Steer(cookie)];
     assert_eq!(capture.audit(std::slice::from_ref(&changed)).unwrap(), expected);
     assert_eq!(capture.audit(&[changed]).unwrap(), []);
@@ -112,7 +113,7 @@ fn the_audit_withdraws_the_unwanted_and_removes_the_pins_of_the_dead() {
     let dying = Netns::new();
     let doomed = Listeners::open(&dying);
     let v4 = Some(Ipv4Addr::new(10, 88, 0, 1));
-    let pod = ambit_ebpf_loader::Pod { v4, v6: None, addresses: Vec::new(), ..doomed.pod(&dying) };
+    let pod = Pod { v4, v6: None, addresses: Vec::new(), ..doomed.pod(&dying) };
     capture.enrol(&pod).unwrap();
     let cookie = dying.cookie;
     drop((doomed, dying));
@@ -123,6 +124,33 @@ fn the_audit_withdraws_the_unwanted_and_removes_the_pins_of_the_dead() {
     assert!(operations.contains(&Operation::Unsteer(cookie)), "{operations:?}");
     assert_eq!(capture.enrolled().unwrap().into_keys().collect::<Vec<_>>(), [world.pod.cookie]);
     assert_eq!(capture.audit(&[listeners.pod(&world.pod)]).unwrap(), []);
+}
+
+#[test]
+fn a_pod_that_cannot_be_enrolled_does_not_hold_up_the_others() {
+    let world = World::new();
+    let listeners = Listeners::open(&world.pod);
+    let mut capture = world.open();
+    let other = Netns::new();
+    let unconnected = other.socket(socket2::Domain::IPV6);
+    let v4 = Some(Ipv4Addr::new(10, 88, 0, 1));
+    let broken = Pod {
+        cookie: other.cookie,
+        netns: other.fd.as_fd(),
+        v4,
+        v6: None,
+        addresses: Vec::new(),
+        listener: unconnected.as_fd(),
+    };
+    let error = capture.audit(&[broken.clone(), listeners.pod(&world.pod)]).unwrap_err();
+    assert!(matches!(error, Error::Listener { cookie, .. } if cookie == other.cookie), "{error}");
+    let kernel = capture.enrolled().unwrap();
+    assert!(kernel[&world.pod.cookie].captured.is_some());
+    assert!(!kernel.contains_key(&other.cookie), "nothing of it by half");
+    assert!(capture.enrol(&broken).is_err());
+    let server = other.listen(8080);
+    capture.enrol(&Pod { listener: server.as_fd(), ..broken }).unwrap();
+    assert_eq!(capture.enrolled().unwrap().len(), 2);
 }
 
 fn exchange((one, other): &(std::net::TcpStream, std::net::TcpStream)) {

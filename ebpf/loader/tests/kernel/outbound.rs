@@ -140,6 +140,71 @@ fn multipath_tcp_is_captured_too() {
 }
 
 #[test]
+fn a_fast_open_is_captured_with_its_data() {
+    use nix::sys::socket::{setsockopt, sockopt::TcpFastOpenConnect};
+    let world = World::new();
+    let listeners = Listeners::open(&world.pod);
+    let mut capture = world.open();
+    capture.enrol(&listeners.pod(&world.pod)).unwrap();
+    // 0x5: as a client, even without a cookie from the server; so that the SYN carries data.
+    world.pod.set("ipv4/tcp_fastopen", "5");
+    let to = SocketAddr::from((FAR_V4, 8080));
+    let socket = world.application(Domain::IPV4);
+    setsockopt(&socket, TcpFastOpenConnect, &true).unwrap();
+    socket.connect(&to.into()).unwrap();
+    assert!(idle(&listeners.outbound), "the SYN waits for data");
+    let mut application = TcpStream::from(socket);
+    application.write_all(b"ping").unwrap();
+    let (mut proxy, source) = accept(&listeners.outbound);
+    assert_eq!(capture.original_destinations().take(world.pod.cookie, source).unwrap(), Some(to));
+    let mut heard = [0; 4];
+    proxy.read_exact(&mut heard).unwrap();
+    assert_eq!((&heard, application.peer_addr().unwrap()), (b"ping", to));
+}
+
+#[test]
+fn many_connections_at_once_each_have_their_own_destination() {
+    const PER_THREAD: u16 = 50;
+    let world = World::new();
+    let listeners = Listeners::open(&world.pod);
+    let mut capture = world.open();
+    capture.enrol(&listeners.pod(&world.pod)).unwrap();
+    let (world, listeners) = (&world, &listeners);
+    let dial = |thread: u16| {
+        let dialled = |number| {
+            let to = SocketAddr::from((FAR_V4, 1000 + thread * PER_THREAD + number));
+            let stream = world.dial(to).unwrap();
+            (stream.local_addr().unwrap(), to, stream)
+        };
+        (0..PER_THREAD).map(dialled).collect::<Vec<_>>()
+    };
+    let take = |destinations: ambit_ebpf_loader::OriginalDestinations| {
+        let accepted = || {
+            let (_proxy, source) = accept(&listeners.outbound);
+            (source, destinations.take(world.pod.cookie, source).unwrap().unwrap())
+        };
+        (0..PER_THREAD).map(|_| accepted()).collect::<Vec<_>>()
+    };
+    let (mut dialled, mut taken) = std::thread::scope(|scope| {
+        let dialling: Vec<_> = (0..4).map(|thread| scope.spawn(move || dial(thread))).collect();
+        let taking: Vec<_> = (0..4)
+            .map(|_| {
+                let destinations = capture.original_destinations();
+                scope.spawn(move || take(destinations))
+            })
+            .collect();
+        let dialled: Vec<_> = dialling.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        let taken: Vec<_> = taking.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        (dialled, taken)
+    });
+    dialled.sort_by_key(|(source, _, _)| *source);
+    taken.sort_unstable();
+    let dialled: Vec<_> = dialled.iter().map(|(source, to, _)| (*source, *to)).collect();
+    assert_eq!(taken, dialled);
+    assert_eq!(flows(world), 0);
+}
+
+#[test]
 fn a_socket_that_connects_again_has_its_true_peer() {
     let world = World::new();
     let listeners = Listeners::open(&world.pod);

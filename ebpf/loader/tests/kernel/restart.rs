@@ -4,6 +4,10 @@ use std::{fs, net::IpAddr};
 
 use ambit_ebpf_loader::{Capture, Error, Settings, probe};
 use aya::maps::{MapData, MapInfo};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
 
 use crate::world::{FAR_V4, Listeners, OUTSIDE_V4, OUTSIDE_V6, POD_V4, World, accept, eventually, idle, refused};
 
@@ -123,6 +127,23 @@ fn removing_leaves_nothing() {
     let server = world.pod.listen(8080);
     let _client = world.dial_in((POD_V4, 8080)).unwrap();
     accept(&server);
+}
+
+#[test]
+fn a_bpffs_is_mounted_where_there_is_none() {
+    let world = World::new();
+    let root = std::env::temp_dir().join(format!("ambit-kernel-{}-bpffs", std::process::id()));
+    let settings = Settings { pins: root.join("pins"), ..world.settings.clone() };
+    let open = || {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        let capture = Capture::open(&settings).unwrap();
+        assert!(settings.pins.join(format!("v{}/links", ambit_ebpf_abi::VERSION)).is_dir());
+        drop(Capture::open(&settings).unwrap());
+        capture.remove().unwrap();
+    };
+    std::thread::scope(|scope| scope.spawn(open).join().unwrap());
+    fs::remove_dir_all(root).unwrap();
 }
 
 #[test]

@@ -211,7 +211,7 @@ impl Netns {
         socket.set_reuse_address(true).unwrap();
         socket.set_reuse_port(true).unwrap();
         socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into()).unwrap();
-        socket.listen(16).unwrap();
+        socket.listen(128).unwrap();
         socket.into()
     }
 }
