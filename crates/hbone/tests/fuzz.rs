@@ -1,5 +1,14 @@
 //! What the fuzz targets do, on some thousand random inputs in every run of the tests.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+#[allow(unreachable_pub, reason = "it is a crate of its own for the fuzz targets")]
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 

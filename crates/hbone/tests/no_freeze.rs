@@ -1,5 +1,13 @@
 //! No stream can stall another of its tunnel, and a sleeping reader costs no more than its window.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use ambit_hbone::{Config, ConnectRequest};

@@ -1,5 +1,13 @@
 //! Streams of a tunnel between our own client and server: what goes in comes out, and how it ends.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use std::future::poll_fn;

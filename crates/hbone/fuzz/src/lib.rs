@@ -14,11 +14,15 @@ pub fn serve(bytes: &[u8]) -> usize {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else { return 0 };
     runtime.block_on(async {
         let (mut client, transport) = tokio::io::duplex(bytes.len() + 64);
-        let _ = client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
-        let _ = client.write_all(bytes).await;
-        let _ = client.shutdown().await;
-        // Nobody reads the answers: more of them than the pipe holds must not hang the server either.
-        let discard = async {
+        let feed = async {
+            let _ = client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+            let _ = client.write_all(bytes).await;
+            // The end of the transport ends everything at once: first a few turns for what was sent.
+            for _ in 0..32 {
+                tokio::task::yield_now().await;
+            }
+            let _ = client.shutdown().await;
+            // Answers that the pipe does not hold must not keep the server waiting.
             let _ = tokio::io::copy(&mut client, &mut tokio::io::sink()).await;
             pending::<()>().await;
         };
@@ -33,7 +37,7 @@ pub fn serve(bytes: &[u8]) -> usize {
         });
         tokio::select! {
             _ = serving => {}
-            () = discard => {}
+            () = feed => {}
         }
     });
     requests.get()

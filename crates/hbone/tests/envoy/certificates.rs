@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -17,8 +17,10 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 /// Writes `ca.crt`, and `client` and `server` as `.crt` and `.key`.
 pub(crate) fn write_certificates(dir: &Path) {
     let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params.distinguished_name.push(DnType::CommonName, "cluster.local");
     let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     std::fs::write(dir.join("ca.crt"), ca.pem()).unwrap();
     for name in ["client", "server"] {
@@ -27,6 +29,8 @@ pub(crate) fn write_certificates(dir: &Path) {
         let mut params = CertificateParams::new(vec![format!("{name}.test")]).unwrap();
         params.subject_alt_names.push(SanType::URI(spiffe.try_into().unwrap()));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        // None: a subject equal to the issuer's would make it look self-signed.
+        params.distinguished_name = DistinguishedName::new();
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &ca).unwrap();
         std::fs::write(dir.join(format!("{name}.crt")), certificate.pem()).unwrap();

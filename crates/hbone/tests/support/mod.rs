@@ -1,6 +1,12 @@
 //! Both ends of a tunnel in one task set, and short words for what tests do with streams.
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 pub(crate) mod cut;
 pub(crate) mod raw;
