@@ -3,16 +3,17 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use ambit_api::Severity;
 use ambit_model::{Mesh, Snapshot};
 
 use crate::error::Error;
+use crate::event::Event;
 use crate::index::Index;
 use crate::publish::Publisher;
 use crate::report::{Report, log_difference};
-use crate::source::{Change, Directory, Watch};
+use crate::source::{BURST, Change, Directory, Watch};
 
 /// Where the configuration is and what holds for all of it.
 #[derive(Clone, Debug)]
@@ -48,21 +49,31 @@ pub async fn run(
     let mut watch = Watch::new(settings.directory.clone());
     let mut state = State::new(&settings);
     let mut reported: Option<Vec<Report>> = None;
+    let mut burst = Instant::now();
     loop {
         let looked;
-        (state, looked) = tokio::task::spawn_blocking(move || state.look()).await.map_err(|_| Error::Panicked)?;
-        let (now, wait) = match looked {
-            Ok(Look { snapshot, reports, unsettled, identity }) => {
+        (state, looked) = aside(state, State::look).await?;
+        let (now, unsettled) = match looked {
+            Ok(look) => {
+                // Nobody tells what changed before the watch began, and what changes during a look is seen in part.
+                if watch.renew(Some(look.identity)) {
+                    continue;
+                }
+                if watch.is_stirred() && burst.elapsed() < BURST {
+                    watch.stir(true).await;
+                    continue;
+                }
+                let snapshot;
+                (state, snapshot) = aside(state, State::join).await?;
                 if let Some(snapshot) = snapshot {
                     snapshots.publish(snapshot);
                 }
-                // What changed between the look and the beginning of the watch was told to nobody: look again.
-                (reports, if watch.renew(Some(identity)) { Wait::Not } else { Wait::UntilStirred { unsettled } })
+                (look.reports, look.unsettled)
             }
             Err(cause) if reported.is_none() => return Err(Error::Directory { path: settings.directory, cause }),
             Err(cause) => {
                 watch.renew(None);
-                (vanished(reported.as_deref().unwrap_or_default(), &cause), Wait::UntilStirred { unsettled: true })
+                (vanished(reported.as_deref().unwrap_or_default(), &cause), true)
             }
         };
         if reported.as_ref() != Some(&now) {
@@ -70,31 +81,25 @@ pub async fn run(
             reports.publish(now.clone());
             reported = Some(now);
         }
-        if let Wait::UntilStirred { unsettled } = wait {
-            tokio::select! {
-                () = &mut shutdown => return Ok(()),
-                () = watch.stir(unsettled) => {}
-            }
+        tokio::select! {
+            () = &mut shutdown => return Ok(()),
+            () = watch.stir(unsettled) => burst = Instant::now(),
         }
     }
-}
-
-/// What comes before the next look at the directory.
-enum Wait {
-    Not,
-    UntilStirred { unsettled: bool },
 }
 
 /// What is known, between looks.
 struct State {
     directory: Directory,
     index: Index,
+    /// What has been seen and is not joined yet.
+    pending: Vec<Event>,
+    /// Nothing has been published yet.
     first: bool,
 }
 
-/// What a look at the directory brought.
+/// What a look at the directory brought, besides events.
 struct Look {
-    snapshot: Option<Snapshot>,
     reports: Vec<Report>,
     unsettled: bool,
     identity: (u64, u64),
@@ -106,22 +111,35 @@ impl State {
         Self {
             directory: Directory::new(settings.directory.clone(), settings.mesh.clone()),
             index: Index::new(settings.mesh.clone(), excluded),
+            pending: Vec::new(),
             first: true,
         }
     }
 
-    /// Reads and joins what has changed. It may take long: it is not for a worker's thread.
-    fn look(mut self) -> (Self, io::Result<Look>) {
-        let looked = self.directory.look(SystemTime::now()).map(|change| {
-            let Change { events, reports, unsettled, identity } = change;
-            let changed = self.index.apply(events);
-            // That there is nothing in it is worth a first snapshot, too.
-            let snapshot = (changed || self.first).then(|| self.index.snapshot());
-            self.first = false;
-            Look { snapshot, reports, unsettled, identity }
-        });
-        (self, looked)
+    /// Reads what has changed.
+    fn look(&mut self) -> io::Result<Look> {
+        let Change { events, reports, unsettled, identity } = self.directory.look(SystemTime::now())?;
+        self.pending.extend(events);
+        Ok(Look { reports, unsettled, identity })
     }
+
+    /// Joins all that has been read as one change. None if no snapshot would show it; the first is worth showing even if
+    /// nothing is in it.
+    fn join(&mut self) -> Option<Snapshot> {
+        let changed = self.index.apply(std::mem::take(&mut self.pending));
+        let shown = changed || self.first;
+        self.first = false;
+        shown.then(|| self.index.snapshot())
+    }
+}
+
+/// Does `work`, which may take long, on a thread where nothing waits for it.
+async fn aside<T: Send + 'static>(mut state: State, work: fn(&mut State) -> T) -> Result<(State, T), Error> {
+    let task = tokio::task::spawn_blocking(move || {
+        let done = work(&mut state);
+        (state, done)
+    });
+    task.await.map_err(|_| Error::Panicked)
 }
 
 /// The reports of before, and one on the directory itself.

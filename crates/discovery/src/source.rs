@@ -7,4 +7,4 @@ mod directory;
 mod watch;
 
 pub(crate) use directory::{Change, Directory};
-pub(crate) use watch::Watch;
+pub(crate) use watch::{BURST, Watch};

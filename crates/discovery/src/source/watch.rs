@@ -2,18 +2,17 @@
 //! tells what changed, so nothing is lost with a notification.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// How long nothing must happen before a burst of changes counts as over.
 const QUIET: Duration = Duration::from_millis(50);
 /// How long a burst may last before it is looked at all the same.
-const BURST: Duration = Duration::from_millis(300);
+pub(crate) const BURST: Duration = Duration::from_millis(300);
 /// How often the directory is looked at while the kernel tells of changes: links may lead where it does not watch.
 const CALM: Duration = Duration::from_secs(10);
 /// How often it is looked at after something changed a moment ago.
@@ -28,13 +27,16 @@ pub(crate) struct Watch {
     watcher: Option<RecommendedWatcher>,
     /// The directory watched, which may have been replaced since.
     identity: Option<(u64, u64)>,
-    stirred: Arc<Notify>,
+    /// Kept here too, so that the channel stays open while no watcher has it.
+    stir: watch::Sender<()>,
+    stirred: watch::Receiver<()>,
 }
 
 impl Watch {
     /// A watch on `root`, which [`Self::renew`] begins.
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, watcher: None, identity: None, stirred: Arc::new(Notify::new()) }
+        let (stir, stirred) = watch::channel(());
+        Self { root, watcher: None, identity: None, stir, stirred }
     }
 
     /// Watches the directory of this identity, unless that is the one watched.
@@ -47,7 +49,7 @@ impl Watch {
         if identity.is_none() {
             return false;
         }
-        match watcher(&self.root, self.stirred.clone()) {
+        match watcher(&self.root, self.stir.clone()) {
             Ok(watcher) => self.watcher = Some(watcher),
             Err(error) => {
                 let often = POLL.as_millis();
@@ -59,14 +61,19 @@ impl Watch {
         self.watcher.is_some()
     }
 
+    /// True if something has changed since the last [`Self::stir`].
+    pub(crate) fn is_stirred(&self) -> bool {
+        self.stirred.has_changed().unwrap_or(false)
+    }
+
     /// Waits until the directory should be looked at again.
-    pub(crate) async fn stir(&self, unsettled: bool) {
+    pub(crate) async fn stir(&mut self, unsettled: bool) {
         let patience = match (&self.watcher, unsettled) {
             (None, _) => POLL,
             (Some(_), true) => UNSETTLED,
             (Some(_), false) => CALM,
         };
-        if timeout_at(Instant::now() + patience, self.stirred.notified()).await.is_err() {
+        if timeout_at(Instant::now() + patience, self.stirred.changed()).await.is_err() {
             return;
         }
         let end = Instant::now() + BURST;
@@ -75,7 +82,7 @@ impl Watch {
             if end <= quiet {
                 return sleep_until(end).await;
             }
-            if timeout_at(quiet, self.stirred.notified()).await.is_err() {
+            if timeout_at(quiet, self.stirred.changed()).await.is_err() {
                 return;
             }
         }
@@ -83,12 +90,12 @@ impl Watch {
 }
 
 /// Watches `root` with all below it, and its parent for the moment when another directory takes its place.
-fn watcher(root: &Path, stirred: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+fn watcher(root: &Path, stir: watch::Sender<()>) -> notify::Result<RecommendedWatcher> {
     let below = root.to_path_buf();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let matters = event.map_or(true, |event| is_change(event.kind) && concerns(&event, &below));
         if matters {
-            stirred.notify_one();
+            stir.send_replace(());
         }
     })?;
     watcher.watch(root, RecursiveMode::Recursive)?;
