@@ -45,6 +45,7 @@ pub struct Agent {
     place: Place,
     binaries: Binaries,
     program: PathBuf,
+    pins: PathBuf,
     arguments: Vec<String>,
     process: Option<Process>,
 }
@@ -129,6 +130,7 @@ impl Agent {
             place: node.agent_place(),
             binaries: topology.binaries().clone(),
             program: options.ztunnel.clone().unwrap_or_else(|| topology.binaries().ztunnel.clone()),
+            pins,
             arguments,
             process: None,
         }
@@ -185,6 +187,24 @@ impl Agent {
         self.get(15021, "/healthz/ready").is_ok_and(|answer| answer.status == 200)
     }
 
+    /// Waits until the pod `name` of `namespace` is captured, or is not, as `captured` says.
+    ///
+    /// # Errors
+    /// When it does not come to that within `timeout`.
+    pub fn wait_captured(&self, namespace: &str, name: &str, captured: bool, timeout: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + timeout;
+        let uid = format!("Kubernetes//Pod/{namespace}/{name}");
+        loop {
+            let pods = self.admin("/pods")?;
+            if pods.get("captured").and_then(|found| found.get(&uid)).is_some() == captured {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{uid} captured is not {captured} after {timeout:?}: {pods}");
+            // The agent has no event for this; its own look at its pods takes longer than this pause.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// The running process.
     ///
     /// # Errors
@@ -200,6 +220,21 @@ impl Agent {
     pub fn stop(&mut self, timeout: Duration) -> anyhow::Result<Finished> {
         let process = self.process.take().with_context(|| format!("the agent of {} is not running", self.node))?;
         process.stop(timeout)?.success()
+    }
+
+    /// Waits until it ends by itself with success.
+    ///
+    /// # Errors
+    /// When it does not within `timeout` or ends with a failure.
+    pub fn finish(&mut self, timeout: Duration) -> anyhow::Result<Finished> {
+        let process = self.process.take().with_context(|| format!("the agent of {} is not running", self.node))?;
+        process.finish(timeout)?.success()
+    }
+
+    /// Where it pins what it has in the kernel.
+    #[must_use]
+    pub fn pins(&self) -> &Path {
+        &self.pins
     }
 
     /// Kills it (SIGKILL) and waits until it is gone.

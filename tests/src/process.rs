@@ -17,7 +17,7 @@ use crate::binaries::Binaries;
 use crate::place::Place;
 
 /// How many lines are shown of a process when its test fails.
-const SHOWN: usize = 120;
+const SHOWN: usize = 40;
 
 /// A running process; it is killed on drop, and shows its last lines when a test is failing.
 #[derive(Debug)]

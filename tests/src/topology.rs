@@ -36,7 +36,8 @@ struct PlannedPod {
 }
 
 impl Plan {
-    /// Nodes in the order of their numbers, from 1: node 1 has 172.31.0.1 and its pods 10.244.1.0/24.
+    /// Nodes in the order of their numbers, from 1: node 1 has 172.18.0.2 and fd00:172:18::2, and its pods have
+    /// 10.244.1.0/24 and fd00:244:1::/64.
     #[must_use]
     pub fn new(nodes: &[&str]) -> Self {
         let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
@@ -62,7 +63,8 @@ impl Plan {
         self.add(name, node, None)
     }
 
-    /// Adds a pod on `node`, with `host` as the last part of its addresses (10.244.n.host, fd00:244:n::host in hex).
+    /// Adds a pod on `node`, with `host` as the last part of its addresses: 10.244.n.host, and fd00:244:n::host in the same
+    /// digits.
     #[must_use]
     pub fn pod_at(self, name: &str, node: &str, host: u8) -> Self {
         self.add(name, node, Some(host))
@@ -164,8 +166,8 @@ impl Topology {
             topology.nodes.push(Node {
                 name: name.clone(),
                 number,
-                v4: Ipv4Addr::new(172, 31, 0, number),
-                v6: Ipv6Addr::new(0xfd00, 0x31, 0, 0, 0, 0, 0, number.into()),
+                v4: Ipv4Addr::new(172, 18, 0, number + 1),
+                v6: Ipv6Addr::new(0xfd00, 0x172, 0x18, 0, 0, 0, 0, u16::from(number) + 1),
                 netns: Netns::create(&format!("{}-{name}", plan.name))?,
                 cgroup: cgroup.join(name),
                 binaries: topology.binaries.clone(),
@@ -192,7 +194,7 @@ impl Topology {
             name: planned.name.clone(),
             node: node.name.clone(),
             v4: Ipv4Addr::new(10, 244, node.number, host),
-            v6: Ipv6Addr::new(0xfd00, 0x244, node.number.into(), 0, 0, 0, 0, host.into()),
+            v6: format!("fd00:244:{}::{host}", node.number).parse()?,
             netns: Netns::create(&format!("{}-{}", self.name, planned.name))?,
             cgroup: node.cgroup.join("pods").join(&planned.name),
             binaries: self.binaries.clone(),

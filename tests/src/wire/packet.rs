@@ -23,6 +23,7 @@ pub(super) struct Segment<'a> {
 }
 
 const TCP: u8 = 6;
+const HOP_BY_HOP: u8 = 0;
 
 /// Reads an Ethernet frame.
 pub(super) fn parse(frame: &[u8]) -> Packet<'_> {
@@ -54,8 +55,13 @@ fn v6(packet: &[u8]) -> Option<Packet<'_>> {
     let packet = packet.get(..length).unwrap_or(packet);
     let address =
         |at: usize| Some(IpAddr::from(Ipv6Addr::from(packet.get(at..at + 16)?.first_chunk::<16>().copied()?)));
-    match *packet.get(6)? {
-        TCP => tcp(address(8)?, address(24)?, packet.get(40..)?),
+    // Hop-by-hop options come first where there are any, as in what a host says of its multicast groups.
+    let (protocol, start) = match *packet.get(6)? {
+        HOP_BY_HOP => (*packet.get(40)?, 40 + 8 * (usize::from(*packet.get(41)?) + 1)),
+        protocol => (protocol, 40),
+    };
+    match protocol {
+        TCP => tcp(address(8)?, address(24)?, packet.get(start..)?),
         protocol => Some(Packet::Other(name(protocol))),
     }
 }
