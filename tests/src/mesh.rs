@@ -12,12 +12,11 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::access_log::AccessLog;
-use crate::binaries::Binaries;
 use crate::http;
 use crate::leftovers::{self, BPFFS};
 use crate::metrics::Metrics;
 use crate::place::Place;
-use crate::process::{Finished, Process};
+use crate::process::{self, Finished, Launcher, Process};
 use crate::topology::{Node, Topology};
 
 /// How long a ztunnel may take to be ready.
@@ -43,7 +42,7 @@ pub struct Mesh {
 pub struct Agent {
     node: String,
     place: Place,
-    binaries: Binaries,
+    launcher: Launcher,
     program: PathBuf,
     pins: PathBuf,
     arguments: Vec<String>,
@@ -128,7 +127,7 @@ impl Agent {
         Self {
             node: node.name.clone(),
             place: node.agent_place(),
-            binaries: topology.binaries().clone(),
+            launcher: topology.launcher().clone(),
             program: options.ztunnel.clone().unwrap_or_else(|| topology.binaries().ztunnel.clone()),
             pins,
             arguments,
@@ -151,7 +150,7 @@ impl Agent {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);
         let label = format!("{}/ztunnel", self.node);
-        self.process = Some(Process::start(&label, &self.place, &self.binaries, command)?);
+        self.process = Some(Process::start(&label, &self.place, &self.launcher, command)?);
         Ok(())
     }
 
@@ -175,7 +174,8 @@ impl Agent {
             if self.is_ready() {
                 return Ok(());
             }
-            let ended = process.wait_for(Duration::from_millis(5), |_| None::<()>).is_none() && !self.is_alive();
+            let ended = process.wait_for(Duration::from_millis(5), |_| None::<()>).is_none()
+                && !process::is_alive(process.pid());
             ensure!(!ended, "the agent of {} ended\n{}", self.node, process.tail());
             ensure!(Instant::now() < deadline, "{} is not ready after {timeout:?}\n{}", self.node, process.tail());
         }
@@ -298,13 +298,6 @@ impl Agent {
     /// When nothing answers.
     pub fn get(&self, port: u16, path: &str) -> anyhow::Result<http::Response> {
         http::get(&self.place.netns, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port), path)
-    }
-
-    fn is_alive(&self) -> bool {
-        let status = self.process.as_ref().map(|process| format!("/proc/{}/stat", process.pid()));
-        let stat = status.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
-        // A process that has ended and has not been waited for is a zombie.
-        stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
     }
 }
 

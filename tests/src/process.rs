@@ -2,7 +2,10 @@
 //! by line, killed on drop.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -13,11 +16,19 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
 
-use crate::binaries::Binaries;
 use crate::place::Place;
 
 /// How many lines are shown of a process when its test fails.
 const SHOWN: usize = 40;
+
+/// How processes are started in their places.
+#[derive(Clone, Debug)]
+pub struct Launcher {
+    /// The program that enters a place and becomes another there.
+    pub testapp: PathBuf,
+    /// Where their output goes, a file for each, so that they can outlive this process; `None` for pipes.
+    pub logs: Option<PathBuf>,
+}
 
 /// A running process; it is killed on drop, and shows its last lines when a test is failing.
 #[derive(Debug)]
@@ -57,9 +68,9 @@ impl Process {
     /// Starts `command` in `place`; `label` names it in messages.
     ///
     /// # Errors
-    /// When it cannot be started. A program that does not exist shows as an exit with status 127.
-    pub fn start(label: &str, place: &Place, binaries: &Binaries, command: Command) -> anyhow::Result<Self> {
-        let mut entered = Command::new(&binaries.testapp);
+    /// When it cannot be started. A program that does not exist shows as an exit with status 1.
+    pub fn start(label: &str, place: &Place, launcher: &Launcher, command: Command) -> anyhow::Result<Self> {
+        let mut entered = Command::new(&launcher.testapp);
         entered.arg("enter").arg("--net").arg(&place.netns).arg("--cgroup").arg(&place.cgroup).arg("--");
         entered.arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
@@ -71,16 +82,26 @@ impl Process {
         if let Some(directory) = command.get_current_dir() {
             entered.current_dir(directory);
         }
-        let mut child = entered
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {label}"))?;
+        // A group of its own: an interrupt from the terminal is for this process, which then ends the others in order.
+        entered.process_group(0).stdin(Stdio::piped());
         let output = Arc::new(Output::default());
-        let stdout = child.stdout.take().context("no stdout")?;
-        let stderr = child.stderr.take().context("no stderr")?;
-        let readers = vec![read(&output, stdout, false), read(&output, stderr, true)];
+        let started = || format!("cannot start {label}");
+        let (child, readers) = match &launcher.logs {
+            None => {
+                let mut child = entered.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().with_context(started)?;
+                let stdout = child.stdout.take().context("no stdout")?;
+                let stderr = child.stderr.take().context("no stderr")?;
+                (child, vec![read(&output, stdout, false), read(&output, stderr, true)])
+            }
+            Some(directory) => {
+                let name = label.replace('/', ".");
+                let (out, err) = (log(directory, &name, "log")?, log(directory, &name, "err")?);
+                let child = entered.stdout(out.0).stderr(err.0).spawn().with_context(started)?;
+                let pid = child.id();
+                let follow = |file, is_error| read(&output, Tail { file, pid }, is_error);
+                (child, vec![follow(out.1, false), follow(err.1, true)])
+            }
+        };
         Ok(Self { label: label.to_owned(), child, output, readers, status: None, detached: false })
     }
 
@@ -317,6 +338,44 @@ fn read(output: &Arc<Output>, from: impl Read + Send + 'static, is_error: bool) 
         output.lock().open -= 1;
         output.changed.notify_all();
     })
+}
+
+/// True if the process `pid` runs: a zombie, which has ended and has not been waited for, does not.
+#[must_use]
+pub fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+}
+
+/// A file to write a log to, and the same to read it from.
+fn log(directory: &Path, name: &str, kind: &str) -> anyhow::Result<(File, File)> {
+    std::fs::create_dir_all(directory)?;
+    let path = directory.join(format!("{name}.{kind}"));
+    let file = File::options().create(true).append(true).open(&path);
+    let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+    let mut reader = File::open(&path)?;
+    std::io::Seek::seek(&mut reader, std::io::SeekFrom::End(0))?;
+    Ok((file, reader))
+}
+
+/// Reads a file that a process writes, to its end once the process has ended.
+struct Tail {
+    file: File,
+    pid: u32,
+}
+
+impl Read for Tail {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            let was_alive = is_alive(self.pid);
+            let length = self.file.read(buffer)?;
+            if length > 0 || !was_alive {
+                return Ok(length);
+            }
+            // A file that is at its end wakes nobody when it grows.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 #[allow(clippy::print_stderr, reason = "a failing test shows what its processes wrote")]

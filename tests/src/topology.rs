@@ -4,17 +4,17 @@
 mod lay;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 
 use crate::binaries::Binaries;
 use crate::leftovers::{self, Claim};
 use crate::netns::Netns;
 use crate::place::{self, Place};
-use crate::process::Process;
+use crate::process::{Launcher, Process};
 
 static SEQUENCE: AtomicU32 = AtomicU32::new(0);
 
@@ -26,6 +26,7 @@ pub struct Plan {
     pods: Vec<PlannedPod>,
     congestion_control: Option<String>,
     binaries: Option<Binaries>,
+    kept_in: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -47,13 +48,16 @@ impl Plan {
             pods: Vec::new(),
             congestion_control: None,
             binaries: None,
+            kept_in: None,
         }
     }
 
-    /// Gives the topology a name of its own, for one that outlives the process that makes it.
+    /// Makes a topology that can outlive this process: under a name of its own, with its files in `directory` and what
+    /// its processes write in `directory/logs`.
     #[must_use]
-    pub fn named(mut self, name: &str) -> Self {
+    pub fn lasting(mut self, name: &str, directory: &Path) -> Self {
         name.clone_into(&mut self.name);
+        self.kept_in = Some(directory.to_owned());
         self
     }
 
@@ -106,8 +110,16 @@ pub struct Topology {
     nodes: Vec<Node>,
     pods: Vec<Pod>,
     binaries: Binaries,
-    directory: Option<tempfile::TempDir>,
+    launcher: Launcher,
+    directory: Directory,
     claim: Option<Claim>,
+}
+
+/// Where a topology's files are.
+#[derive(Debug)]
+enum Directory {
+    Temporary(tempfile::TempDir),
+    Lasting(PathBuf),
 }
 
 /// A node: a network namespace that forwards between its pods and the other nodes.
@@ -125,7 +137,7 @@ pub struct Node {
     pub netns: Netns,
     /// The cgroup above its pods and its agent.
     pub cgroup: PathBuf,
-    binaries: Binaries,
+    launcher: Launcher,
 }
 
 /// A pod: a network namespace with one link, to its node.
@@ -143,24 +155,23 @@ pub struct Pod {
     pub netns: Netns,
     /// Its cgroup, below its node's.
     pub cgroup: PathBuf,
-    binaries: Binaries,
+    launcher: Launcher,
 }
 
 impl Topology {
     fn build(plan: Plan) -> anyhow::Result<Self> {
         let binaries = plan.binaries.clone().map_or_else(Binaries::beside_this, Ok)?;
         ensure!(!plan.nodes.is_empty() && plan.nodes.len() <= 200, "a topology has 1 to 200 nodes");
-        let directory = tempfile::Builder::new().prefix("ambit-").tempdir()?;
+        let directory = match &plan.kept_in {
+            Some(directory) => Directory::Lasting(directory.clone()),
+            None => Directory::Temporary(tempfile::Builder::new().prefix("ambit-").tempdir()?),
+        };
+        let logs = plan.kept_in.as_ref().map(|directory| directory.join("logs"));
+        let launcher = Launcher { testapp: binaries.testapp.clone(), logs };
         // Whatever fails from here on, what exists is dropped, and with the claim held nobody else removes it.
         let claim = Some(Claim::new(&plan.name)?);
-        let mut topology = Self {
-            name: plan.name.clone(),
-            nodes: Vec::new(),
-            pods: Vec::new(),
-            binaries,
-            directory: Some(directory),
-            claim,
-        };
+        let mut topology =
+            Self { name: plan.name.clone(), nodes: Vec::new(), pods: Vec::new(), binaries, launcher, directory, claim };
         let cgroup = place::cgroup_root()?.join(&plan.name);
         for (number, name) in (1..).zip(&plan.nodes) {
             topology.nodes.push(Node {
@@ -170,7 +181,7 @@ impl Topology {
                 v6: Ipv6Addr::new(0xfd00, 0x172, 0x18, 0, 0, 0, 0, u16::from(number) + 1),
                 netns: Netns::create(&format!("{}-{name}", plan.name))?,
                 cgroup: cgroup.join(name),
-                binaries: topology.binaries.clone(),
+                launcher: topology.launcher.clone(),
             });
         }
         for pod in &plan.pods {
@@ -197,7 +208,7 @@ impl Topology {
             v6: format!("fd00:244:{}::{host}", node.number).parse()?,
             netns: Netns::create(&format!("{}-{}", self.name, planned.name))?,
             cgroup: node.cgroup.join("pods").join(&planned.name),
-            binaries: self.binaries.clone(),
+            launcher: self.launcher.clone(),
         };
         self.pods.push(pod);
         Ok(())
@@ -249,10 +260,19 @@ impl Topology {
         &self.binaries
     }
 
-    /// A directory for this topology's files, removed with it.
+    /// How its processes are started.
     #[must_use]
-    pub fn directory(&self) -> PathBuf {
-        self.directory.as_ref().map_or_else(std::env::temp_dir, |directory| directory.path().to_owned())
+    pub fn launcher(&self) -> &Launcher {
+        &self.launcher
+    }
+
+    /// A directory for this topology's files; a temporary one is removed with it.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        match &self.directory {
+            Directory::Temporary(directory) => directory.path(),
+            Directory::Lasting(directory) => directory,
+        }
     }
 
     /// The node `name`.
@@ -271,11 +291,13 @@ impl Topology {
         self.pods.iter().find(|pod| pod.name == name).with_context(|| format!("no pod {name} in the topology"))
     }
 
-    /// Leaves everything in place when this process ends: [`leftovers::remove`] with its name removes it.
+    /// Leaves everything in place when this process ends: [`leftovers::remove`] with its name removes it. Only a
+    /// lasting one can be left.
     ///
     /// # Errors
-    /// When its directory cannot be kept.
-    pub fn keep(mut self) -> anyhow::Result<PathBuf> {
+    /// When it is not a lasting one.
+    pub fn leave(mut self) -> anyhow::Result<()> {
+        ensure!(matches!(self.directory, Directory::Lasting(_)), "only a lasting topology can be left in place");
         for node in &mut self.nodes {
             node.netns.keep();
         }
@@ -285,8 +307,7 @@ impl Topology {
         if let Some(claim) = self.claim.take() {
             claim.abandon();
         }
-        let Some(directory) = self.directory.take() else { bail!("the topology has no directory") };
-        Ok(directory.keep())
+        Ok(())
     }
 
     fn namespaces(&self) -> impl Iterator<Item = &Netns> {
@@ -320,7 +341,7 @@ impl Node {
     /// # Errors
     /// When it cannot be started.
     pub fn testapp(&self, arguments: &[&str]) -> anyhow::Result<Process> {
-        start_testapp(&self.name, &self.place(), &self.binaries, arguments)
+        start_testapp(&self.name, &self.place(), &self.launcher, arguments)
     }
 
     /// The name of the node's end of its link to the node numbered `number`.
@@ -348,7 +369,7 @@ impl Pod {
     /// # Errors
     /// When it cannot be started.
     pub fn testapp(&self, arguments: &[&str]) -> anyhow::Result<Process> {
-        start_testapp(&self.name, &self.place(), &self.binaries, arguments)
+        start_testapp(&self.name, &self.place(), &self.launcher, arguments)
     }
 
     /// Starts a program in the pod.
@@ -358,13 +379,13 @@ impl Pod {
     pub fn start(&self, command: Command) -> anyhow::Result<Process> {
         let program = command.get_program().to_string_lossy().into_owned();
         let label = format!("{}/{}", self.name, program.rsplit('/').next().unwrap_or(&program));
-        Process::start(&label, &self.place(), &self.binaries, command)
+        Process::start(&label, &self.place(), &self.launcher, command)
     }
 }
 
-fn start_testapp(of: &str, place: &Place, binaries: &Binaries, arguments: &[&str]) -> anyhow::Result<Process> {
-    let mut command = Command::new(&binaries.testapp);
+fn start_testapp(of: &str, place: &Place, launcher: &Launcher, arguments: &[&str]) -> anyhow::Result<Process> {
+    let mut command = Command::new(&launcher.testapp);
     command.args(arguments);
     let label = format!("{of}/{}", arguments.first().copied().unwrap_or("testapp"));
-    Process::start(&label, place, binaries, command)
+    Process::start(&label, place, launcher, command)
 }
