@@ -1,6 +1,6 @@
 //! What is wrong with the configuration, where, and what to do about it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -37,22 +37,62 @@ impl fmt::Display for Report {
     }
 }
 
-/// Logs each report of `now` that `before` has not, and each of `before` that is resolved. A report that has only
-/// moved within its file is the same one.
+/// Logs what [`difference`] finds.
 pub(crate) fn log_difference(before: &[Report], now: &[Report]) {
-    let (before, now) = (by_identity(before), by_identity(now));
-    for (_, report) in now.iter().filter(|(identity, _)| !before.contains_key(*identity)) {
+    let (new, resolved) = difference(before, now);
+    for report in new {
         match report.severity {
             Severity::Error => tracing::error!("{report}"),
             Severity::Warning => tracing::warn!("{report}"),
             Severity::Notice => tracing::info!("{report}"),
         }
     }
-    for (_, report) in before.iter().filter(|(identity, _)| !now.contains_key(*identity)) {
+    for report in resolved {
         tracing::info!("resolved: {report}");
     }
 }
 
-fn by_identity(reports: &[Report]) -> BTreeMap<Report, &Report> {
-    reports.iter().map(|report| (Report { line: 0, ..report.clone() }, report)).collect()
+/// The reports of `now` that `before` has not, and those of `before` that are resolved. A report that has only moved
+/// within its file is the same one.
+fn difference<'a>(before: &'a [Report], now: &'a [Report]) -> (Vec<&'a Report>, Vec<&'a Report>) {
+    let identity = |report: &Report| Report { line: 0, ..report.clone() };
+    let missing_from = |others: &[Report], all: &'a [Report]| {
+        let others: BTreeSet<Report> = others.iter().map(identity).collect();
+        all.iter().filter(|report| !others.contains(&identity(report))).collect()
+    };
+    (missing_from(before, now), missing_from(now, before))
+}
+
+#[cfg(test)]
+mod tests {
+    use ambit_api::Kind;
+
+    use super::*;
+
+    fn report(line: u32, field: &str) -> Report {
+        Report {
+            file: PathBuf::from("web.yaml"),
+            line,
+            object: Some(ObjectRef::new(Kind::Pod, "shop", "web")),
+            field: field.to_owned(),
+            message: "is missing".to_owned(),
+            severity: Severity::Error,
+        }
+    }
+
+    #[test]
+    fn a_report_says_where_and_what() {
+        assert_eq!(report(7, "spec.x").to_string(), "web.yaml:7: Pod shop/web: spec.x: is missing");
+        let bare = Report { object: None, ..report(7, "") };
+        assert_eq!(bare.to_string(), "web.yaml:7: is missing");
+    }
+
+    #[test]
+    fn each_report_is_new_once_and_resolved_once() {
+        let (one, moved, other) = ([report(1, "a")], [report(9, "a")], [report(1, "b")]);
+        assert_eq!(difference(&[], &one), (vec![&one[0]], vec![]));
+        assert_eq!(difference(&one, &moved), (vec![], vec![]));
+        assert_eq!(difference(&one, &other), (vec![&other[0]], vec![&one[0]]));
+        assert_eq!(difference(&one, &[]), (vec![], vec![&one[0]]));
+    }
 }
