@@ -1,5 +1,5 @@
 //! Kubernetes objects, trimmed to the fields that are read. Other fields are ignored, absent ones are their defaults;
-//! whether the values make sense is for [`crate::translate`] to say.
+//! whether the values make sense is for [`mod@crate::translate`] to say.
 
 pub mod endpoint_slice;
 pub mod meta;
