@@ -48,8 +48,17 @@ pub(crate) fn target_of(path: &Path, hook: AttachType) -> io::Result<Option<u64>
     }
 }
 
-/// Removes the pin `path`, if it is there, and with it the link.
+/// Detaches the link pinned at `path`, if it is there, and removes the pin. When this returns, its program does not
+/// run any more, not even for a packet that came before.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match sys::pinned(path) {
+        Ok(link) => {
+            sys::detach(link.as_fd())?;
+            sys::quiesce()?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,

@@ -74,6 +74,22 @@ pub(crate) fn update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Resul
     unsafe { bpf(Command::BPF_LINK_UPDATE, &mut attributes).map(drop) }
 }
 
+/// Detaches `link` now. Closing or unpinning a link detaches it too, but some time later.
+pub(crate) fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = LinkDetach { link: link.as_raw_fd() };
+    // SAFETY: the descriptor outlives the call.
+    unsafe { bpf(Command::BPF_LINK_DETACH, &mut attributes).map(drop) }
+}
+
+/// Waits until no program that was running at the call, perhaps one detached just before, still runs
+/// (`membarrier(MEMBARRIER_CMD_GLOBAL)`, which waits for an RCU grace period; some 10 ms).
+pub(crate) fn quiesce() -> io::Result<()> {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: the call takes no pointer.
+    let outcome = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// What `link` is attached to: a cgroup's id or a network namespace's inode; 0 once that is gone.
 pub(crate) fn link_target(link: BorrowedFd<'_>, hook: AttachType) -> io::Result<u64> {
     let mut info = LinkInfo::default();
@@ -182,6 +198,11 @@ struct LinkCreate {
     target: i32,
     hook: u32,
     flags: u32,
+}
+
+#[repr(C)]
+struct LinkDetach {
+    link: i32,
 }
 
 #[repr(C)]

@@ -9,4 +9,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod crash;
+mod enrol;
 mod harness;
+mod shop;
+mod wire;
+mod world;
+// In the works, each in a module of its own: `protocols` (2), `close` (3), `refusals` (6), `observe` (metrics, logs, admin).

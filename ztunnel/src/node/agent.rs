@@ -24,8 +24,8 @@ use crate::proxy::{Listeners, Pod, Shared, Worker};
 
 /// How often the agent looks without being told.
 const TICK: Duration = Duration::from_secs(1);
-/// Every how many ticks it looks closely: at the pods' addresses and at what the kernel holds.
-const CLOSELY: u64 = 5;
+/// How often it looks closely: at the pods' addresses and at what the kernel holds.
+const CLOSELY: Duration = Duration::from_secs(4);
 
 /// The node agent.
 pub(crate) struct Agent {
@@ -63,30 +63,30 @@ impl Agent {
     }
 
     /// Looks whenever the snapshot changes and every second, until `stop` resolves. Calls `looked` after the first
-    /// look at a complete snapshot.
-    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>, looked: impl FnOnce()) -> Self {
+    /// look at a complete snapshot. Ends with its listeners closed; the capture stays in force.
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>, looked: impl FnOnce()) {
         let mut stop = std::pin::pin!(stop);
         let mut looked = Some(looked);
         let mut snapshots = self.shared.snapshots.clone();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut tick = 0_u64;
+        let mut looked_closely: Option<Instant> = None;
         loop {
-            let close = tokio::select! {
-                () = &mut stop => return self,
-                _ = ticks.tick() => {
-                    tick = tick.wrapping_add(1);
-                    tick % CLOSELY == 1
-                }
-                changed = snapshots.changed() => match changed {
-                    Some(_) => false,
-                    None => return self,
+            tokio::select! {
+                () = &mut stop => return,
+                _ = ticks.tick() => {}
+                changed = snapshots.changed() => if changed.is_none() {
+                    return;
                 },
-            };
+            }
             if !snapshots.is_synced() {
                 continue;
             }
-            self.look(close).await;
+            let closely = looked_closely.is_none_or(|then| then.elapsed() >= CLOSELY);
+            self.look(closely).await;
+            if closely {
+                looked_closely = Some(Instant::now());
+            }
             if let Some(looked) = looked.take() {
                 looked();
             }
