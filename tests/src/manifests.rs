@@ -39,8 +39,7 @@ impl Manifests {
     /// # Errors
     /// When the directory cannot be written.
     pub fn create(directory: &Path, topology: &Topology) -> anyhow::Result<Self> {
-        fs::create_dir_all(directory)?;
-        let mut manifests = Self { directory: directory.to_owned(), objects: BTreeMap::new() };
+        let mut manifests = Self::open(directory)?;
         for node in topology.nodes() {
             let addresses = [IpAddr::from(node.v4), IpAddr::from(node.v6)];
             let addresses = addresses.map(|address| json!({"type": "InternalIP", "address": address}));
@@ -49,6 +48,15 @@ impl Manifests {
             manifests.apply(json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata, "status": status}))?;
         }
         Ok(manifests)
+    }
+
+    /// Adds to `directory`, making it if need be; what is in it already is left alone.
+    ///
+    /// # Errors
+    /// When the directory cannot be made.
+    pub fn open(directory: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(directory)?;
+        Ok(Self { directory: directory.to_owned(), objects: BTreeMap::new() })
     }
 
     /// The directory, as `ztunnel --config` takes it.

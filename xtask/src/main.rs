@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its product is text on a terminal")]
 
 mod bench;
+mod build;
 mod demo;
 mod ebpf;
 mod features;
