@@ -96,6 +96,8 @@ fn install_linker(local: &Path) -> anyhow::Result<()> {
 /// Builds the programs and returns the object, debug information included.
 fn build(ebpf: &Path, linker: &Path) -> anyhow::Result<Vec<u8>> {
     let programs = ebpf.join("programs");
+    // So that the directories to be left out of the object are known before the build.
+    succeed(Command::new("cargo").args(["fetch", "--quiet", "--locked"]).current_dir(&programs))?;
     let mut flags = vec!["--cfg=bpf_target_arch=\"x86_64\"".to_owned(), "-Clink-arg=--btf".to_owned()];
     flags.push(format!("-Clinker={}", linker.display()));
     // BTF names source files: without their directories the object is the same wherever it is built.

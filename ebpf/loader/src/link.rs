@@ -28,6 +28,7 @@ pub(crate) fn put(
             });
             remove(&fresh)?;
             sys::pin(sys::link(program, target, hook)?.as_fd(), &fresh)?;
+            sys::detach(sys::pinned(path)?.as_fd())?;
             fs::rename(&fresh, path)
         }
         None => sys::pin(sys::link(program, target, hook)?.as_fd(), path),
@@ -52,15 +53,21 @@ pub(crate) fn target_of(path: &Path, hook: AttachType) -> io::Result<Option<u64>
 /// run any more, not even for a packet that came before.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match sys::pinned(path) {
-        Ok(link) => {
-            sys::detach(link.as_fd())?;
-            sys::quiesce()?;
-        }
+        Ok(link) => sys::detach(link.as_fd())?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     }
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
+    sys::quiesce();
+    fs::remove_file(path)
+}
+
+/// Detaches every link pinned in `directory`, in the order of their names: those that redirect come first.
+pub(crate) fn detach_all(directory: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    paths.sort();
+    paths.iter().try_for_each(|path| sys::detach(sys::pinned(path)?.as_fd()))
 }

@@ -12,10 +12,14 @@ use nix::{
     sys::statfs::BPF_FS_MAGIC,
 };
 
-use crate::{error::Error, sys};
+use crate::{error::Error, link, sys};
 
 /// Where a bpffs usually is.
 const BPFFS: &str = "/sys/fs/bpf";
+
+/// Directories of links, the same in every version.
+const LINKS: &str = "links";
+const NAMESPACES: &str = "netns";
 
 /// The directory of pins of this version.
 #[derive(Clone, Debug)]
@@ -46,12 +50,12 @@ impl Pins {
 
     /// The links to cgroups.
     pub(crate) fn links(&self) -> PathBuf {
-        self.directory().join("links")
+        self.directory().join(LINKS)
     }
 
     /// The links to network namespaces.
     fn namespaces(&self) -> PathBuf {
-        self.directory().join("netns")
+        self.directory().join(NAMESPACES)
     }
 
     /// The link to the network namespace `cookie`.
@@ -76,7 +80,7 @@ impl Pins {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if is_version(name) && name != version() {
                 tracing::info!(path = %path.display(), "another version's capture is taken out of force");
-                remove(&path)?;
+                take_down(&path)?;
             }
         }
         Ok(())
@@ -85,10 +89,7 @@ impl Pins {
     /// Removes everything, every version's.
     pub(crate) fn remove_all(&self) -> Result<(), Error> {
         self.retire_others()?;
-        // Links first: a program must not outlive the maps' meaning.
-        for directory in [self.links(), self.namespaces(), self.directory()] {
-            remove(&directory)?;
-        }
+        take_down(&self.directory())?;
         // Kept if it is a mount point, or holds what others have pinned.
         let _ = fs::remove_dir(&self.root);
         Ok(())
@@ -103,8 +104,11 @@ fn is_version(name: &str) -> bool {
     name.strip_prefix('v').is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
-/// Removes a directory of pins, if it is there.
-fn remove(directory: &Path) -> Result<(), Error> {
+/// Takes a version's links out of force, then removes its directory, if there is one.
+fn take_down(directory: &Path) -> Result<(), Error> {
+    for links in [directory.join(LINKS), directory.join(NAMESPACES)] {
+        link::detach_all(&links).map_err(Error::pin(&links))?;
+    }
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other.map_err(Error::pin(directory)),

@@ -2,10 +2,12 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::fd::AsFd as _,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
+use ambit_ebpf_abi::Counter;
 use ambit_ebpf_loader::{Error, Operation, Pod, Steering};
 
 use crate::world::{FAR_V4, Listeners, Netns, OUTSIDE_V4, POD_SECOND, POD_V4, POD_V6, World, accept, idle};
@@ -54,6 +56,41 @@ fn open_connections_survive_enrolment_and_withdrawal() {
     exchange(&direct);
     assert!(idle(&listeners.outbound) && idle(&listeners.inbound));
     assert!(capture.enrolled().unwrap().is_empty());
+}
+
+#[test]
+fn no_connection_fails_while_a_pod_is_enrolled_and_withdrawn() {
+    let world = World::new();
+    let mut capture = world.open();
+    let listeners = Listeners::open(&world.pod);
+    let (server, application) = (world.outside.listen(8080), world.pod.listen(8081));
+    let done = AtomicBool::new(false);
+    let until_done = |connect: &dyn Fn() -> TcpStream, takers: [&TcpListener; 2]| {
+        let mut times = 0;
+        while !done.load(Ordering::Relaxed) {
+            let _stream = connect();
+            let taken = takers.into_iter().filter(|listener| !idle(listener)).map(accept).count();
+            assert_eq!(taken, 1, "it reached one of the two");
+            times += 1;
+        }
+        times
+    };
+    let (outward, inward) = std::thread::scope(|scope| {
+        let outward =
+            scope.spawn(|| until_done(&|| world.dial((OUTSIDE_V4, 8080)).unwrap(), [&server, &listeners.outbound]));
+        let inward =
+            scope.spawn(|| until_done(&|| world.dial_in((POD_V4, 8081)).unwrap(), [&application, &listeners.inbound]));
+        for _ in 0..50 {
+            capture.enrol(&listeners.pod(&world.pod)).unwrap();
+            std::thread::yield_now();
+            capture.withdraw(world.pod.cookie).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        (outward.join().unwrap(), inward.join().unwrap())
+    });
+    assert!(outward > 10 && inward > 10, "{outward} and {inward} connections");
+    let counters = capture.counters().unwrap();
+    assert!(counters.of(Counter::Captured) > 0 && counters.of(Counter::Steered) > 0, "{counters}");
 }
 
 #[test]
@@ -153,7 +190,7 @@ fn a_pod_that_cannot_be_enrolled_does_not_hold_up_the_others() {
     assert_eq!(capture.enrolled().unwrap().len(), 2);
 }
 
-fn exchange((one, other): &(std::net::TcpStream, std::net::TcpStream)) {
+fn exchange((one, other): &(TcpStream, TcpStream)) {
     for (mut from, mut to) in [(one, other), (other, one)] {
         from.write_all(b"data").unwrap();
         let mut heard = [0; 4];

@@ -120,6 +120,9 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.settings.pins);
+        for inner in fs::read_dir(&self.settings.cgroup).into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(inner.path());
+        }
         if let Err(error) = fs::remove_dir(&self.settings.cgroup) {
             eprintln!("{} stays: {error}", self.settings.cgroup.display());
         }
