@@ -1,90 +1,116 @@
-//! `cargo xtask test`: every check and every test, in an order in which what fails soonest comes first. Installs what a
-//! fresh Debian machine lacks; skips nothing.
+//! `cargo xtask test`: every check and every test, in the order in which they fail soonest.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
 
-use crate::build::cargo;
-use crate::{demo, ebpf, features, layers, setup};
+use crate::{build, setup};
 
-/// Programs that the tests run, and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str); 8] = [
-    ("cc", "build-essential"),
-    ("ip", "iproute2"),
-    ("bpftool", "bpftool"),
-    ("openssl", "openssl"),
-    ("python3", "python3"),
-    ("psql", "postgresql"),
-    ("redis-server", "redis-server"),
-    ("nft", "nftables"),
-];
-
-/// The test runner, built from its source where it is missing.
+/// Programs that the end-to-end tests run, and the packages that bring them.
+const PROGRAMS: [&str; 7] = ["ip", "nsenter", "redis-server", "redis-cli", "psql", "openssl", "python3"];
+const PACKAGES: [&str; 8] =
+    ["iproute2", "util-linux", "redis-server", "redis-tools", "postgresql", "openssl", "python3-venv", "python3-pip"];
 const NEXTEST: &str = "0.9.143";
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only the checks and tests that need neither root nor the network namespaces: quick, and no proof.
+    /// Leave out the demo at the end.
     #[arg(long)]
-    quick: bool,
+    no_demo: bool,
+    /// Run only the tests that this nextest filter selects, and nothing else.
+    #[arg(long, value_name = "FILTER")]
+    only: Option<String>,
 }
 
-/// A step: what it is called, and what it does.
-type Step = (&'static str, fn() -> anyhow::Result<()>);
+/// What was run, and how long it took.
+struct Step {
+    name: &'static str,
+    took: Duration,
+    note: String,
+}
 
-const CHECKS: [Step; 4] = [
-    ("format", || cargo(&["fmt", "--all", "--check"])),
-    ("layers", || layers::run(&layers::Args {})),
-    ("features", || features::run(&features::Args::checking())),
-    ("clippy", || cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
-];
-
-const PROOFS: [Step; 5] = [
-    ("kernel programs", || ebpf::run(&ebpf::Args::checking())),
-    ("programs", || cargo(&["build", "--workspace", "--bins", "--locked"])),
-    ("tests", || cargo(&["nextest", "run", "--workspace", "--locked"])),
-    ("documentation tests", || cargo(&["test", "--workspace", "--doc", "--locked", "--quiet"])),
-    ("demo", || demo::run(&demo::Args::silent())),
-];
-
-const QUICK: [Step; 1] = [("tests", || {
-    cargo(&["nextest", "run", "--workspace", "--locked", "-E", "kind(lib) | kind(bin)"])
-})];
-
-/// Runs everything; the first step that fails ends it.
+/// Runs it.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let started = Instant::now();
-    prepare(args.quick)?;
-    let proofs: &[Step] = if args.quick { &QUICK } else { &PROOFS };
-    let mut took = Vec::new();
-    for (name, step) in CHECKS.iter().chain(proofs) {
-        println!("── {name}");
-        let begun = Instant::now();
-        step().with_context(|| format!("the step `{name}` failed"))?;
-        took.push((*name, begun.elapsed()));
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "the end-to-end tests make network namespaces and load eBPF programs: run them as root"
+    );
+    install()?;
+    if let Some(filter) = &args.only {
+        build::dev()?;
+        return nextest(&["-E", filter]);
     }
-    println!();
-    for (name, elapsed) in &took {
-        println!("{:>7}  {name}", seconds(*elapsed));
+    let mut steps = Vec::new();
+    let mut step = |name, work: &dyn Fn() -> anyhow::Result<String>| -> anyhow::Result<()> {
+        eprintln!("\n=== {name}");
+        let started = Instant::now();
+        let note = work().with_context(|| format!("{name} failed"))?;
+        steps.push(Step { name, took: started.elapsed(), note });
+        Ok(())
+    };
+    let silent = |result: anyhow::Result<()>| result.map(|()| String::new());
+    step("format", &|| silent(build::cargo(&["fmt", "--all", "--check"])))?;
+    step("layers", &|| silent(xtask(&["layers"])))?;
+    step("clippy", &|| silent(build::cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])))?;
+    step("build", &|| silent(build::dev().map(drop)))?;
+    step("tests", &|| silent(nextest(&["--workspace"])))?;
+    step("documentation tests", &|| silent(build::cargo(&["test", "--quiet", "--workspace", "--doc"])))?;
+    step("features", &|| silent(xtask(&["features", "--check"])))?;
+    step("eBPF object", &|| silent(xtask(&["ebpf", "--check"])))?;
+    if !args.no_demo {
+        step("demo", &demo)?;
     }
-    println!("{:>7}  in all: everything passed", seconds(started.elapsed()));
+    eprintln!("\nall of it holds:");
+    for Step { name, took, note } in &steps {
+        eprintln!("  {name:<20} {:>6.1} s  {note}", took.as_secs_f64());
+    }
     Ok(())
 }
 
-fn prepare(quick: bool) -> anyhow::Result<()> {
-    let (programs, packages): (Vec<_>, Vec<_>) = PROGRAMS.into_iter().unzip();
-    if !quick {
-        setup::ensure(&programs, &[&packages[..], &["python3-venv"]].concat())?;
+/// Installs what the tests run and a fresh machine lacks.
+fn install() -> anyhow::Result<()> {
+    setup::ensure(&PROGRAMS, &PACKAGES)?;
+    // Debian keeps the server's programs off the PATH.
+    if !setup::on_path("initdb") && !Path::new("/usr/lib/postgresql").is_dir() {
+        setup::ensure(&["initdb"], &["postgresql"])?;
     }
-    if !setup::on_path("cargo-nextest") {
-        println!("building cargo-nextest {NEXTEST} (some minutes, once)");
-        cargo(&["install", "cargo-nextest", "--version", NEXTEST, "--locked"])?;
+    if !setup::on_path("cargo-nextest") && Command::new("cargo").args(["nextest", "--version"]).output().is_err() {
+        eprintln!("installing cargo-nextest {NEXTEST}: this takes a few minutes, once");
+        build::cargo(&["install", "cargo-nextest", "--locked", "--version", NEXTEST])?;
     }
     Ok(())
 }
 
-fn seconds(elapsed: Duration) -> String {
-    format!("{:.1} s", elapsed.as_secs_f64())
+fn nextest(arguments: &[&str]) -> anyhow::Result<()> {
+    build::cargo(&[&["nextest", "run"], arguments].concat())
+}
+
+/// Runs another task of this very program.
+fn xtask(arguments: &[&str]) -> anyhow::Result<()> {
+    let status = Command::new(std::env::current_exe()?).args(arguments).current_dir(build::root()).status()?;
+    if !status.success() {
+        bail!("xtask {} ended with {status}", arguments.join(" "));
+    }
+    Ok(())
+}
+
+fn demo() -> anyhow::Result<String> {
+    let output = Command::new(std::env::current_exe()?)
+        .args(["demo", "--json"])
+        .current_dir(build::root())
+        .stderr(std::process::Stdio::inherit())
+        .output()?;
+    let shown: Value = serde_json::from_slice(&output.stdout).context("the demo printed no JSON")?;
+    ensure!(output.status.success() && shown["held"] == true, "the demo did not hold: {}", shown["checks"]);
+    let rows = shown["calls"]["rows"].as_array().map_or(0, Vec::len);
+    ensure!(rows >= 7, "the demo shows {rows} pairs of pods");
+    Ok(format!(
+        "{} connections, {} TLS records",
+        shown["calls"]["logged"],
+        shown["wire"]["flows"].as_array().map_or(0, Vec::len)
+    ))
 }
