@@ -57,13 +57,17 @@ impl Mesh {
     /// what it wrote.
     pub fn start(topology: &Topology, config: &Path, options: &MeshOptions) -> anyhow::Result<Self> {
         let mut mesh = Self::stopped(topology, config, options)?;
-        for agent in mesh.agents.values_mut() {
-            agent.launch()?;
-        }
-        for agent in mesh.agents.values() {
-            agent.wait_ready(READY)?;
-        }
+        mesh.start_all()?;
         Ok(mesh)
+    }
+
+    /// Starts every agent and waits until all are ready.
+    ///
+    /// # Errors
+    /// When one runs already or does not get ready; the message shows what it wrote.
+    pub fn start_all(&mut self) -> anyhow::Result<()> {
+        self.agents.values_mut().try_for_each(Agent::launch)?;
+        self.agents.values().try_for_each(|agent| agent.wait_ready(READY))
     }
 
     /// The agents, none of them started.
