@@ -1,116 +1,128 @@
-//! `cargo xtask test`: every check and every test, in the order in which they fail soonest.
+//! `cargo xtask test`: every check and every test, in an order in which what fails soonest comes first. Installs what a
+//! fresh Debian machine lacks; skips nothing.
 
-use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
-use crate::{build, setup};
+use crate::build::{self, cargo};
+use crate::setup;
 
-/// Programs that the end-to-end tests run, and the packages that bring them.
-const PROGRAMS: [&str; 7] = ["ip", "nsenter", "redis-server", "redis-cli", "psql", "openssl", "python3"];
-const PACKAGES: [&str; 8] =
-    ["iproute2", "util-linux", "redis-server", "redis-tools", "postgresql", "openssl", "python3-venv", "python3-pip"];
+/// Programs that the tests run, and the Debian packages that bring them.
+const PROGRAMS: [(&str, &str); 10] = [
+    ("cc", "build-essential"),
+    ("ip", "iproute2"),
+    ("nsenter", "util-linux"),
+    ("bpftool", "bpftool"),
+    ("nft", "nftables"),
+    ("openssl", "openssl"),
+    ("python3", "python3"),
+    ("psql", "postgresql"),
+    ("redis-server", "redis-server"),
+    ("redis-cli", "redis-tools"),
+];
+
+/// The test runner, built from its source where it is missing.
 const NEXTEST: &str = "0.9.143";
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Leave out the demo at the end.
+    /// Only the checks and tests that need neither root nor network namespaces: quick, and no proof.
     #[arg(long)]
-    no_demo: bool,
-    /// Run only the tests that this nextest filter selects, and nothing else.
-    #[arg(long, value_name = "FILTER")]
-    only: Option<String>,
+    quick: bool,
 }
 
-/// What was run, and how long it took.
-struct Step {
-    name: &'static str,
-    took: Duration,
-    note: String,
-}
+/// A step: what it is called, and what it does.
+type Step = (&'static str, fn() -> anyhow::Result<()>);
 
-/// Runs it.
+const CHECKS: [Step; 4] = [
+    ("format", || cargo(&["fmt", "--all", "--check"])),
+    ("layers", || xtask(&["layers"])),
+    ("features", || xtask(&["features", "--check"])),
+    ("clippy", || cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
+];
+
+const PROOFS: [Step; 5] = [
+    ("eBPF object", || xtask(&["ebpf", "--check"])),
+    ("programs", || cargo(&["build", "--workspace", "--bins", "--locked"])),
+    ("tests", || cargo(&["nextest", "run", "--workspace", "--locked"])),
+    ("documentation tests", || cargo(&["test", "--workspace", "--doc", "--locked", "--quiet"])),
+    ("demo", demo),
+];
+
+const QUICK: [Step; 1] =
+    [("tests", || cargo(&["nextest", "run", "--workspace", "--locked", "-E", "kind(lib) | kind(bin)"]))];
+
+/// Runs everything; the first step that fails ends it.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    ensure!(
-        nix::unistd::geteuid().is_root(),
-        "the end-to-end tests make network namespaces and load eBPF programs: run them as root"
-    );
-    install()?;
-    if let Some(filter) = &args.only {
-        build::dev()?;
-        return nextest(&["-E", filter]);
+    let started = Instant::now();
+    prepare(args.quick)?;
+    let proofs: &[Step] = if args.quick { &QUICK } else { &PROOFS };
+    let mut took = Vec::new();
+    for (name, step) in CHECKS.iter().chain(proofs) {
+        eprintln!("── {name}");
+        let begun = Instant::now();
+        step().with_context(|| format!("the step `{name}` failed"))?;
+        took.push((*name, begun.elapsed()));
     }
-    let mut steps = Vec::new();
-    let mut step = |name, work: &dyn Fn() -> anyhow::Result<String>| -> anyhow::Result<()> {
-        eprintln!("\n=== {name}");
-        let started = Instant::now();
-        let note = work().with_context(|| format!("{name} failed"))?;
-        steps.push(Step { name, took: started.elapsed(), note });
-        Ok(())
-    };
-    let silent = |result: anyhow::Result<()>| result.map(|()| String::new());
-    step("format", &|| silent(build::cargo(&["fmt", "--all", "--check"])))?;
-    step("layers", &|| silent(xtask(&["layers"])))?;
-    step("clippy", &|| silent(build::cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])))?;
-    step("build", &|| silent(build::dev().map(drop)))?;
-    step("tests", &|| silent(nextest(&["--workspace"])))?;
-    step("documentation tests", &|| silent(build::cargo(&["test", "--quiet", "--workspace", "--doc"])))?;
-    step("features", &|| silent(xtask(&["features", "--check"])))?;
-    step("eBPF object", &|| silent(xtask(&["ebpf", "--check"])))?;
-    if !args.no_demo {
-        step("demo", &demo)?;
+    eprintln!();
+    for (name, elapsed) in &took {
+        eprintln!("{:>9}  {name}", seconds(*elapsed));
     }
-    eprintln!("\nall of it holds:");
-    for Step { name, took, note } in &steps {
-        eprintln!("  {name:<20} {:>6.1} s  {note}", took.as_secs_f64());
+    eprintln!("{:>9}  in all: everything passed", seconds(started.elapsed()));
+    Ok(())
+}
+
+fn prepare(quick: bool) -> anyhow::Result<()> {
+    if !quick {
+        ensure!(
+            nix::unistd::geteuid().is_root(),
+            "the end-to-end tests make network namespaces and load eBPF programs: run them as root, or --quick"
+        );
+        let (programs, packages): (Vec<_>, Vec<_>) = PROGRAMS.into_iter().unzip();
+        setup::ensure(&programs, &[&packages[..], &["python3-venv"]].concat())?;
+    }
+    if !has_nextest() {
+        eprintln!("building cargo-nextest {NEXTEST} (some minutes, once)");
+        cargo(&["install", "cargo-nextest", "--version", NEXTEST, "--locked"])?;
     }
     Ok(())
 }
 
-/// Installs what the tests run and a fresh machine lacks.
-fn install() -> anyhow::Result<()> {
-    setup::ensure(&PROGRAMS, &PACKAGES)?;
-    // Debian keeps the server's programs off the PATH.
-    if !setup::on_path("initdb") && !Path::new("/usr/lib/postgresql").is_dir() {
-        setup::ensure(&["initdb"], &["postgresql"])?;
-    }
-    if !setup::on_path("cargo-nextest") && Command::new("cargo").args(["nextest", "--version"]).output().is_err() {
-        eprintln!("installing cargo-nextest {NEXTEST}: this takes a few minutes, once");
-        build::cargo(&["install", "cargo-nextest", "--locked", "--version", NEXTEST])?;
-    }
-    Ok(())
+fn has_nextest() -> bool {
+    let mut version = Command::new("cargo");
+    version.args(["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    version.status().is_ok_and(|status| status.success())
 }
 
-fn nextest(arguments: &[&str]) -> anyhow::Result<()> {
-    build::cargo(&[&["nextest", "run"], arguments].concat())
+/// The demo, as a script would run it: what it prints is read, not looked at.
+fn demo() -> anyhow::Result<()> {
+    let mut demo = Command::new(std::env::current_exe()?);
+    let output = demo.args(["demo", "--json"]).stderr(Stdio::inherit()).output()?;
+    let shown: Value = serde_json::from_slice(&output.stdout).context("the demo printed no JSON")?;
+    ensure!(output.status.success(), "the demo ended with {}", output.status);
+    for check in shown.pointer("/checks").and_then(Value::as_array).context("the demo shows no checks")? {
+        ensure!(check.pointer("/held") == Some(&Value::Bool(true)), "the demo shows that something fails: {check}");
+    }
+    let rows = shown.pointer("/calls/rows").and_then(Value::as_array).map_or(0, Vec::len);
+    // Bookinfo's six pods and the visitor make seven pairs.
+    ensure!(rows == 7, "the demo shows {rows} pairs of pods, not 7");
+    Ok(())
 }
 
 /// Runs another task of this very program.
 fn xtask(arguments: &[&str]) -> anyhow::Result<()> {
-    let status = Command::new(std::env::current_exe()?).args(arguments).current_dir(build::root()).status()?;
+    let mut task = Command::new(std::env::current_exe()?);
+    let status = task.args(arguments).current_dir(build::root()).status()?;
     if !status.success() {
-        bail!("xtask {} ended with {status}", arguments.join(" "));
+        bail!("cargo xtask {} ended with {status}", arguments.join(" "));
     }
     Ok(())
 }
 
-fn demo() -> anyhow::Result<String> {
-    let output = Command::new(std::env::current_exe()?)
-        .args(["demo", "--json"])
-        .current_dir(build::root())
-        .stderr(std::process::Stdio::inherit())
-        .output()?;
-    let shown: Value = serde_json::from_slice(&output.stdout).context("the demo printed no JSON")?;
-    ensure!(output.status.success() && shown["held"] == true, "the demo did not hold: {}", shown["checks"]);
-    let rows = shown["calls"]["rows"].as_array().map_or(0, Vec::len);
-    ensure!(rows >= 7, "the demo shows {rows} pairs of pods");
-    Ok(format!(
-        "{} connections, {} TLS records",
-        shown["calls"]["logged"],
-        shown["wire"]["flows"].as_array().map_or(0, Vec::len)
-    ))
+fn seconds(elapsed: Duration) -> String {
+    format!("{:.1} s", elapsed.as_secs_f64())
 }

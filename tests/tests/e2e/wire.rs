@@ -1,4 +1,4 @@
-//! What crosses the link between the nodes: TLS on port 15008 and nothing else, from the first packet on (proof 1).
+//! What crosses the link between the nodes: TLS on port 15008 and nothing else, from the first packet on.
 
 use ambit_tests::Wire;
 use ambit_tests::payload::MARKER;
@@ -26,7 +26,8 @@ fn an_outsider_is_reached_in_clear_and_the_capture_would_see_it() {
     let world = World::new();
     let wire = Wire::between(&world.topology, &CLEAR).unwrap();
     let _server = world.serve("outsider-b");
-    for to in world.at("outsider-b", world::HTTP) {
+    for address in world.pod("outsider-b").addresses() {
+        let to = std::net::SocketAddr::new(address, world::HTTP).to_string();
         assert_eq!(world.report("client", &["fetch", "--to", &to])["status"], 200);
     }
     let seen = wire.stop().unwrap();
@@ -34,17 +35,16 @@ fn an_outsider_is_reached_in_clear_and_the_capture_would_see_it() {
     assert_eq!(seen.ports().into_iter().collect::<Vec<_>>(), [world::HTTP]);
 }
 
-/// By the pods' addresses and by their services', IPv4 and IPv6, on the client's node and across.
 fn exchange(world: &World) {
-    for to in world.ways(world::HTTP) {
-        let report = world.report("client", &["requests", "--to", &to, "--count", "20"]);
-        assert_eq!((&report["ok"], &report["failed"]), (&20.into(), &0.into()), "{to}: {report}");
+    for way in world.ways(world::DUPLEX) {
+        let report = world.report("client", &["duplex", "--to", &way.to.to_string(), "--bytes", "2000000"]);
+        assert_eq!(report["received"], 2_000_000, "{}", way.name);
     }
-    for to in world.ways(world::DUPLEX) {
-        let report = world.report("client", &["duplex", "--to", &to, "--bytes", "2000000"]);
-        assert_eq!(report["received"], 2_000_000, "{to}");
+    for way in world.ways(world::HTTP) {
+        let report = world.report("client", &["requests", "--to", &way.to.to_string(), "--count", "20"]);
+        assert_eq!((&report["ok"], &report["failed"]), (&20.into(), &0.into()), "{}: {report}", way.name);
     }
-    for to in world.ways(world::HTTP2) {
-        assert_eq!(world.report("client", &["h2c", "--to", &to])["ok"], 100, "{to}");
+    for way in world.ways(world::HTTP2) {
+        assert_eq!(world.report("client", &["h2c", "--to", &way.to.to_string()])["ok"], 100, "{}", way.name);
     }
 }

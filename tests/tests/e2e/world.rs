@@ -2,7 +2,7 @@
 //! enrolled, and an outsider on either node.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ambit_tests::manifests::ServiceSpec;
 use ambit_tests::topology::Plan;
@@ -46,49 +46,41 @@ pub(crate) struct World {
     pub(crate) topology: Topology,
 }
 
-/// The service addresses of `near` or `far` with `port`, IPv4 first.
-pub(crate) fn service(pod: &str, port: u16) -> [String; 2] {
-    vips(pod).map(|ip| SocketAddr::new(ip, port).to_string())
+/// One way from the client to a server.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    /// For messages: where to, by what address.
+    pub(crate) name: String,
+    /// Where to connect.
+    pub(crate) to: SocketAddr,
+    /// The pod that answers.
+    pub(crate) pod: &'static str,
 }
 
-/// Waits until `holds`; for what can be asked but not awaited.
-///
-/// # Errors
-/// When it does not hold within `timeout`.
-pub(crate) fn until(timeout: Duration, holds: impl Fn() -> bool) -> Result<(), Duration> {
-    let begun = Instant::now();
-    while !holds() {
-        if begun.elapsed() > timeout {
-            return Err(timeout);
-        }
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-    Ok(())
-}
-
-fn vips(pod: &str) -> [IpAddr; 2] {
+/// The service address of `near` or `far`, IPv4 first.
+pub(crate) fn vips(pod: &str) -> [IpAddr; 2] {
     let number = if pod == "near" { 1 } else { 2 };
     [format!("10.96.0.{number}"), format!("fd00:10:96::{number}")].map(|ip| ip.parse().unwrap())
 }
 
 impl World {
-    /// The usual world, with every pod of the mesh captured.
+    /// The usual world.
     pub(crate) fn new() -> Self {
         Self::with(&MeshOptions::default())
     }
 
     /// The usual world, with agents run differently.
     pub(crate) fn with(options: &MeshOptions) -> Self {
-        Self::build(plan(), options).started()
+        let plan = Plan::new(&["a", "b"])
+            .pod("client", "a")
+            .pod("near", "a")
+            .pod("outsider-a", "a")
+            .pod("far", "b")
+            .pod("outsider-b", "b");
+        Self::build(plan, options)
     }
 
-    /// The usual world with no agent started yet.
-    pub(crate) fn closed() -> Self {
-        Self::build(plan(), &MeshOptions::default())
-    }
-
-    /// A world of this plan with no agent started yet: pods whose names begin with `outsider` are not enrolled, `near`
-    /// and `far` have services.
+    /// A world of this plan: pods whose names begin with `outsider` are not enrolled, `near` and `far` have services.
     pub(crate) fn build(plan: Plan, options: &MeshOptions) -> Self {
         let topology = plan.build().unwrap();
         let config = topology.directory().join("config");
@@ -103,17 +95,12 @@ impl World {
         for name in ["near", "far"] {
             manifests.service(SHOP, &ServiceSpec { name, vips: &vips(name), ports: &ports }).unwrap();
         }
-        let mesh = Mesh::stopped(&topology, &config, options).unwrap();
-        Self { mesh, manifests, topology }
-    }
-
-    /// With every agent started and every pod of the mesh captured.
-    pub(crate) fn started(mut self) -> Self {
-        self.mesh.start_all().unwrap();
-        for pod in self.topology.pods().iter().filter(|pod| !pod.name.starts_with("outsider")) {
-            self.agent(&pod.node).wait_captured(SHOP, &pod.name, true, SOON).unwrap();
+        let mesh = Mesh::start(&topology, &config, options).unwrap();
+        let world = Self { mesh, manifests, topology };
+        for pod in world.topology.pods().iter().filter(|pod| !pod.name.starts_with("outsider")) {
+            world.agent(&pod.node).wait_captured(SHOP, &pod.name, true, SOON).unwrap();
         }
-        self
+        world
     }
 
     pub(crate) fn pod(&self, name: &str) -> &Pod {
@@ -134,28 +121,28 @@ impl World {
         server
     }
 
-    /// Starts testapp in `pod`.
-    pub(crate) fn start(&self, pod: &str, arguments: &[&str]) -> Process {
-        self.pod(pod).testapp(arguments).unwrap()
-    }
-
     /// Runs a client in `pod` to its end and reads its report.
     pub(crate) fn report(&self, pod: &str, arguments: &[&str]) -> Value {
-        self.start(pod, arguments).report(Duration::from_secs(60)).unwrap()
+        self.try_report(pod, arguments).unwrap()
     }
 
-    /// The addresses of a pod with `port`, IPv4 first.
-    pub(crate) fn at(&self, pod: &str, port: u16) -> [String; 2] {
-        self.pod(pod).addresses().map(|ip| SocketAddr::new(ip, port).to_string())
+    pub(crate) fn try_report(&self, pod: &str, arguments: &[&str]) -> anyhow::Result<Value> {
+        self.pod(pod).testapp(arguments)?.report(Duration::from_secs(60))
     }
 
     /// Every way from the client to `port`: on its node and across, by pod and by service address, by both families.
-    pub(crate) fn ways(&self, port: u16) -> Vec<String> {
-        ["near", "far"].iter().flat_map(|pod| [self.at(pod, port), service(pod, port)].concat()).collect()
+    pub(crate) fn ways(&self, port: u16) -> Vec<Way> {
+        let mut ways = Vec::new();
+        for pod in ["near", "far"] {
+            let kinds = [("pod", self.pod(pod).addresses()), ("service", vips(pod))];
+            for (kind, addresses) in kinds {
+                for address in addresses {
+                    let family = if address.is_ipv4() { "v4" } else { "v6" };
+                    let to = SocketAddr::new(address, port);
+                    ways.push(Way { name: format!("{pod} by {kind} address, {family}"), to, pod });
+                }
+            }
+        }
+        ways
     }
-}
-
-fn plan() -> Plan {
-    let pods = [("client", "a"), ("near", "a"), ("outsider-a", "a"), ("far", "b"), ("outsider-b", "b")];
-    pods.iter().fold(Plan::new(&["a", "b"]), |plan, (pod, node)| plan.pod(pod, node))
 }
