@@ -69,7 +69,7 @@ pub const MAX_ADDRESSES: usize = 16384;
 pub const MAX_FLOWS: usize = 65536;
 /// Most connections of the proxy towards applications that are remembered. Only those still shaking hands matter, so
 /// that the least recent one may be forgotten.
-pub const MAX_OWN: usize = 65536;
+pub const MAX_OWN: usize = 16384;
 
 /// An enrolled pod: the address of each family that its captured connections are redirected to; unspecified if the
 /// pod has none of that family, which makes the loopback address take its place.
