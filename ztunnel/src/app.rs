@@ -25,36 +25,58 @@ use tokio::task::LocalSet;
 use tracing::{info, warn};
 
 use crate::admin::{self, Sources};
-use crate::node::{Agent, Board};
+use crate::node::{self, Agent, Board};
 use crate::proxy::{Limits, Shared, Worker};
-use crate::settings::{LogFormat, Settings};
+use crate::settings::{LogFormat, Settings, Task};
 
-/// Series of pods that are gone are forgotten after this long without a connection.
-const SERIES_IDLE: Duration = Duration::from_secs(300);
-/// How often they are looked for.
+/// How often metrics that can be forgotten are looked for.
 const SERIES_SWEEP: Duration = Duration::from_secs(60);
 
-/// Runs the agent until it is told to stop.
+/// Does what the settings ask for, until it is done or the process is told to stop.
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
-    let capture_settings = ebpf::Settings { cgroup: settings.cgroup.clone(), pins: settings.pins.clone() };
-    if settings.uninstall {
-        let capture = ebpf::Capture::open(&capture_settings)?;
-        return capture.remove().context("the capture cannot be taken out of the kernel");
-    }
+    let task = settings.task()?;
     let form = match settings.log_format {
         LogFormat::Plain => Form::Text,
         LogFormat::Json => Form::Json,
     };
     let logging = Logging::install(form, &settings.log_level, Box::new(std::io::stdout()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = LocalSet::new().block_on(&runtime, serve(settings, &capture_settings, &logging));
-    // A blocking look at the configuration directory must not hold up the end.
-    runtime.shutdown_background();
+    let capture = ebpf::Settings { cgroup: settings.cgroup.clone(), pins: settings.pins.clone() };
+    let outcome = match task {
+        Task::Uninstall => uninstall(&capture),
+        Task::Run { config, node } => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let discovery = ambit_discovery::Settings {
+                directory: config.to_owned(),
+                mesh: settings.mesh(),
+                excluded_namespaces: settings.excluded_namespaces.clone(),
+            };
+            let agent = Preparation { settings, node, discovery, capture: &capture, logging: &logging };
+            let outcome = LocalSet::new().block_on(&runtime, serve(agent));
+            // A blocking look at the configuration directory must not hold up the end.
+            runtime.shutdown_background();
+            outcome
+        }
+    };
     logging.flush();
     outcome
 }
 
-async fn serve(settings: &Settings, capture: &ebpf::Settings, logging: &Logging) -> anyhow::Result<()> {
+fn uninstall(capture: &ebpf::Settings) -> anyhow::Result<()> {
+    let capture = ebpf::Capture::open(capture)?;
+    node::uninstall(capture).context("the capture cannot be taken out of the kernel")
+}
+
+/// What an agent is made from.
+struct Preparation<'a> {
+    settings: &'a Settings,
+    node: &'a str,
+    discovery: ambit_discovery::Settings,
+    capture: &'a ebpf::Settings,
+    logging: &'a Logging,
+}
+
+async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
+    let Preparation { settings, node, discovery, capture, logging } = preparation;
     let (signals, quit) = signal::Signals::listen()?;
     let capabilities = ebpf::probe::probe(&settings.cgroup);
     info!("what this kernel offers:\n{capabilities}");
@@ -71,7 +93,6 @@ async fn serve(settings: &Settings, capture: &ebpf::Settings, logging: &Logging)
     let workers = start_workers(settings.worker_count(), &shared, logging, &drain).await?;
     let (ready, board) = (Ready::new(), Board::default());
     let captured = ready.wait_for("the first look at the configuration and at this node's pods");
-
     let sources = Sources {
         snapshots: snapshots.clone(),
         reports,
@@ -81,39 +102,16 @@ async fn serve(settings: &Settings, capture: &ebpf::Settings, logging: &Logging)
         capabilities: Arc::new(capabilities),
         settings: settings.clone(),
     };
-    let admin = Server::bind("the admin interface", settings.admin_address).await?;
-    let scrape = Server::bind("metrics", settings.metrics_address).await?;
-    let readiness = Server::bind("readiness", settings.readiness_address).await?;
-    let page = admin::metrics_page(&sources, logging.access_log());
-    tokio::task::spawn_local(admin.serve(admin::routes(sources, logging.levels(), quit.clone())));
-    tokio::task::spawn_local(scrape.serve(metrics::routes(page)));
-    tokio::task::spawn_local(readiness.serve(ready.routes()));
-    tokio::task::spawn_local(sweep_series(workers.clone(), snapshots.clone()));
-
-    let discovery = ambit_discovery::Settings {
-        directory: settings.config.clone(),
-        mesh: settings.mesh(),
-        excluded_namespaces: settings.excluded_namespaces.clone(),
-    };
+    open_ports(sources, logging, quit, &ready).await?;
+    tokio::task::spawn_local(sweep_series(workers.clone(), snapshots, settings.series_idle));
     let discovery = ambit_discovery::run(discovery, publisher, reports_publisher, stopping(&drain));
     let renewing = tokio::task::spawn_local({
         let (shared, stop) = (shared.clone(), stopping(&drain));
         async move { shared.certificates.renew_loop(stop).await }
     });
-    let agent = Agent::new(settings.node.clone(), capture, shared, workers.clone(), board);
-    let agent = tokio::task::spawn_local({
-        let (ready, stop) = (captured, stopping(&drain));
-        agent.run(stop, move || ready.met())
-    });
-    let running = ready.wait_for("nothing: the process is stopping");
-    running.met();
-    tokio::task::spawn_local({
-        let stop = stopping(&drain);
-        async move {
-            stop.await;
-            running.unmet();
-        }
-    });
+    let agent = Agent::new(node.to_owned(), capture, shared, workers.clone(), board);
+    let agent = tokio::task::spawn_local(agent.run(stopping(&drain), move || captured.met()));
+    tokio::task::spawn_local(unready_when(stopping(&drain), ready));
     let lost = async {
         match discovery.await {
             Err(error) => error,
@@ -134,6 +132,26 @@ async fn serve(settings: &Settings, capture: &ebpf::Settings, logging: &Logging)
         Some(error) => Err(error).context("the configuration cannot be read"),
         None => Ok(()),
     }
+}
+
+/// Opens the ports for operators, probes and Prometheus.
+async fn open_ports(sources: Sources, logging: &Logging, quit: signal::Quit, ready: &Ready) -> anyhow::Result<()> {
+    let settings = &sources.settings;
+    let admin = Server::bind("the admin interface", settings.admin_address).await?;
+    let scrape = Server::bind("metrics", settings.metrics_address).await?;
+    let readiness = Server::bind("readiness", settings.readiness_address).await?;
+    let page = admin::metrics_page(&sources, logging.access_log());
+    tokio::task::spawn_local(admin.serve(admin::routes(sources, logging.levels(), quit)));
+    tokio::task::spawn_local(scrape.serve(metrics::routes(page)));
+    tokio::task::spawn_local(readiness.serve(ready.routes()));
+    Ok(())
+}
+
+/// Takes the readiness back when `stop` resolves.
+async fn unready_when(stop: impl Future<Output = ()>, ready: Ready) {
+    stop.await;
+    // Never met: it only names what is the matter.
+    let _ = ready.wait_for("nothing: the process is stopping");
 }
 
 /// Resolves when the process begins to stop.
@@ -187,10 +205,10 @@ async fn start_workers(
     Ok(Arc::new(Workers::start(count, setup).await?))
 }
 
-/// Forgets, now and then, the metrics of pods that are gone.
-async fn sweep_series(workers: Arc<Workers<Worker>>, snapshots: Published<Snapshot>) {
+/// Forgets, now and then, the metrics of pods that have been gone for `idle`.
+async fn sweep_series(workers: Arc<Workers<Worker>>, snapshots: Published<Snapshot>, idle: Duration) {
     loop {
-        tokio::time::sleep(SERIES_SWEEP).await;
+        tokio::time::sleep(SERIES_SWEEP.min(idle.max(Duration::from_secs(1)))).await;
         let values = workers.ask(|worker: &Rc<Worker>| worker.meter.values()).await;
         let merged = match values {
             Ok(values) => Values::merge(values),
@@ -201,8 +219,8 @@ async fn sweep_series(workers: Arc<Workers<Worker>>, snapshots: Published<Snapsh
         };
         let now = Instant::now();
         let living = Living::of(&snapshots.load());
-        let dead = Arc::new(expired(&merged, &living, now, SERIES_IDLE));
-        if let Some(since) = now.checked_sub(SERIES_IDLE).filter(|_| !dead.is_empty()) {
+        let dead = Arc::new(expired(&merged, &living, now, idle));
+        if let Some(since) = now.checked_sub(idle).filter(|_| !dead.is_empty()) {
             workers.tell(move |worker: &Rc<Worker>| {
                 worker.meter.forget(&dead, since);
             });

@@ -1,6 +1,8 @@
 //! The proxy's side: connections out of and into captured pods, from accept to record.
 
 mod failure;
+#[cfg(test)]
+mod fixtures;
 mod guest;
 mod inbound;
 mod introduction;
@@ -11,6 +13,7 @@ mod record;
 mod session;
 mod shared;
 mod tunnels;
+mod verdict;
 mod worker;
 
 pub(crate) use listeners::Listeners;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ambit_model::{Mesh, SameNode, TrustDomain, TrustDomains};
@@ -17,13 +17,13 @@ use serde::Serialize;
 #[derive(Clone, Debug, Parser, Serialize)]
 #[command(name = "ztunnel", version)]
 pub(crate) struct Settings {
-    /// Directory of Kubernetes YAML that describes the mesh; watched for changes.
+    /// Directory of Kubernetes YAML that describes the mesh; watched for changes. Required, but for --uninstall.
     #[arg(long, env = "ZTUNNEL_CONFIG", value_name = "DIR")]
-    pub(crate) config: PathBuf,
+    pub(crate) config: Option<PathBuf>,
 
-    /// This node's name, as spec.nodeName of its pods.
+    /// This node's name, as spec.nodeName of its pods. Required, but for --uninstall.
     #[arg(long, env = "ZTUNNEL_NODE", value_name = "NAME")]
-    pub(crate) node: String,
+    pub(crate) node: Option<String>,
 
     /// The cgroup (v2) above this node's pods: connections of processes below it can be captured.
     #[arg(long, env = "ZTUNNEL_CGROUP", value_name = "PATH")]
@@ -37,7 +37,8 @@ pub(crate) struct Settings {
     #[arg(long, env = "ZTUNNEL_PINS", value_name = "DIR", default_value = "/sys/fs/bpf/ambit")]
     pub(crate) pins: PathBuf,
 
-    /// Take the capture out of the kernel and end: pods go uncaptured from then on.
+    /// Take the capture out of the kernel and out of the pods, and end: pods go uncaptured from then on. For a node
+    /// whose agent has stopped; --cgroup and --pins say where.
     #[arg(long)]
     pub(crate) uninstall: bool,
 
@@ -135,6 +136,10 @@ pub(crate) struct Settings {
     #[arg(long, env = "ZTUNNEL_TUNNEL_IDLE", value_name = "SECONDS", default_value = "300", value_parser = seconds)]
     pub(crate) tunnel_idle: Duration,
 
+    /// Seconds after which the metrics of pods and services that are gone are forgotten.
+    #[arg(long, env = "ZTUNNEL_SERIES_IDLE", value_name = "SECONDS", default_value = "300", value_parser = seconds)]
+    pub(crate) series_idle: Duration,
+
     /// Hours for which a workload's certificate is valid; it is renewed at half of it.
     #[arg(long, env = "ZTUNNEL_CERTIFICATE_HOURS", value_name = "HOURS", default_value_t = 24)]
     pub(crate) certificate_hours: u32,
@@ -166,7 +171,42 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// What the process is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task<'a> {
+    /// To run the mesh on a node.
+    Run {
+        /// The directory that describes the mesh.
+        config: &'a Path,
+        /// The node's name.
+        node: &'a str,
+    },
+    /// To take the mesh out of the node.
+    Uninstall,
+}
+
+/// A setting without which the mesh cannot run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("--{name} is missing: give it as a flag, as {variable} or as `{name}` in the settings file")]
+pub(crate) struct Missing {
+    name: &'static str,
+    variable: &'static str,
+}
+
 impl Settings {
+    /// What the process is to do.
+    ///
+    /// # Errors
+    /// It is to run the mesh and is not told which or where.
+    pub(crate) fn task(&self) -> Result<Task<'_>, Missing> {
+        if self.uninstall {
+            return Ok(Task::Uninstall);
+        }
+        let config = self.config.as_deref().ok_or(Missing { name: "config", variable: "ZTUNNEL_CONFIG" })?;
+        let node = self.node.as_deref().ok_or(Missing { name: "node", variable: "ZTUNNEL_NODE" })?;
+        Ok(Task::Run { config, node })
+    }
+
     /// What holds for the whole mesh.
     #[must_use]
     pub(crate) fn mesh(&self) -> Mesh {
@@ -192,4 +232,30 @@ impl Settings {
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Settings {
+        Settings::try_parse_from([&["ztunnel", "--cgroup", "/c"], arguments].concat()).unwrap()
+    }
+
+    #[test]
+    fn uninstalling_needs_neither_a_configuration_nor_a_node() {
+        assert_eq!(parse(&["--uninstall"]).task(), Ok(Task::Uninstall));
+        let run = parse(&["--config", "/etc/mesh", "--node", "a"]);
+        assert_eq!(run.task(), Ok(Task::Run { config: Path::new("/etc/mesh"), node: "a" }));
+        let missing = parse(&["--config", "/etc/mesh"]).task().unwrap_err().to_string();
+        assert_eq!(missing, "--node is missing: give it as a flag, as ZTUNNEL_NODE or as `node` in the settings file");
+        assert!(parse(&[]).task().unwrap_err().to_string().starts_with("--config is missing"));
+    }
+
+    #[test]
+    fn seconds_may_have_fractions_but_no_sign() {
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        assert_eq!(seconds("-1").unwrap_err(), "cannot convert float seconds to Duration: value is negative");
+        assert_eq!(seconds("5s").unwrap_err(), "\"5s\" is no number of seconds");
+    }
 }

@@ -17,8 +17,10 @@ use ambit_process::workers::Workers;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
+use super::departed::Departed;
 use super::plan::{self, Obstacle, Place, Step, Wanted};
-use super::premesh::{self, Pair};
+use super::premesh;
+use super::sockets::Pair;
 use super::status::{Board, Captured, Status};
 use crate::proxy::{Listeners, Pod, Shared, Worker};
 
@@ -35,6 +37,7 @@ pub(crate) struct Agent {
     workers: Arc<Workers<Worker>>,
     board: Board,
     held: BTreeMap<WorkloadUid, Held>,
+    departed: Departed,
     /// Since when no pod here has had an identity whose certificate is still kept.
     unused: BTreeMap<Identity, Instant>,
     reported: BTreeMap<WorkloadUid, Obstacle>,
@@ -59,7 +62,7 @@ impl Agent {
         board: Board,
     ) -> Self {
         let (held, unused, reported) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { node, capture, shared, workers, board, held, unused, reported }
+        Self { node, capture, shared, workers, board, held, departed: Departed::default(), unused, reported }
     }
 
     /// Looks whenever the snapshot changes and every second, until `stop` resolves. Calls `looked` after the first
@@ -100,7 +103,13 @@ impl Agent {
         for (uid, wanted) in wanted {
             match wanted.and_then(|wanted| self.find(&uid, &wanted, closely)) {
                 Ok(spot) => drop(found.insert(uid, spot)),
-                Err(obstacle) => drop(obstacles.insert(uid, obstacle)),
+                Err(obstacle) => {
+                    // What is captured stays so for as long as the pod is there: sooner refused than in clear.
+                    if let Some(held) = self.held.get(&uid).filter(|held| held.pod.netns.is_at(&held.pod.path)) {
+                        found.insert(uid.clone(), (held.pod.clone(), held.place.clone()));
+                    }
+                    obstacles.insert(uid, obstacle);
+                }
             }
         }
         let places = found.iter().map(|(uid, (_, place))| (uid.clone(), place.clone())).collect();
@@ -117,7 +126,8 @@ impl Agent {
             }
         }
         if closely {
-            self.audit();
+            self.audit(obstacles.values().any(Obstacle::hides_a_pod));
+            self.departed.look(&self.workers).await;
             self.forget_unused();
         }
         self.publish(obstacles);
@@ -148,9 +158,25 @@ impl Agent {
         Ok((Arc::new(pod), place))
     }
 
-    /// Captures `pod`: first what serves it, then what brings connections there.
+    /// Captures `pod`, or renews its capture.
     async fn enrol(&mut self, pod: Arc<Pod>, place: Place) -> Result<(), Obstacle> {
-        let pre_mesh = match self.held.get(&pod.uid) {
+        let renewed = self.held.contains_key(&pod.uid);
+        self.departed.returned(place.cookie);
+        let outcome = self.capture(pod.clone(), place).await;
+        match &outcome {
+            Ok(()) if renewed => {}
+            Ok(()) => info!(pod = %pod.uid, identity = %pod.identity, "pod captured"),
+            // Whoever serves it already would do so for ever, unless it is captured at last.
+            Err(_) if !renewed => self.workers.tell(move |worker: &Rc<Worker>| worker.withdraw(&pod)),
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    /// First what serves `pod`, then what brings connections there.
+    async fn capture(&mut self, pod: Arc<Pod>, place: Place) -> Result<(), Obstacle> {
+        let before = self.held.get(&pod.uid);
+        let pre_mesh = match before {
             Some(held) => held.pre_mesh.clone(),
             None if self.is_captured(place.cookie) => BTreeSet::new(),
             None => premesh::open_connections(&pod.netns)
@@ -158,14 +184,13 @@ impl Agent {
         };
         routes::allow_spoofed_delivery(&pod.netns)
             .map_err(|error| refused("its namespace does not take the routes that delivery needs", &error))?;
-        let plaintext = self.serve(&pod).await?;
-        let renewed = self.held.contains_key(&pod.uid);
+        let plaintext = match before.filter(|held| held.pod.is_served_as(&pod)) {
+            // Only the kernel has to be told: new listeners would lose who waits at the old ones.
+            Some(held) => held.plaintext.try_clone().map_err(|error| refused("out of descriptors", &error))?,
+            None => self.serve(&pod).await?,
+        };
         let held = Held { pod, place, plaintext, pre_mesh };
         self.capture.enrol(&held.capture()).map_err(|error| refused("the kernel refuses its capture", &error))?;
-        if !renewed {
-            let pod = &held.pod;
-            info!(pod = %pod.uid, identity = %pod.identity, pre_mesh = held.pre_mesh.len(), "pod captured");
-        }
         self.held.insert(held.pod.uid.clone(), held);
         Ok(())
     }
@@ -204,19 +229,32 @@ impl Agent {
         }
         let gone = !held.pod.netns.is_at(&held.pod.path);
         info!(pod = %uid, gone, "pod released");
-        let pod = held.pod;
-        self.workers.tell(move |worker: &Rc<Worker>| if gone { worker.cut(&pod) } else { worker.withdraw(&pod) });
+        let (pod, cookie) = (held.pod, held.place.cookie);
+        if gone {
+            self.workers.tell(move |worker: &Rc<Worker>| worker.cut(cookie));
+        } else {
+            self.departed.add(pod.clone());
+            self.workers.tell(move |worker: &Rc<Worker>| worker.withdraw(&pod));
+        }
     }
 
     fn is_captured(&self, cookie: u64) -> bool {
         self.capture.enrolled().is_ok_and(|enrolled| enrolled.contains_key(&cookie))
     }
 
-    /// Makes what the kernel has what is held here, whoever changed it: what is too much is taken out, what is
-    /// missing put back.
-    fn audit(&mut self) {
+    /// Makes what the kernel has what is held here, whoever changed it: what is missing is put back, and what is too much
+    /// taken out, unless it may be the capture of a pod that could not be looked at (`hidden`).
+    fn audit(&mut self, hidden: bool) {
         let held: Vec<_> = self.held.values().map(Held::capture).collect();
-        match self.capture.audit(&held) {
+        let mended = if hidden {
+            held.iter().try_fold(Vec::new(), |mut mended, pod| {
+                mended.extend(self.capture.enrol(pod)?);
+                Ok(mended)
+            })
+        } else {
+            self.capture.audit(&held)
+        };
+        match mended {
             Ok(mended) if mended.is_empty() => {}
             Ok(mended) => warn!(?mended, "the kernel's capture was not as wanted and has been mended"),
             Err(error) => warn!("the kernel's capture cannot be mended yet: {error}"),
@@ -250,7 +288,12 @@ impl Agent {
 
     fn publish(&mut self, obstacles: BTreeMap<WorkloadUid, Obstacle>) {
         for (uid, obstacle) in &obstacles {
-            if self.reported.get(uid) != Some(obstacle) {
+            if self.reported.get(uid) == Some(obstacle) {
+                continue;
+            }
+            if self.held.contains_key(uid) {
+                warn!(pod = %uid, "the pod's capture stays as it was: {obstacle}");
+            } else {
                 warn!(pod = %uid, "pod is in the mesh but cannot be captured: {obstacle}");
             }
         }
@@ -258,7 +301,8 @@ impl Agent {
             let pre_mesh = held.pre_mesh.iter().map(|pair| format!("{} -> {}", pair.local, pair.remote)).collect();
             (uid.clone(), Captured { cookie: held.place.cookie, pre_mesh })
         });
-        let uncaptured = obstacles.iter().map(|(uid, obstacle)| (uid.clone(), obstacle.to_string()));
+        let uncaptured = obstacles.iter().filter(|(uid, _)| !self.held.contains_key(*uid));
+        let uncaptured = uncaptured.map(|(uid, obstacle)| (uid.clone(), obstacle.to_string()));
         let counters = match self.capture.counters() {
             Ok(counters) => counters.iter().collect(),
             Err(error) => {

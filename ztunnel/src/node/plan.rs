@@ -39,6 +39,13 @@ pub(crate) enum Obstacle {
     Refused(String),
 }
 
+impl Obstacle {
+    /// True if the pod may be captured already, by an earlier agent, without this one being able to tell.
+    pub(crate) fn hides_a_pod(&self) -> bool {
+        matches!(self, Self::Unopened { .. } | Self::Refused(_))
+    }
+}
+
 /// The enrolled pods of `node`, each with its place or with what is missing.
 pub(crate) fn wanted(snapshot: &Snapshot, node: &str) -> BTreeMap<WorkloadUid, Result<Wanted, Obstacle>> {
     let local = snapshot.workloads().filter(|workload| &*workload.node == node && workload.is_enrolled());

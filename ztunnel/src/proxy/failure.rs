@@ -1,6 +1,5 @@
 //! Why a connection could not be had or did not end well: the reason's code and what was seen.
 
-use std::error::Error as _;
 use std::fmt;
 use std::io;
 
@@ -24,57 +23,78 @@ impl Failure {
         Self { reason, detail: detail.into() }
     }
 
+    /// The reason, and what the log says: the reason's text with what was seen.
+    pub(crate) fn told(self) -> (Reason, String) {
+        let text = self.to_string();
+        (self.reason, text)
+    }
+
     /// A relayed connection that an end aborted with `error`: by a reset of the application there, unless the error
     /// says that it was the way to it that failed.
     pub(crate) fn of_abort(usual: Reason, error: &io::Error) -> Self {
+        use io::ErrorKind as K;
         if let Some(error) = hbone::Error::inside(error) {
             return Self::of_stream(usual, error);
         }
-        let reason = match error.kind() {
-            io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-                Reason::PeerGone
-            }
-            _ => usual,
-        };
-        Self::new(reason, error.to_string())
+        match error.kind() {
+            kind if is_silence(kind) => Self::new(Reason::PeerGone, error.to_string()),
+            // Says what the reason says.
+            K::ConnectionReset | K::ConnectionAborted | K::BrokenPipe => usual.into(),
+            _ => Self::new(usual, error.to_string()),
+        }
     }
 
     /// A stream of a tunnel that failed with `error`.
     pub(crate) fn of_stream(usual: Reason, error: &hbone::Error) -> Self {
         use hbone::Error as E;
-        let reason = match error {
-            E::Refused { reason: Some(code), .. } => Reason::from_code(code).unwrap_or(Reason::RefusedByPeer),
-            E::Refused { .. } => Reason::RefusedByPeer,
-            E::Reset { .. } | E::Aborted => usual,
-            E::PeerGone { .. } | E::TransportClosed => Reason::PeerGone,
-            E::HandshakeTimeout { .. } => Reason::ConnectTimeout,
-            E::Drained => Reason::Draining,
-            E::BadRequest(_) => Reason::BadRequest,
-            E::InvalidRequest(_) => Reason::Internal,
-            E::Transport(error) => match tls::reason_of_io_error(error) {
-                Some(reason) => reason,
-                None if is_gone(error) => Reason::PeerGone,
-                None => Reason::H2Failure,
-            },
+        match error {
+            E::Refused { status, reason } => Self::of_refusal(*status, reason.as_deref()),
+            E::Reset { code } => Self::new(usual, code.to_string()),
+            E::Aborted => usual.into(),
+            E::PeerGone { silence } => Self::new(Reason::PeerGone, format!("not a byte for {silence:?}")),
+            E::TransportClosed => Self::new(Reason::PeerGone, error.to_string()),
+            E::HandshakeTimeout { .. } => Self::new(Reason::ConnectTimeout, error.to_string()),
+            E::Drained => Reason::Draining.into(),
+            E::BadRequest(_) => Self::new(Reason::BadRequest, error.to_string()),
+            E::InvalidRequest(_) => Self::new(Reason::Internal, error.to_string()),
+            E::Transport(error) => Self::of_transport(error),
             E::Connect(error) => {
-                return error
-                    .downcast_ref::<Self>()
-                    .cloned()
-                    .unwrap_or_else(|| Self::new(Reason::ConnectFailed, error.to_string()));
+                let known = error.downcast_ref::<Self>().cloned();
+                known.unwrap_or_else(|| Self::new(Reason::ConnectFailed, error.to_string()))
             }
             E::NotProcessed { .. } | E::GoAway { .. } | E::Protocol { .. } | E::TunnelFull | E::TunnelClosed => {
-                Reason::H2Failure
+                Self::new(Reason::H2Failure, error.to_string())
             }
+        }
+    }
+
+    /// The peer answered a CONNECT with `status`, and if it is an Ambit with the `code` of a reason.
+    fn of_refusal(status: u16, code: Option<&str>) -> Self {
+        match (code.and_then(Reason::from_code), code) {
+            (Some(reason), _) => Self::new(reason, format!("the peer answered with status {status}")),
+            (None, Some(code)) => Self::new(Reason::RefusedByPeer, format!("status {status}, {code}")),
+            (None, None) => Self::new(Reason::RefusedByPeer, format!("status {status}")),
+        }
+    }
+
+    /// The transport of a tunnel broke with `error`.
+    fn of_transport(error: &io::Error) -> Self {
+        use io::ErrorKind as K;
+        let reason = match tls::reason_of_io_error(error) {
+            Some(reason) => reason,
+            // Its peer was killed, restarted or lost its network.
+            None if is_silence(error.kind()) => Reason::PeerGone,
+            None if matches!(error.kind(), K::ConnectionReset | K::BrokenPipe | K::UnexpectedEof) => Reason::PeerGone,
+            None => Reason::H2Failure,
         };
-        let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
-        Self::new(reason, format!("{error}{cause}"))
+        Self::new(reason, error.to_string())
     }
 }
 
-/// A transport that ended this way was cut off: its peer was killed, restarted or lost its network.
-fn is_gone(error: &io::Error) -> bool {
+/// What the kernel says of an established connection whose other end is not answering or not reachable any more.
+fn is_silence(kind: io::ErrorKind) -> bool {
     use io::ErrorKind as K;
-    matches!(error.kind(), K::TimedOut | K::ConnectionReset | K::BrokenPipe | K::UnexpectedEof | K::HostUnreachable)
+    matches!(kind, K::TimedOut | K::HostUnreachable | K::NetworkUnreachable | K::NetworkDown)
 }
 
 impl fmt::Display for Failure {
@@ -106,12 +126,16 @@ impl From<tls::Failure> for Failure {
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
-        let reason = match &error {
-            ConnectError::Refused(_) => Reason::ConnectionRefused,
-            ConnectError::TimedOut(_) => Reason::ConnectTimeout,
-            ConnectError::NoRoute(_) => Reason::NoRoute,
-            ConnectError::Source { .. } | ConnectError::Other { .. } => Reason::ConnectFailed,
-        };
-        Self::new(reason, error.to_string())
+        match &error {
+            ConnectError::Refused(to) => Self::new(Reason::ConnectionRefused, to.to_string()),
+            ConnectError::TimedOut(to) => Self::new(Reason::ConnectTimeout, to.to_string()),
+            ConnectError::NoRoute(to) => Self::new(Reason::NoRoute, to.to_string()),
+            ConnectError::Source { .. } | ConnectError::Other { .. } => {
+                Self::new(Reason::ConnectFailed, error.to_string())
+            }
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

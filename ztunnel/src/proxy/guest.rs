@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::SocketAddr;
-use std::rc::Rc;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,24 +79,32 @@ impl Guest {
 pub(crate) async fn accept(guest: Rc<Guest>, listener: TcpListener, serve: impl Fn(TcpStream, SocketAddr)) {
     let leaving = guest.leaving();
     tokio::pin!(leaving);
+    let mut failing = false;
     loop {
         tokio::select! {
             biased;
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => serve(stream, peer),
-                Err(error) => pause(&guest, &error).await,
+                Ok((stream, peer)) => {
+                    failing = false;
+                    serve(stream, peer);
+                }
+                // Whoever it was has gone again.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        warn!(pod = %guest.pod.uid, "connections cannot be accepted: {error}; raise the limit of open files");
+                    }
+                    // Out of descriptors or memory: what was accepted must end before more can be.
+                    let _ = timeout(PAUSE, guest.leaving()).await;
+                }
             },
             () = &mut leaving => return,
         }
     }
 }
 
-/// A listener that fails is out of descriptors or memory: what was accepted must end before more can be.
-async fn pause(guest: &Guest, error: &std::io::Error) {
-    const PAUSE: Duration = Duration::from_millis(50);
-    warn!(pod = %guest.pod.uid, "a connection cannot be accepted: {error}; raise the limit of open files if this goes on");
-    let _ = timeout(PAUSE, guest.leaving()).await;
-}
+/// Between two attempts to accept when the first has failed.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The pods that one worker serves. Clones are the same.
 #[derive(Clone, Default)]
@@ -104,23 +113,31 @@ pub(crate) struct Guests(Rc<Inner>);
 #[derive(Default)]
 struct Inner {
     guests: RefCell<BTreeMap<WorkloadUid, Rc<Guest>>>,
+    /// Those that are served no more: each lives on in what it still has open, which may have to be cut.
+    former: RefCell<Vec<Weak<Guest>>>,
     arrived: Notify,
 }
 
 impl Guests {
-    /// Adds `guest`, and answers the one that it takes the place of.
-    pub(crate) fn insert(&self, guest: Rc<Guest>) -> Option<Rc<Guest>> {
+    /// Adds `guest`; one that it takes the place of takes no new connections.
+    pub(crate) fn insert(&self, guest: Rc<Guest>) {
         let before = self.0.guests.borrow_mut().insert(guest.pod.uid.clone(), guest);
+        if let Some(before) = before {
+            before.advance(Phase::Leaving);
+            self.0.former.borrow_mut().push(Rc::downgrade(&before));
+        }
         self.0.arrived.notify_waiters();
-        before
     }
 
-    /// Takes `guest` out, unless another has taken its place.
-    pub(crate) fn remove(&self, guest: &Rc<Guest>) {
+    /// Takes `guest` out of service, unless another has taken its place; true if it was in service.
+    pub(crate) fn remove(&self, guest: &Rc<Guest>) -> bool {
         let mut guests = self.0.guests.borrow_mut();
-        if guests.get(&guest.pod.uid).is_some_and(|held| Rc::ptr_eq(held, guest)) {
+        let serves = guests.get(&guest.pod.uid).is_some_and(|held| Rc::ptr_eq(held, guest));
+        if serves {
             guests.remove(&guest.pod.uid);
+            self.0.former.borrow_mut().push(Rc::downgrade(guest));
         }
+        serves
     }
 
     /// The pod `uid`, if it is served here.
@@ -128,22 +145,30 @@ impl Guests {
         self.0.guests.borrow().get(uid).cloned()
     }
 
-    /// The pod `uid`, waiting for up to `patience` until it is served here.
-    pub(crate) async fn await_arrival(&self, uid: &WorkloadUid, patience: Duration) -> Option<Rc<Guest>> {
-        let arrival = async {
-            loop {
-                let arrived = self.0.arrived.notified();
-                if let Some(guest) = self.find(uid) {
-                    return guest;
-                }
-                arrived.await;
+    /// The pod `uid` with `address`, as soon as it is served here.
+    pub(crate) async fn arrival(&self, uid: &WorkloadUid, address: IpAddr) -> Rc<Guest> {
+        loop {
+            let arrived = self.0.arrived.notified();
+            if let Some(guest) = self.find(uid).filter(|guest| guest.pod.addresses.contains(&address)) {
+                return guest;
             }
-        };
-        timeout(patience, arrival).await.ok()
+            arrived.await;
+        }
     }
 
-    /// Every pod served here.
+    /// Every pod that has something here: those served, and those that were and still have something open.
     pub(crate) fn all(&self) -> Vec<Rc<Guest>> {
-        self.0.guests.borrow().values().cloned().collect()
+        let mut former = self.0.former.borrow_mut();
+        former.retain(|guest| guest.strong_count() > 0);
+        let former = former.iter().filter_map(Weak::upgrade);
+        self.0.guests.borrow().values().cloned().chain(former).collect()
+    }
+
+    /// Those of [`Guests::all`] in the network namespace `cookie`.
+    pub(crate) fn within(&self, cookie: u64) -> Vec<Rc<Guest>> {
+        self.all().into_iter().filter(|guest| guest.pod.netns.cookie() == cookie).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

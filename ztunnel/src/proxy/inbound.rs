@@ -8,7 +8,7 @@ use std::time::Instant;
 use ambit_hbone::ConnectRequest;
 use ambit_hbone::server::{self, Incoming};
 use ambit_identity::tls;
-use ambit_model::{Authority, Connection, Decision, Identity, Reason, Service, Snapshot, Upstream, ports};
+use ambit_model::{Authority, Connection, Decision, Identity, Reason, Service, Snapshot, Upstream};
 use ambit_net::tcp;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
@@ -16,6 +16,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::failure::Failure;
 use super::guest::Guest;
+use super::verdict::Verdict;
 use super::worker::Worker;
 use super::{record, session};
 
@@ -23,7 +24,12 @@ use super::{record, session};
 pub(crate) async fn serve_tunnel(worker: Rc<Worker>, guest: Rc<Guest>, stream: TcpStream, peer: SocketAddr) {
     let start = Instant::now();
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    let (stream, identity) = match handshake(&worker, &guest, stream).await {
+    let accepted = tokio::select! {
+        biased;
+        reason = guest.cut() => Err(reason.into()),
+        accepted = handshake(&worker, &guest, stream) => accepted,
+    };
+    let (stream, identity) = match accepted {
         Ok(accepted) => accepted,
         Err(failure) => {
             let snapshot = worker.shared.snapshots.load();
@@ -33,7 +39,12 @@ pub(crate) async fn serve_tunnel(worker: Rc<Worker>, guest: Rc<Guest>, stream: T
     };
     let each = |incoming: Incoming| {
         let ask = Ask { worker: worker.clone(), guest: guest.clone(), peer, identity: identity.clone() };
-        drop(spawn_local(ask.answer(incoming)));
+        // The record of a stream may come after the tunnel's end.
+        let guard = worker.guard();
+        spawn_local(async move {
+            ask.answer(incoming).await;
+            drop(guard);
+        });
     };
     let over = server::serve(stream, &worker.shared.limits.tunnel, guest.leaving(), each);
     tokio::select! {
@@ -68,19 +79,19 @@ struct Ask {
 impl Ask {
     async fn answer(self, incoming: Incoming) {
         let start = Instant::now();
-        let request = incoming.request().cloned().map_err(|error| error.to_string());
-        let asked = request.and_then(|request| match request.authority.parse::<Authority>() {
-            Ok(authority) => Ok((request, authority)),
-            Err(error) => Err(error.to_string()),
-        });
-        match asked {
-            Ok((request, authority)) => self.carry(incoming, request, authority, start).await,
-            Err(detail) => {
-                incoming.refuse(Reason::BadRequest.status(), Some(Reason::BadRequest.code()));
-                let snapshot = self.worker.shared.snapshots.load();
-                self.record(&snapshot, start).refused(Failure::new(Reason::BadRequest, detail));
-            }
-        }
+        let detail = match incoming.request().cloned() {
+            Ok(request) => match request.authority.parse::<Authority>() {
+                Ok(authority) => return self.carry(incoming, request, authority, start).await,
+                Err(error) => {
+                    incoming.refuse(Reason::BadRequest.status(), Some(Reason::BadRequest.code()));
+                    error.to_string()
+                }
+            },
+            // The tunnel has answered it.
+            Err(error) => error.to_string(),
+        };
+        let snapshot = self.worker.shared.snapshots.load();
+        self.record(&snapshot, start).refused(Failure::new(Reason::BadRequest, detail));
     }
 
     async fn carry(self, incoming: Incoming, request: ConnectRequest, authority: Authority, start: Instant) {
@@ -91,20 +102,19 @@ impl Ask {
             identity: identity.clone(),
             authority: authority.clone(),
         };
-        let decision = worker.shared.decide(&connection).await;
-        let snapshot = worker.shared.snapshots.load();
+        let Verdict { decision, snapshot } = worker.decide(guest, &connection).await;
         let record = self.record(&snapshot, start);
         let said = (identity, request.baggage.as_ref());
         match decision {
             Decision::Local(to) => {
                 let named = request.forwarded.and_then(|forwarded| forwarded.host);
                 let service = dialled_service(&snapshot, named.as_deref(), &to);
-                let lives = record.hbone(said, to.address, Some(authority), service);
+                let lives = record.hbone(said, to.address.ip(), authority, service);
                 session::run(incoming, worker.deliver(&guest.pod, peer.ip(), to.address), guest.cut(), lives).await;
             }
             refused => {
-                let destination = guest.pod.addresses.first().map_or(*peer, |ip| SocketAddr::new(*ip, ports::HBONE));
-                session::refuse(incoming, refusal(&refused), record.hbone(said, destination, Some(authority), None));
+                let dialled = guest.pod.addresses.first().map_or(peer.ip(), |ip| *ip);
+                session::refuse(incoming, refusal(&refused), record.hbone(said, dialled, authority, None));
             }
         }
     }
@@ -125,8 +135,7 @@ pub(crate) async fn serve_plaintext(worker: Rc<Worker>, guest: Rc<Guest>, stream
     };
     let caller = tcp::split(stream);
     let connection = Connection::InboundPlaintext { pod: guest.pod.uid.clone(), peer, destination };
-    let decision = worker.shared.decide(&connection).await;
-    let snapshot = worker.shared.snapshots.load();
+    let Verdict { decision, snapshot } = worker.decide(&guest, &connection).await;
     let record = record::Inbound { meter: &worker.meter, snapshot: &snapshot, pod: &guest.pod, peer, start };
     match decision {
         Decision::Local(to) => {
@@ -139,11 +148,8 @@ pub(crate) async fn serve_plaintext(worker: Rc<Worker>, guest: Rc<Guest>, stream
 
 /// The service that the peer says its client dialled, if the pod is behind it; else the one that is certain.
 fn dialled_service(snapshot: &Snapshot, named: Option<&str>, to: &Upstream) -> Option<Arc<Service>> {
-    let named = named.and_then(|host| snapshot.service_named(host));
-    let serves = |service: &&Arc<Service>| {
-        service.ports.iter().any(|port| port.members.iter().any(|member| member.address == to.address))
-    };
-    named.filter(serves).or(to.service.as_ref()).cloned()
+    let named = named.and_then(|host| snapshot.services_with(to.address).find(|service| &*service.hostname == host));
+    named.or(to.service.as_ref()).cloned()
 }
 
 /// Inbound there is delivery or refusal; any other decision would be a defect.

@@ -37,3 +37,6 @@ fn baggage(workload: &Workload) -> Baggage {
         zone: text(&workload.zone),
     }
 }
+
+#[cfg(test)]
+mod tests;

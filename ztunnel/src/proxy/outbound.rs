@@ -2,18 +2,20 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use ambit_hbone::{StreamSink, StreamSource};
+use ambit_hbone::{ConnectRequest, StreamSink, StreamSource};
 use ambit_model::{Connection, Decision, Reason, Upstream};
 use ambit_net::socket::{ConnectOptions, OUR_MARK, connect};
 use ambit_net::tcp::{self, TcpHalves};
 use ambit_telemetry::{Refused, Reporter};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::failure::Failure;
 use super::guest::Guest;
 use super::tunnels::PeerKey;
+use super::verdict::Verdict;
 use super::worker::Worker;
 use super::{introduction, record, session};
 
@@ -23,39 +25,56 @@ pub(crate) async fn serve(worker: Rc<Worker>, guest: Rc<Guest>, stream: TcpStrea
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
     let dialled = match worker.shared.originals.take(guest.pod.netns.cookie(), client) {
         Ok(Some(dialled)) => dialled,
-        Ok(None) => return refuse_stranger(&worker, stream, client, String::new()),
-        Err(error) => return refuse_stranger(&worker, stream, client, error.to_string()),
+        Ok(None) => return refuse_stranger(&worker, stream, client, ""),
+        Err(error) => return refuse_stranger(&worker, stream, client, &error.to_string()),
     };
     let caller = tcp::split(stream);
     let source = guest.pod.uid.clone();
     let connection = Connection::Outbound { source, destination: dialled, draw: rand::random() };
-    let decision = worker.shared.decide(&connection).await;
-    let snapshot = worker.shared.snapshots.load();
+    let Verdict { decision, snapshot } = worker.decide(&guest, &connection).await;
     let (meter, pod) = (&worker.meter, &*guest.pod);
     let record = record::Outbound { meter, snapshot: &snapshot, pod, client, dialled, start };
     match decision {
         Decision::Local(to) => {
             let lives = record.local(&to);
-            session::run(caller, local(&worker, &to, client), guest.cut(), lives).await;
+            session::run(caller, local(&worker, &to, client), cut_at_either(&worker, &guest, &to), lives).await;
         }
-        Decision::Tunnel(to) | Decision::Waypoint(to) => {
+        Decision::Tunnel(to) => {
             let lives = record.tunnel(&to);
-            session::run(caller, tunnel(&worker, &guest, &to, client), guest.cut(), lives).await;
+            let source = snapshot.workload(&guest.pod.uid).map(|workload| &**workload);
+            let request = introduction::request(source, client, &to);
+            session::run(caller, tunnel(&worker, &guest, &to, &request), guest.cut(), lives).await;
         }
         Decision::Passthrough(to) => {
             let lives = record.passthrough(&to);
             session::run(caller, passthrough(&worker, &guest, &to), guest.cut(), lives).await;
         }
+        // Going around a waypoint would go around its policy, so that whoever cannot go through one refuses.
+        Decision::Waypoint(_) => session::refuse(caller, Reason::Internal, record.refused()),
         Decision::Refuse(reason) => session::refuse(caller, reason, record.refused()),
     }
 }
 
 /// To a pod that this very agent serves: it stands at both ends.
 async fn local(worker: &Worker, to: &Upstream, client: SocketAddr) -> Result<TcpHalves, Failure> {
-    let uid = to.workload.as_ref().map(|workload| &workload.uid).ok_or(Reason::Internal)?;
-    let guest = worker.guests.await_arrival(uid, worker.shared.limits.patience).await;
-    let guest = guest.ok_or(Reason::UnknownWorkload)?;
+    let workload = to.workload.as_ref().ok_or(Reason::Internal)?;
+    let arrival = worker.guests.arrival(&workload.uid, to.address.ip());
+    let guest = timeout(worker.shared.limits.patience, arrival).await.map_err(|_| Reason::UnknownWorkload)?;
     worker.deliver(&guest.pod, client.ip(), to.address).await
+}
+
+/// Resolves once what is open has to be cut at either end of a connection that stays on this node.
+async fn cut_at_either(worker: &Worker, source: &Guest, to: &Upstream) -> Reason {
+    let destination = async {
+        match &to.workload {
+            Some(workload) => worker.guests.arrival(&workload.uid, to.address.ip()).await.cut().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        reason = source.cut() => reason,
+        reason = destination => reason,
+    }
 }
 
 /// To a pod elsewhere, by HBONE. Its bytes may travel before the peer has answered.
@@ -63,7 +82,7 @@ async fn tunnel(
     worker: &Worker,
     guest: &Guest,
     to: &Upstream,
-    client: SocketAddr,
+    request: &ConnectRequest,
 ) -> Result<(StreamSource, StreamSink), Failure> {
     let destination = to.workload.as_ref().ok_or(Reason::Internal)?;
     let key = PeerKey {
@@ -73,9 +92,7 @@ async fn tunnel(
         address: to.address.ip(),
         expected: destination.identity.clone(),
     };
-    let snapshot = worker.shared.snapshots.load();
-    let source = snapshot.workload(&guest.pod.uid).map(|workload| &**workload);
-    Ok(worker.tunnels.open(&key, &introduction::request(source, client, to)).await?)
+    Ok(worker.tunnels.open(&key, request).await?)
 }
 
 /// To what is not in the mesh, in clear and from the pod itself.
@@ -86,11 +103,11 @@ async fn passthrough(worker: &Worker, guest: &Guest, to: &Upstream) -> Result<Tc
 }
 
 /// Longer than the kernel tries: outside the mesh a connection fails when it would have failed without us.
-const PASSTHROUGH: std::time::Duration = std::time::Duration::from_secs(200);
+const PASSTHROUGH: Duration = Duration::from_secs(200);
 
 /// Somebody reached the capture port without having been captured.
-fn refuse_stranger(worker: &Worker, stream: TcpStream, client: SocketAddr, detail: String) {
-    let reason = Reason::NoOriginalDestination;
+fn refuse_stranger(worker: &Worker, stream: TcpStream, client: SocketAddr, detail: &str) {
+    let (reason, detail) = Failure::new(Reason::NoOriginalDestination, detail).told();
     let destination = stream.local_addr().unwrap_or(client);
     session::Caller::refuse(tcp::split(stream), reason);
     worker.meter.fail_early(Refused { reporter: Reporter::Source, client, destination, reason, detail });

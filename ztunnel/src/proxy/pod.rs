@@ -22,6 +22,12 @@ pub(crate) struct Pod {
 }
 
 impl Pod {
+    /// True if what serves this pod serves `other` just as well.
+    pub(crate) fn is_served_as(&self, other: &Self) -> bool {
+        let Self { uid, identity, netns, addresses, path: _ } = self;
+        (uid, identity, netns, addresses) == (&other.uid, &other.identity, &other.netns, &other.addresses)
+    }
+
     /// The address by which a connection to `destination` should be seen to come from `client`: the client's own, or
     /// where that is of the other family or a loopback address, the pod's own of that family.
     pub(crate) fn seen_as(&self, client: IpAddr, destination: IpAddr) -> Option<IpAddr> {
@@ -36,3 +42,6 @@ impl Pod {
 fn is_link_local(address: &Ipv6Addr) -> bool {
     address.segments().first().is_some_and(|first| first & 0xffc0 == 0xfe80)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! What is recorded of a connection: who is at its ends, by which service, and how it is protected.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,7 +27,10 @@ impl Lives {
     pub(crate) fn close(self, outcome: Result<(), Failure>) {
         let outcome = match outcome {
             Ok(()) => Outcome::Ok,
-            Err(Failure { reason, detail }) => Outcome::Failed { reason, detail },
+            Err(failure) => {
+                let (reason, detail) = failure.told();
+                Outcome::Failed { reason, detail }
+            }
         };
         if let Some(second) = self.second {
             second.close(outcome.clone());
@@ -110,18 +113,20 @@ pub(crate) struct Inbound<'a> {
 }
 
 impl Inbound<'_> {
-    /// Brought by HBONE from a peer that proved to be `identity` and says of itself what `baggage` holds.
+    /// Brought by HBONE to the pod's address `dialled`, from a peer that proved to be `identity` and says of itself what
+    /// `baggage` holds.
     pub(crate) fn hbone(
         &self,
         (identity, baggage): (&Identity, Option<&Baggage>),
-        destination: SocketAddr,
-        authority: Option<Authority>,
+        dialled: IpAddr,
+        authority: Authority,
         service: Option<Arc<Service>>,
     ) -> Lives {
         let source = self.proven(identity, baggage);
         let security = Security::MutualTls { client: identity.clone() };
         let ends = self.ends(source, service, security);
-        self.meter.open(Opened { ends, client: self.peer, destination, hbone: authority, start: self.start }).into()
+        let (destination, hbone) = (SocketAddr::new(dialled, ports::HBONE), Some(authority));
+        self.meter.open(Opened { ends, client: self.peer, destination, hbone, start: self.start }).into()
     }
 
     /// Come in clear.
@@ -135,12 +140,13 @@ impl Inbound<'_> {
     /// A peer that was refused before it asked for anything.
     pub(crate) fn refused(&self, failure: Failure) {
         let destination = self.pod.addresses.first().map(|ip| SocketAddr::new(*ip, ports::HBONE));
+        let (reason, detail) = failure.told();
         self.meter.fail_early(Refused {
             reporter: Reporter::Destination,
             client: self.peer,
             destination: destination.unwrap_or(self.peer),
-            reason: failure.reason,
-            detail: failure.detail,
+            reason,
+            detail,
         });
     }
 
@@ -155,7 +161,8 @@ impl Inbound<'_> {
     fn proven(&self, identity: &Identity, baggage: Option<&Baggage>) -> Party {
         let trust = &self.snapshot.mesh.trust_domains;
         let known = |workload: &&Arc<Workload>| trust.same(&workload.identity, identity);
-        if let Some(workload) = self.snapshot.workload_at(self.peer.ip()).filter(known) {
+        // While the address changes hands, the identity tells which of the pods that claim it this is.
+        if let Some(workload) = self.snapshot.claimants_of(self.peer.ip()).find(known) {
             return Party::Workload(workload.clone());
         }
         let Some(baggage) = baggage else { return Party::identity(identity.clone()) };
@@ -177,3 +184,6 @@ impl Inbound<'_> {
 fn stranger(snapshot: &Snapshot, address: SocketAddr) -> Party {
     snapshot.node_at(address.ip()).map_or_else(Party::unknown, |node| Party::node(node))
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,9 +76,9 @@ pub(crate) async fn run<C: Caller, S: ByteSource, K: ByteSink>(
     let mut cut = pin!(cut);
     let dialled = tokio::select! {
         biased;
+        reason = &mut cut => Err(reason.into()),
         dialled = dial => dialled,
         failure = caller.gave_up() => Err(failure),
-        reason = &mut cut => Err(reason.into()),
     };
     let server = match dialled {
         Ok(server) => server,
@@ -89,12 +89,17 @@ pub(crate) async fn run<C: Caller, S: ByteSource, K: ByteSink>(
     };
     let client = match caller.accept() {
         Ok(client) => client,
-        Err(failure) => return lives.close(Err(failure)),
+        Err(failure) => {
+            let (_, mut sink) = server;
+            sink.reset();
+            return lives.close(Err(failure));
+        }
     };
     let outcome = tokio::select! {
         biased;
-        closed = relay(client, server, lives.traffic()) => outcome(&closed),
+        // First: what is cut may break in more ways than one at the same moment, and this is why.
         reason = &mut cut => Err(reason.into()),
+        closed = relay(client, server, lives.traffic()) => outcome(&closed),
     };
     lives.close(outcome);
 }

@@ -7,9 +7,9 @@ use ambit_ebpf_loader::OriginalDestinations;
 use ambit_hbone as hbone;
 use ambit_identity::client::LocalIssuer;
 use ambit_identity::store::Certificates;
-use ambit_model::{Connection, Decision, Identity, Reason, decide};
+use ambit_model::{Identity, Reason};
 use ambit_net::socket::Keepalive;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 
 use super::failure::Failure;
 
@@ -42,29 +42,7 @@ pub(crate) struct Limits {
     pub(crate) tunnel: hbone::Config,
 }
 
-/// A connection whose peer's address may just have changed hands waits this long for the news.
-const HANDOVER: Duration = Duration::from_secs(1);
-
 impl Shared {
-    /// Decides where `connection` goes. What may only be late (a pod the snapshot does not hold yet, an address that
-    /// has just changed hands) is asked again as the snapshot changes, until patience ends.
-    pub(crate) async fn decide(&self, connection: &Connection) -> Decision {
-        let begun = Instant::now();
-        let mut changes = self.snapshots.clone();
-        loop {
-            let decision = decide(&self.snapshots.load(), connection);
-            let patience = match decision {
-                Decision::Refuse(Reason::UnknownWorkload) => self.limits.patience,
-                Decision::Refuse(Reason::PeerIdentityMismatch) => HANDOVER.min(self.limits.patience),
-                _ => return decision,
-            };
-            match timeout_at(begun + patience, changes.changed()).await {
-                Ok(Some(_)) => {}
-                _ => return decision,
-            }
-        }
-    }
-
     /// Waits until there is a certificate for `identity`, as long as patience lasts.
     pub(crate) async fn certificate(&self, identity: &Identity) -> Result<(), Failure> {
         let unavailable = |detail: String| Failure::new(Reason::IdentityUnavailable, detail);

@@ -76,9 +76,7 @@ impl PeerConnector {
                     sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_millis(200));
                 }
-                Err(error @ ConnectError::TimedOut(_)) => {
-                    return Err(Failure::new(Reason::TunnelPortBlocked, error.to_string()));
-                }
+                Err(ConnectError::TimedOut(to)) => return Err(Failure::new(Reason::TunnelPortBlocked, to.to_string())),
                 other => return Ok(other?),
             }
         }

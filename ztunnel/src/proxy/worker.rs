@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ambit_hbone::{Tunnels, pool};
-use ambit_model::Reason;
+use ambit_model::{Connection, Decision, Reason};
 use ambit_net::socket::{ConnectOptions, SPOOF_MARK, connect};
 use ambit_net::tcp::{self, TcpHalves};
-use ambit_process::drain::{Drain, Guard};
+use ambit_process::drain::{self, Drain, Guard};
 use ambit_telemetry::{AccessLog, Meter};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
@@ -20,6 +20,7 @@ use super::listeners::Listeners;
 use super::pod::Pod;
 use super::shared::Shared;
 use super::tunnels::{PeerConnector, PeerKey};
+use super::verdict::{self, Verdict};
 use super::{inbound, outbound};
 
 /// One worker.
@@ -54,9 +55,11 @@ impl Worker {
     /// Serves `pod` on `listeners`, in the place of whatever was served under its name.
     pub(crate) fn serve(self: &Rc<Self>, pod: Arc<Pod>, listeners: Listeners<TcpListener>) {
         let guest = Guest::new(pod);
-        if let Some(before) = self.guests.insert(guest.clone()) {
-            before.advance(Phase::Leaving);
+        if self.drain.phase() != drain::Phase::Running {
+            // It came too late to be told with the others.
+            guest.advance(Phase::Leaving);
         }
+        self.guests.insert(guest.clone());
         let Listeners { outbound, plaintext, hbone } = listeners;
         self.accept(&guest, outbound, outbound::serve);
         self.accept(&guest, plaintext, inbound::serve_plaintext);
@@ -66,26 +69,53 @@ impl Worker {
     /// Ends the service of `pod` once nobody can still be on the way to it; what is open goes on.
     pub(crate) fn withdraw(self: &Rc<Self>, pod: &Pod) {
         let Some(guest) = self.guest(pod) else { return };
-        let (guests, linger) = (self.guests.clone(), self.shared.limits.linger);
+        let worker = self.clone();
         spawn_local(async move {
             tokio::select! {
-                () = sleep(linger) => guest.advance(Phase::Leaving),
+                () = sleep(worker.shared.limits.linger) => guest.advance(Phase::Leaving),
                 () = guest.leaving() => {}
             }
-            guests.remove(&guest);
+            if worker.guests.remove(&guest) {
+                worker.retire_tunnels(guest.pod.netns.cookie());
+            }
         });
     }
 
-    /// Ends the service of `pod` and cuts what it has open: the pod is gone.
-    pub(crate) fn cut(&self, pod: &Pod) {
-        let Some(guest) = self.guest(pod) else { return };
-        guest.advance(Phase::Cut(Reason::PeerGone));
-        self.guests.remove(&guest);
-        self.tunnels.retire(|key| key.cookie == guest.pod.netns.cookie());
+    /// Ends whatever the network namespace `cookie` has here, and cuts what is open: its pod is gone.
+    pub(crate) fn cut(&self, cookie: u64) {
+        for guest in self.guests.within(cookie) {
+            guest.advance(Phase::Cut(Reason::PeerGone));
+            self.guests.remove(&guest);
+        }
+        self.retire_tunnels(cookie);
+    }
+
+    /// True while the network namespace `cookie` has anything here, be it but a connection that has not ended.
+    pub(crate) fn has(&self, cookie: u64) -> bool {
+        !self.guests.within(cookie).is_empty()
+    }
+
+    /// Decides where `connection` of `guest` goes, holding it for as long as the answer may only be late.
+    pub(crate) async fn decide(&self, guest: &Guest, connection: &Connection) -> Verdict {
+        let (snapshots, patience) = (&self.shared.snapshots, self.shared.limits.patience);
+        tokio::select! {
+            biased;
+            verdict = verdict::of(snapshots, patience, connection) => verdict,
+            reason = guest.cut() => Verdict { decision: Decision::Refuse(reason), snapshot: snapshots.load() },
+        }
+    }
+
+    /// Something that the drain waits for until the guard is dropped.
+    pub(crate) fn guard(&self) -> Guard {
+        self.drain.guard()
     }
 
     /// Connects to the application at `address` in `pod`, which sees the connection come from `client`.
     pub(crate) async fn deliver(&self, pod: &Pod, client: IpAddr, address: SocketAddr) -> Result<TcpHalves, Failure> {
+        if !pod.addresses.contains(&address.ip()) {
+            // What is not an address of the pod would lead out of it.
+            return Err(Failure::new(Reason::UnknownWorkload, format!("{} is not served at {address} yet", pod.uid)));
+        }
         let options = ConnectOptions {
             source: pod.seen_as(client, address.ip()),
             mark: SPOOF_MARK,
@@ -93,6 +123,10 @@ impl Worker {
             keepalive: self.shared.limits.keepalive.clone(),
         };
         Ok(tcp::split(connect(&pod.netns, address, &options).await?))
+    }
+
+    fn retire_tunnels(&self, cookie: u64) {
+        self.tunnels.retire(|key| key.cookie == cookie);
     }
 
     fn guest(&self, pod: &Pod) -> Option<Rc<Guest>> {
@@ -111,7 +145,7 @@ impl Worker {
         let each = {
             let guest = guest.clone();
             move |stream, peer| {
-                let guard: Guard = worker.drain.guard();
+                let guard = worker.guard();
                 let connection = serve(worker.clone(), guest.clone(), stream, peer);
                 spawn_local(async move {
                     connection.await;

@@ -1,0 +1,100 @@
+//! How long a connection is held for what may only be late.
+
+use std::net::SocketAddr;
+
+use ambit_discovery::publish;
+use ambit_model::{Authority, Mesh};
+use tokio::time::sleep;
+
+use super::*;
+use crate::proxy::fixtures::{identity, uid, workload};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn mesh(pods: &[(&str, &str)]) -> Snapshot {
+    let mut snapshot = Snapshot::new(Mesh::default());
+    pods.iter().for_each(|(name, address)| snapshot.insert_workload(Arc::new(workload(name, &[address]))));
+    snapshot
+}
+
+fn outbound() -> Connection {
+    let destination = SocketAddr::from(([192, 0, 2, 1], 80));
+    Connection::Outbound { source: uid("web"), destination, draw: 0 }
+}
+
+fn inbound() -> Connection {
+    Connection::InboundHbone {
+        pod: uid("web"),
+        peer: SocketAddr::from(([10, 0, 0, 2], 41000)),
+        identity: identity("new"),
+        authority: Authority::Address(SocketAddr::from(([10, 0, 0, 1], 80))),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_takes_no_time() {
+    let (_publisher, snapshots) = publish(mesh(&[("web", "10.0.0.1")]));
+    let begun = Instant::now();
+    let verdict = of(&snapshots, PATIENCE, &outbound()).await;
+    assert!(matches!(verdict.decision, Decision::Passthrough(_)), "{verdict:?}");
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_a_millisecond_ahead_of_its_pod_is_held() {
+    let (publisher, snapshots) = publish(mesh(&[]));
+    publisher.publish(mesh(&[("other", "10.0.0.9")]));
+    let news = async {
+        sleep(Duration::from_millis(1)).await;
+        publisher.publish(mesh(&[("web", "10.0.0.1")]));
+    };
+    let begun = Instant::now();
+    let connection = outbound();
+    let (verdict, ()) = tokio::join!(of(&snapshots, PATIENCE, &connection), news);
+    assert!(matches!(verdict.decision, Decision::Passthrough(_)), "{verdict:?}");
+    assert!(verdict.snapshot.workload(&uid("web")).is_some(), "the snapshot is the one that it was decided by");
+    assert_eq!(begun.elapsed(), Duration::from_millis(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_ends_though_the_mesh_changes() {
+    let (publisher, snapshots) = publish(mesh(&[]));
+    let connection = outbound();
+    let begun = Instant::now();
+    let news = async {
+        loop {
+            sleep(Duration::from_millis(700)).await;
+            publisher.publish(mesh(&[("other", "10.0.0.9")]));
+        }
+    };
+    let verdict = tokio::select! {
+        verdict = of(&snapshots, PATIENCE, &connection) => verdict,
+        () = news => unreachable!("it goes on for ever"),
+    };
+    assert_eq!(verdict.decision, Decision::Refuse(Reason::UnknownWorkload));
+    assert_eq!(begun.elapsed(), PATIENCE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_changes_hands_is_waited_for_a_second() {
+    let before = mesh(&[("web", "10.0.0.1"), ("old", "10.0.0.2")]);
+    let (publisher, snapshots) = publish(before);
+    let connection = inbound();
+    let begun = Instant::now();
+    let verdict = of(&snapshots, PATIENCE, &connection).await;
+    assert_eq!(verdict.decision, Decision::Refuse(Reason::PeerIdentityMismatch));
+    assert_eq!(begun.elapsed(), HANDOVER);
+    publisher.publish(mesh(&[("web", "10.0.0.1"), ("new", "10.0.0.2")]));
+    let verdict = of(&snapshots, PATIENCE, &connection).await;
+    assert!(matches!(verdict.decision, Decision::Local(_)), "{verdict:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_writer_that_is_gone() {
+    let (publisher, snapshots) = publish(mesh(&[]));
+    drop(publisher);
+    let begun = Instant::now();
+    let verdict = of(&snapshots, PATIENCE, &outbound()).await;
+    assert_eq!(verdict.decision, Decision::Refuse(Reason::UnknownWorkload));
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
