@@ -21,6 +21,15 @@ pub(crate) fn dev() -> anyhow::Result<Binaries> {
     Ok(Binaries::within(&root().join("target/debug")))
 }
 
+/// Builds the programs as they are shipped.
+///
+/// # Errors
+/// When they do not build; the compiler has said why.
+pub(crate) fn release() -> anyhow::Result<Binaries> {
+    cargo(&["build", "--release", "--package", "ztunnel", "--package", "ambit-tests", "--bins"])?;
+    Ok(Binaries::within(&root().join("target/release")))
+}
+
 /// Runs cargo in the workspace's directory.
 ///
 /// # Errors

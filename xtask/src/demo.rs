@@ -3,8 +3,8 @@
 
 mod calls;
 mod cast;
-mod interrupt;
-mod show;
+pub(crate) mod interrupt;
+pub(crate) mod show;
 mod stage;
 
 use std::path::Path;

@@ -146,7 +146,7 @@ fn common_prefix(rows: &[Call]) -> String {
 }
 
 /// Rows as text, each column as wide as its widest cell.
-fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<_> = (0..N).map(|column| width(column).unwrap_or_default()).collect();
     let mut text = String::new();
