@@ -49,7 +49,10 @@ pub struct TcpSink {
 impl ByteSource for TcpSource {
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
         loop {
-            ready!(self.connection.stream.poll_read_ready(cx))?;
+            // A write can learn of an abort before the reactor does; what arrived ahead of it is there to be read.
+            if self.connection.error().is_none() {
+                ready!(self.connection.stream.poll_read_ready(cx))?;
+            }
             match self.receive() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 outcome => return Poll::Ready(outcome),
@@ -142,6 +145,10 @@ impl Connection {
         length: usize,
         call: impl FnOnce(&TcpStream) -> nix::Result<usize>,
     ) -> io::Result<usize> {
+        if let Some(first) = self.error() {
+            // Whatever the readiness says: nothing changes any more.
+            return call(&self.stream).map_err(|_| first);
+        }
         let mut moved = None;
         let outcome = self.stream.try_io(interest, || {
             let bytes = call(&self.stream)?;

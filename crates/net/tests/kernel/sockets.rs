@@ -1,11 +1,15 @@
 //! Listening and connecting inside a namespace.
 
-use std::io::{self, ErrorKind};
+use std::future::poll_fn;
+use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use ambit_net::NetNs;
 use ambit_net::socket::{ConnectError, ConnectOptions, Keepalive, ListenOptions, OUR_MARK, connect, listen};
+use ambit_net::stream::{ByteSink, ByteSource};
+use bytes::Bytes;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::SockRef;
 use std::os::fd::AsFd;
@@ -142,4 +146,27 @@ fn no_route_is_told_from_no_answer() {
         let error = block_on(connect(namespace, at(target, 80), &plain())).unwrap_err();
         assert!(matches!(error, ConnectError::NoRoute(found) if found == at(target, 80)), "{error:?}");
     }
+}
+
+#[test]
+fn what_arrived_ahead_of_an_abort_is_read_though_a_write_was_first_to_learn_of_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let ours = accept(&listener).0;
+    ours.set_nonblocking(true).unwrap();
+    block_on(async {
+        let (mut source, mut sink) = ambit_net::tcp::split(tokio::net::TcpStream::from_std(ours).unwrap());
+        peer.write_all(b"first").unwrap();
+        assert_eq!(poll_fn(|cx| source.poll_receive(cx)).await.unwrap().unwrap(), "first");
+        poll_fn(|cx| sink.poll_send(cx, &mut Bytes::from_static(b"!"))).await.unwrap();
+        // From here on the reactor gets no turn: what it knows is that there is nothing to read and room to write.
+        peer.write_all(b"last").unwrap();
+        SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(peer);
+        let sent = sink.poll_send(&mut Context::from_waker(Waker::noop()), &mut Bytes::from_static(b"?"));
+        assert!(matches!(sent, Poll::Ready(Err(error)) if error.kind() == ErrorKind::ConnectionReset));
+        let mut receive = || source.poll_receive(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(receive(), Poll::Ready(Ok(Some(chunk))) if chunk == "last"));
+        assert!(matches!(receive(), Poll::Ready(Err(error)) if error.kind() == ErrorKind::ConnectionReset));
+    });
 }
