@@ -255,9 +255,9 @@ impl Flow {
         broken.map(|broken| self.verdict(cx, broken))
     }
 
-    /// Ends both directions at once.
+    /// Ends both directions; what has been handed over to be sent still goes first.
     fn abort(&self) {
-        self.outbound.borrow_mut().abort();
+        self.outbound.borrow_mut().abort(&self.tunnel);
         let mut inbound = self.inbound.borrow_mut();
         let unread = inbound.inbox.len();
         inbound.inbox = Inbox::default();
@@ -348,6 +348,9 @@ impl Outbound {
     }
 
     fn finish(&mut self) -> Result<(), h2::Error> {
+        if self.aborted {
+            return Err(h2::Reason::CONNECT_ERROR.into());
+        }
         if let Some(stream) = self.stream.as_mut().filter(|_| !self.finished) {
             stream.send_data(Bytes::new(), true)?;
             self.finished = true;
@@ -358,14 +361,20 @@ impl Outbound {
     fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Result<h2::Reason, h2::Error>> {
         match &mut self.stream {
             Some(stream) => stream.poll_reset(cx),
+            None if self.aborted => Poll::Ready(Ok(h2::Reason::CONNECT_ERROR)),
             None => Poll::Pending,
         }
     }
 
-    fn abort(&mut self) {
-        if !self.aborted {
-            self.aborted = true;
-            self.cancel(h2::Reason::CONNECT_ERROR);
+    fn abort(&mut self, tunnel: &Shared) {
+        if self.aborted {
+            return;
+        }
+        self.aborted = true;
+        let is_ahead = self.ahead.0 == tunnel.written() && self.ahead.1 > 0;
+        match self.stream.take_if(|_| is_ahead) {
+            Some(stream) => tunnel.reset_once_written(stream),
+            None => self.cancel(h2::Reason::CONNECT_ERROR),
         }
     }
 

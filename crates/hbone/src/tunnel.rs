@@ -6,6 +6,9 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 
+use bytes::Bytes;
+use h2::SendStream;
+
 use crate::Error;
 use crate::stream::Flow;
 use crate::transport::{FAIR_SHARE, Meter};
@@ -32,6 +35,8 @@ pub(crate) struct Shared {
     written: Cell<u64>,
     /// Those who have handed over as many pieces as they may.
     writers: RefCell<Vec<Waker>>,
+    /// Streams that end by a reset, which would take back what has not been written.
+    resets: RefCell<Vec<SendStream<Bytes>>>,
     swept_at: Cell<u64>,
     ended: RefCell<Option<Error>>,
     flows: RefCell<HashMap<u64, Weak<Flow>>>,
@@ -65,6 +70,7 @@ impl Shared {
     /// Says why the tunnel is over; the first to say so is right.
     pub(crate) fn end(&self, why: Error) {
         self.ended.borrow_mut().get_or_insert(why);
+        self.resets.take();
         self.wake_writers();
     }
 
@@ -83,10 +89,18 @@ impl Shared {
         self.writers.borrow_mut().push(writer.clone());
     }
 
+    /// Resets `stream` when everything handed over has been written.
+    pub(crate) fn reset_once_written(&self, stream: SendStream<Bytes>) {
+        self.resets.borrow_mut().push(stream);
+    }
+
     /// Called by the driver when it has received and written what it could.
     pub(crate) fn end_turn(&self) {
         if !self.meter.is_blocked() {
             self.written.set(self.written.get().wrapping_add(1));
+            for mut stream in self.resets.take() {
+                stream.send_reset(h2::Reason::CONNECT_ERROR);
+            }
             self.wake_writers();
         }
         let received = self.meter.received();

@@ -180,6 +180,29 @@ fn client_bytes_are_on_the_wire_ahead_of_any_answer() {
 }
 
 #[test]
+fn what_was_sent_before_a_reset_is_on_the_wire_before_it() {
+    run(async {
+        let (near, mut far) = tokio::io::duplex(64 << 10);
+        let (tunnel, driver) = handshake(near, &Config::default()).await.unwrap();
+        spawn_local(driver);
+        let mut client = Halves::from(tunnel.open(&ConnectRequest::to("a:1")).unwrap());
+        // Neither has been written when the stream is reset.
+        client.send("413 ").await.unwrap();
+        client.send("too large").await.unwrap();
+        client.sink.reset();
+        assert!(matches!(inside(&client.broken().await), Error::Aborted));
+        assert!(matches!(inside(&client.finish().await.unwrap_err()), Error::Aborted));
+        drop(client);
+        let mut preface = [0; 24];
+        tokio::io::AsyncReadExt::read_exact(&mut far, &mut preface).await.unwrap();
+        assert_eq!(read_until(&mut far, raw::DATA).await.payload, b"413 ");
+        assert_eq!(read_until(&mut far, raw::DATA).await.payload, b"too large");
+        let reset = read_until(&mut far, raw::RST_STREAM).await;
+        assert_eq!((reset.stream, reset.code()), (1, Code::CONNECT_ERROR.0));
+    });
+}
+
+#[test]
 fn a_goaway_says_which_streams_may_be_tried_elsewhere() {
     run(async {
         let (near, mut far) = tokio::io::duplex(64 << 10);
