@@ -80,8 +80,10 @@ fn node_side(topology: &Topology, node: &Node) -> Batch {
     for other in topology.nodes.iter().filter(|other| other.number != node.number) {
         let (near, number) = (node.link_to(other.number), other.number);
         batch.add(format!("addr add {} peer {}/32 dev {near}", node.v4, other.v4));
-        batch.add(format!("addr add {} peer {}/128 dev {near} nodad", node.v6, other.v6));
+        batch.add(format!("addr add {}/128 dev {near} nodad", node.v6));
         batch.add(format!("link set {near} up"));
+        // Of IPv6, the address of a peer brings no route to it while the link has no carrier.
+        batch.add(format!("route add {}/128 dev {near}", other.v6));
         // The kernel learns with a delay that the other end is up; until then only «onlink» lets a route be added.
         batch.add(format!("route add 10.244.{number}.0/24 via {} dev {near} onlink", other.v4));
         batch.add(format!("route add fd00:244:{number}::/64 via {} dev {near} onlink", other.v6));
