@@ -4,11 +4,13 @@
 #![allow(clippy::print_stdout, reason = "its product is what it prints")]
 
 mod bookinfo;
+mod datagram;
 mod dial;
 mod duplex;
 mod enter;
 mod failure;
 mod fetch;
+mod greeting;
 mod hold;
 mod http2;
 mod load;
@@ -51,6 +53,12 @@ enum Command {
     Sequence(sequence::Args),
     /// Sends and receives at once, checking every byte.
     Duplex(duplex::Args),
+    /// Reads what a server says first, on one connection after the other.
+    Greeting(greeting::Args),
+    /// Sends UDP datagrams, each answered.
+    Datagram(datagram::DatagramArgs),
+    /// Sends ICMP echo requests.
+    Ping(datagram::PingArgs),
     /// Streams messages by gRPC, each answered.
     Grpc(http2::GrpcArgs),
     /// Sends HTTP/2 requests with prior knowledge, all at once on one connection.
@@ -72,6 +80,9 @@ fn main() -> anyhow::Result<()> {
         Command::Hold(args) => block_on(hold::run(args)),
         Command::Sequence(args) => block_on(sequence::run(args)),
         Command::Duplex(args) => block_on(duplex::run(args)),
+        Command::Greeting(args) => block_on(greeting::run(args)),
+        Command::Datagram(args) => block_on(datagram::run(args)),
+        Command::Ping(args) => datagram::ping(&args),
         Command::Grpc(args) => block_on(http2::grpc(args)),
         Command::H2c(args) => block_on(http2::h2c(args)),
         Command::Websocket(args) => block_on(websocket::run(args)),

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinSet, spawn_local};
 
-use crate::{duplex, http2, websocket};
+use crate::{datagram, duplex, http2, websocket};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -50,6 +50,8 @@ enum Protocol {
     Http2,
     /// Echoes WebSocket messages.
     Websocket,
+    /// Answers UDP datagrams.
+    Datagram,
 }
 
 impl FromStr for Service {
@@ -68,6 +70,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let name: Rc<str> = Rc::from(args.name);
     let mut servers = JoinSet::new();
     for service in args.services {
+        if matches!(service.protocol, Protocol::Datagram) {
+            servers.spawn_local(datagram::serve(datagram::bind(service.listen)?));
+            continue;
+        }
         let listener = listen(service.listen)?;
         servers.spawn_local(accept(listener, service.protocol, name.clone()));
     }
@@ -132,6 +138,7 @@ async fn serve(mut stream: TcpStream, protocol: Protocol, name: &str) -> anyhow:
         Protocol::Http => http(stream, name).await,
         Protocol::Http2 => http2::serve(stream).await,
         Protocol::Websocket => websocket::serve(stream).await,
+        Protocol::Datagram => bail!("datagrams have no connections"),
     }
 }
 
