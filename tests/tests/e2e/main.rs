@@ -10,9 +10,14 @@
 )]
 
 mod crash;
+mod databases;
 mod enrol;
+mod freeze;
 mod harness;
+mod protocols;
+mod services;
 mod shop;
+mod untouched;
 mod wire;
 mod world;
-// In the works, each in a module of its own: `protocols` (2), `close` (3), `refusals` (6), `observe` (metrics, logs, admin).
+// In the works, each in a module of its own: `close` (3), `refusals` (6), `observe` (metrics, logs, admin).
