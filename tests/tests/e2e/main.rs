@@ -14,10 +14,11 @@ mod databases;
 mod enrol;
 mod freeze;
 mod harness;
+mod observe;
 mod protocols;
 mod services;
 mod shop;
 mod untouched;
 mod wire;
 mod world;
-// In the works, each in a module of its own: `close` (3), `refusals` (6), `observe` (metrics, logs, admin).
+// In the works, each in a module of its own: `close` (3), `refusals` (6).

@@ -165,7 +165,10 @@ impl Agent {
         let outcome = self.capture(pod.clone(), place).await;
         match &outcome {
             Ok(()) if renewed => {}
-            Ok(()) => info!(pod = %pod.uid, identity = %pod.identity, "pod captured"),
+            Ok(()) => {
+                let pre_mesh = self.held.get(&pod.uid).map_or(0, |held| held.pre_mesh.len());
+                info!(pod = %pod.uid, identity = %pod.identity, pre_mesh, "pod captured");
+            }
             // Whoever serves it already would do so for ever, unless it is captured at last.
             Err(_) if !renewed => self.workers.tell(move |worker: &Rc<Worker>| worker.withdraw(&pod)),
             Err(_) => {}
@@ -292,7 +295,7 @@ impl Agent {
                 continue;
             }
             if self.held.contains_key(uid) {
-                warn!(pod = %uid, "the pod's capture stays as it was: {obstacle}");
+                warn!(pod = %uid, "pod is in the mesh but cannot be captured anew; it stays captured as it was: {obstacle}");
             } else {
                 warn!(pod = %uid, "pod is in the mesh but cannot be captured: {obstacle}");
             }
@@ -301,8 +304,7 @@ impl Agent {
             let pre_mesh = held.pre_mesh.iter().map(|pair| format!("{} -> {}", pair.local, pair.remote)).collect();
             (uid.clone(), Captured { cookie: held.place.cookie, pre_mesh })
         });
-        let uncaptured = obstacles.iter().filter(|(uid, _)| !self.held.contains_key(*uid));
-        let uncaptured = uncaptured.map(|(uid, obstacle)| (uid.clone(), obstacle.to_string()));
+        let uncaptured = obstacles.iter().map(|(uid, obstacle)| (uid.clone(), obstacle.to_string()));
         let counters = match self.capture.counters() {
             Ok(counters) => counters.iter().collect(),
             Err(error) => {

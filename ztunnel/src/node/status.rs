@@ -12,7 +12,8 @@ use serde::Serialize;
 pub(crate) struct Status {
     /// Pods whose connections are captured.
     pub(crate) captured: BTreeMap<WorkloadUid, Captured>,
-    /// Pods that are in the mesh but cannot be captured, with what stands in the way.
+    /// Pods that are in the mesh but cannot be captured as they should be, with what stands in the way. One that was
+    /// captured before stays so, and is listed there as well.
     pub(crate) uncaptured: BTreeMap<WorkloadUid, String>,
     /// What the kernel programs counted, by the counter's name.
     pub(crate) counters: BTreeMap<&'static str, u64>,
