@@ -131,7 +131,7 @@ fn an_agent_that_starts_before_or_after_its_pods_has_them_captured_within_five_s
     // Away while one comes and one goes.
     shop.mesh.agent_mut("a").unwrap().kill().unwrap();
     let late = shop.topology.start_pod("late", "a").unwrap();
-    shop.manifests.pod("shop", &late, "late").unwrap();
+    shop.manifests.pod("shop", late, "late").unwrap();
     shop.manifests.pod_mode("shop", "near", Some("none")).unwrap();
     shop.mesh.agent_mut("a").unwrap().start().unwrap();
     until(Duration::from_secs(5), || wanted(&shop) == 2).unwrap();

@@ -115,7 +115,7 @@ fn a_pod_that_starts_and_one_that_goes_are_noticed() {
     let _server = shop.serve("far", &["http=7002"]);
     let wire = Wire::between(&shop.topology, &[MARKER]).unwrap();
     let late = shop.topology.start_pod("late", "a").unwrap();
-    shop.manifests.pod("shop", &late, "client").unwrap();
+    shop.manifests.pod("shop", late, "client").unwrap();
     await_captured(&shop, "a", &["client", "late", "near"]);
     for to in vip(FAR, HTTP) {
         assert_eq!(shop.report("late", &["fetch", "--to", &to])["status"], 200);
