@@ -2,11 +2,14 @@
 //! there to be seen. Without this no other test proves anything.
 
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ambit_tests::payload::MARKER;
 use ambit_tests::topology::Plan;
 use ambit_tests::{Process, Topology, Wire};
+use nix::sys::signal::{SigSet, Signal};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -59,6 +62,16 @@ fn a_topology_is_made_in_a_second_and_leaves_nothing() {
     assert!(!cgroup.exists());
     // Dead, though nobody has waited for it: a zombie has no command line.
     assert_eq!(std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default(), "");
+}
+
+#[test]
+fn a_process_stops_when_asked_even_if_its_starter_holds_signals_back() {
+    let topology = two_nodes();
+    let mut held_back = SigSet::empty();
+    held_back.add(Signal::SIGTERM);
+    held_back.thread_block().unwrap();
+    let sleeper = topology.pod("far").unwrap().start(Command::new("cat")).unwrap();
+    assert_eq!(sleeper.stop(SOON).unwrap().status.signal(), Some(Signal::SIGTERM as i32));
 }
 
 #[test]

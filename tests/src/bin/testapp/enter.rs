@@ -9,6 +9,7 @@ use std::process::Command;
 
 use anyhow::Context;
 use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::SigSet;
 use nix::unistd::User;
 
 #[derive(clap::Args)]
@@ -32,6 +33,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     fs::write(&procs, "0").with_context(|| format!("cannot enter {}", procs.display()))?;
     let netns = File::open(&args.net).with_context(|| format!("cannot open {}", args.net.display()))?;
     setns(netns, CloneFlags::CLONE_NEWNET).with_context(|| format!("cannot enter {}", args.net.display()))?;
+    // Signals that whoever starts this holds back for itself are not held back from the program.
+    SigSet::empty().thread_set_mask()?;
     let (program, arguments) = args.command.split_first().context("no program")?;
     let mut command = Command::new(program);
     command.args(arguments);
