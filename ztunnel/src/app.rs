@@ -16,6 +16,7 @@ use ambit_identity::store::Certificates;
 use ambit_model::Snapshot;
 use ambit_net::socket::Keepalive;
 use ambit_process::http_server::Server;
+use ambit_process::limits::raise_open_files;
 use ambit_process::ready::Ready;
 use ambit_process::workers::Workers;
 use ambit_process::{drain, metrics, signal};
@@ -78,6 +79,10 @@ struct Preparation<'a> {
 async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
     let Preparation { settings, node, discovery, capture, logging } = preparation;
     let (signals, quit) = signal::Signals::listen()?;
+    match raise_open_files() {
+        Ok(files) => info!("at most {files} files and sockets can be open; a connection takes one or two"),
+        Err(error) => warn!("the limit of open files cannot be raised: {error}; connections beyond it wait"),
+    }
     let capabilities = ebpf::probe::probe(&settings.cgroup);
     // A line of the log is one line, and a table is read line by line.
     capabilities.to_string().lines().for_each(|line| info!("{line}"));

@@ -6,6 +6,7 @@ pub mod admin;
 pub mod drain;
 mod error;
 pub mod http_server;
+pub mod limits;
 pub mod metrics;
 pub mod pprof;
 pub mod ready;
