@@ -15,18 +15,6 @@ pub(crate) const SOON: Duration = Duration::from_secs(15);
 pub(crate) const NEAR: [&str; 2] = ["10.96.0.1", "fd00:96::1"];
 /// The cluster IPs of the service `far`, whose pod is on the other node.
 pub(crate) const FAR: [&str; 2] = ["10.96.0.2", "fd00:96::2"];
-/// What [`Shop::serve_all`] serves, all of them ports of the services.
-pub(crate) const SERVERS: [(&str, u16); 9] = [
-    ("echo", 7000),
-    ("banner", 7001),
-    ("http", 7002),
-    ("duplex", 7003),
-    ("http2", 7004),
-    ("websocket", 7005),
-    ("whoami", 7006),
-    ("discard", 7007),
-    ("sleeper", 7008),
-];
 /// The ports that services `near` and `far` have and serve: see [`Shop::serve`].
 pub(crate) const ECHO: u16 = 7000;
 pub(crate) const HTTP: u16 = 7002;
@@ -88,26 +76,6 @@ impl Shop {
     /// What testapp reports when run in `pod` to its end.
     pub(crate) fn report(&self, pod: &str, arguments: &[&str]) -> Value {
         self.start(pod, arguments).report(SOON).unwrap()
-    }
-
-    /// Starts a server of every protocol in `pod`, each on the port of [`SERVERS`].
-    pub(crate) fn serve_all(&self, pod: &str) -> Process {
-        let services = SERVERS.map(|(protocol, port)| format!("{protocol}={port}"));
-        self.serve(pod, &services.each_ref().map(String::as_str))
-    }
-
-    /// Every way from the client to `port`, named: on its node and across, by pod and by service address, by both
-    /// families.
-    pub(crate) fn ways(&self, port: u16) -> Vec<(String, String)> {
-        let mut ways = Vec::new();
-        for (pod, ips) in [("near", NEAR), ("far", FAR)] {
-            for (kind, addresses) in [("pod", self.at(pod, port)), ("service", vip(ips, port))] {
-                for (family, to) in ["v4", "v6"].into_iter().zip(addresses) {
-                    ways.push((format!("{pod} by {kind} address, {family}"), to));
-                }
-            }
-        }
-        ways
     }
 
     /// The addresses of a pod with `port`, IPv4 first.
