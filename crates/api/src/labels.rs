@@ -28,5 +28,9 @@ pub const ZONE: &str = "topology.kubernetes.io/zone";
 pub const REGION_BETA: &str = "failure-domain.beta.kubernetes.io/region";
 /// Label of a node: its zone, as named before Kubernetes 1.17.
 pub const ZONE_BETA: &str = "failure-domain.beta.kubernetes.io/zone";
+/// Key by which EndpointSlices before `v1` name an endpoint's node.
+pub const HOSTNAME: &str = "kubernetes.io/hostname";
+/// Annotation on a service or namespace: which of its endpoints a service's clients go to.
+pub const TRAFFIC_DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
 /// Annotation on a pod: the path of its network namespace, where nothing else can tell (standalone).
 pub const NETNS: &str = "ambit.dev/netns";

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ambit_model::{Node, Workload, WorkloadUid};
+use ambit_model::{Distribution, Node, Topology, Workload, WorkloadUid};
 
 use crate::kind::{Kind, ObjectRef};
 
@@ -62,6 +62,8 @@ pub struct Namespace {
     pub name: Arc<str>,
     /// What its label asks for, for the pods that have none of their own.
     pub mode: Option<DataplaneMode>,
+    /// What its annotation asks for, for the services that ask for nothing.
+    pub distribution: Option<Distribution>,
 }
 
 /// A pod.
@@ -108,6 +110,8 @@ pub struct Service {
     pub ports: Vec<Port>,
     /// Its pods take connections before they are ready, too.
     pub publish_not_ready: bool,
+    /// Which of its endpoints its clients go to; none if it leaves that to its namespace.
+    pub distribution: Option<Distribution>,
 }
 
 /// The address families of a service.
@@ -171,6 +175,8 @@ pub struct Endpoint {
     pub addresses: Vec<IpAddr>,
     /// The pod behind it, where it names one.
     pub workload: Option<WorkloadUid>,
+    /// Where it is, if it says so and names no pod.
+    pub topology: Option<Arc<Topology>>,
     /// It takes new connections.
     pub ready: bool,
     /// It still takes them while it terminates, if nothing else does.

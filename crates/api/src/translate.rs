@@ -1,5 +1,6 @@
 //! From an object as it was written to what it means: the one validation, for whoever reads objects from wherever.
 
+mod distribution;
 mod endpoint_slice;
 mod enrolment;
 mod owner;

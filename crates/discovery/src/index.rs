@@ -1,5 +1,6 @@
 //! Joins what sources tell into snapshots, as a pure data structure: pods with their namespaces' labels and their
-//! nodes' zones, services with their endpoints. A change costs what it touches, not what there is.
+//! nodes' zones, services with their endpoints and their namespaces' annotations. A change costs what it touches, not
+//! what there is.
 
 mod endpoints;
 mod namespace;
@@ -75,7 +76,7 @@ impl Index {
 
     fn upsert(&mut self, resource: Resource, touched: &mut Touched) {
         match resource {
-            Resource::Namespace(namespace) => self.set_mode(&namespace.name, namespace.mode, touched),
+            Resource::Namespace(namespace) => self.set_namespace(&namespace, touched),
             Resource::Node(node) => self.set_node(&node.name.clone(), Some(node), touched),
             Resource::Pod(pod) => {
                 let (namespace, name) = (pod.workload.namespace.clone(), pod.workload.name.clone());
@@ -97,7 +98,10 @@ impl Index {
     fn remove(&mut self, reference: &ObjectRef, touched: &mut Touched) {
         let ObjectRef { kind, namespace, name } = reference;
         match kind {
-            Kind::Namespace => self.set_mode(name, None, touched),
+            Kind::Namespace => {
+                let unmarked = resource::Namespace { name: name.clone(), mode: None, distribution: None };
+                self.set_namespace(&unmarked, touched);
+            }
             Kind::Node => self.set_node(name, None, touched),
             Kind::Pod => self.set_pod(namespace, name, None, touched),
             Kind::Service => {
@@ -113,11 +117,17 @@ impl Index {
         }
     }
 
-    fn set_mode(&mut self, name: &Arc<str>, mode: Option<resource::DataplaneMode>, touched: &mut Touched) {
+    fn set_namespace(&mut self, written: &resource::Namespace, touched: &mut Touched) {
+        let name = &written.name;
         let namespace = self.namespace(name);
-        if namespace.mode != mode {
-            namespace.mode = mode;
+        if namespace.mode != written.mode {
+            namespace.mode = written.mode;
             touched.pods.extend(namespace.pods.keys().map(|pod| (name.clone(), pod.clone())));
+        }
+        if namespace.distribution != written.distribution {
+            namespace.distribution = written.distribution;
+            let key = |service: &Arc<str>| ServiceKey { namespace: name.clone(), name: service.clone() };
+            touched.services.extend(namespace.inheriting().map(key));
         }
     }
 

@@ -1,6 +1,8 @@
 //! Where does this connection go, and may it? The one place that decides: the proxies, the command line's `explain`
 //! and the tests all call [`decide`].
 
+mod choose;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -60,7 +62,7 @@ fn outbound(snapshot: &Snapshot, source: &WorkloadUid, dialled: SocketAddr, draw
         return Err(Reason::RecursiveCall);
     }
     let upstream = match snapshot.service_at(dialled.ip()) {
-        Some(service) => balance(snapshot, service, dialled, draw)?,
+        Some(service) => balance(snapshot, source, service, dialled, draw)?,
         None => direct(snapshot, dialled),
     };
     Ok(match &upstream.workload {
@@ -79,22 +81,27 @@ fn outbound(snapshot: &Snapshot, source: &WorkloadUid, dialled: SocketAddr, draw
 }
 
 /// One of the endpoints of the port dialled.
-fn balance(snapshot: &Snapshot, service: &Arc<Service>, dialled: SocketAddr, draw: u64) -> Result<Upstream, Reason> {
+fn balance(
+    snapshot: &Snapshot,
+    source: &Workload,
+    service: &Arc<Service>,
+    dialled: SocketAddr,
+    draw: u64,
+) -> Result<Upstream, Reason> {
     let port = service.port(dialled.port()).ok_or(Reason::NoSuchServicePort)?;
     let targets = service.targets(port, dialled.ip());
-    let count = u64::try_from(targets.len()).unwrap_or(u64::MAX);
-    let chosen = draw.checked_rem(count).and_then(|place| usize::try_from(place).ok());
-    let target = chosen.and_then(|place| targets.get(place)).ok_or(Reason::NoHealthyUpstream)?;
-    Ok(Upstream { address: target.address, workload: behind(snapshot, target), service: Some(service.clone()) })
+    let target = choose::choose(snapshot, source, service, targets, draw).ok_or(Reason::NoHealthyUpstream)?;
+    let workload = behind(snapshot, target).cloned();
+    Ok(Upstream { address: target.address, workload, service: Some(service.clone()) })
 }
 
 /// The pod behind an endpoint. Who has the address now is believed before whom the endpoint names, since the name may
 /// be stale; but a stale name still counts, so that a pod of the mesh is never taken for a stranger and dialled in clear.
-fn behind(snapshot: &Snapshot, target: &Target) -> Option<Arc<Workload>> {
+fn behind<'a>(snapshot: &'a Snapshot, target: &Target) -> Option<&'a Arc<Workload>> {
     let ip = target.address.ip();
     let named = target.workload.as_ref().and_then(|uid| snapshot.workload(uid));
     let owner = named.filter(|workload| workload.owns(ip)).or_else(|| snapshot.workload_at(ip));
-    owner.or(named).cloned()
+    owner.or(named)
 }
 
 /// The address dialled itself: a pod's, as headless services and StatefulSets are reached, or anything else's.

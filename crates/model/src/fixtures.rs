@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use proptest::sample::{select, subsequence};
+use proptest::sample::{Index, select, subsequence};
 
 use crate::{
-    Authority, Connection, Enrolment, Excluded, Identity, Mesh, NetworkMode, Node, Owner, SameNode, Service,
-    ServiceKey, ServicePort, Snapshot, Target, TrustDomains, Workload, WorkloadUid,
+    Authority, Connection, Distribution, Enrolment, Excluded, Identity, Mesh, NetworkMode, Node, Owner, SameNode,
+    Scope, Service, ServiceKey, ServicePort, Snapshot, Target, Topology, TrustDomains, Workload, WorkloadUid,
 };
 
 /// What a snapshot is made of, as lists to be searched from end to end.
@@ -18,23 +18,26 @@ pub(crate) struct World {
     pub(crate) mesh: Mesh,
     pub(crate) pods: Vec<Workload>,
     pub(crate) services: Vec<Service>,
+    pub(crate) nodes: Vec<Node>,
 }
 
 impl World {
     pub(crate) fn new(pods: Vec<Workload>, services: Vec<Service>) -> Self {
-        Self { mesh: Mesh::default(), pods, services }
+        Self { mesh: Mesh::default(), pods, services, nodes: vec![] }
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::new(self.mesh.clone());
         self.pods.iter().for_each(|pod| snapshot.insert_workload(Arc::new(pod.clone())));
         self.services.iter().for_each(|service| snapshot.insert_service(Arc::new(service.clone())));
+        self.nodes.iter().for_each(|node| snapshot.insert_node(Arc::new(node.clone())));
         snapshot
     }
 
     pub(crate) fn reversed(mut self) -> Self {
         self.pods.reverse();
         self.services.reverse();
+        self.nodes.reverse();
         self
     }
 }
@@ -83,6 +86,7 @@ pub(crate) fn port(port: u16, endpoints: &[(&str, &str)]) -> ServicePort {
     let target = |(pod, address): &(&str, &str)| Target {
         address: address.parse().unwrap(),
         workload: (!pod.is_empty()).then(|| uid(pod)),
+        topology: None,
     };
     let mut members: Vec<_> = endpoints.iter().map(target).collect();
     members.sort();
@@ -95,10 +99,14 @@ pub(crate) fn service(name: &str, vips: &[&str], ports: Vec<ServicePort>) -> Ser
         hostname: format!("{name}.shop.svc.cluster.local").into(),
         vips: vips.iter().map(|vip| vip.parse().unwrap()).collect(),
         ports,
+        distribution: Distribution::Anywhere,
     }
 }
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+const NODES: [&str; 3] = ["", "east", "west"];
+/// Regions and zones: one zone without its region, and two zones of one name.
+const PLACES: [(&str, &str); 5] = [("", ""), ("", "a"), ("eu", "a"), ("eu", "b"), ("us", "a")];
 const PORTS: [u16; 8] = [80, 443, 8080, 9090, 15001, 15006, 15008, 15080];
 const HOSTNAMES: [&str; 3] = ["a.shop.svc.cluster.local", "b.shop.svc.cluster.local", "shared.example"];
 
@@ -129,9 +137,11 @@ fn some_identity() -> impl Strategy<Value = Identity> {
 /// A pod of any of the few names, addresses, nodes and ways to be in or out of the mesh.
 pub(crate) fn any_pod() -> impl Strategy<Value = Workload> {
     let addresses = prop::collection::vec(ip_as_seen(), 0..3);
-    (select(&NAMES[..]), addresses, select(vec!["", "east", "west"]), some_identity(), 0..6).prop_map(
-        |(name, addresses, node, identity, kind)| {
-            let pod = Workload { addresses, identity, ..pod(name, node, &[]) };
+    let place = (select(&NODES[..]), select(&PLACES[..]));
+    (select(&NAMES[..]), addresses, place, some_identity(), 0..6).prop_map(
+        |(name, addresses, (node, (region, zone)), identity, kind)| {
+            let (region, zone) = (region.into(), zone.into());
+            let pod = Workload { addresses, identity, region, zone, ..pod(name, node, &[]) };
             match kind {
                 0 => unenrolled(pod),
                 1 => on_host_network(pod),
@@ -144,8 +154,12 @@ pub(crate) fn any_pod() -> impl Strategy<Value = Workload> {
 }
 
 fn any_port() -> impl Strategy<Value = ServicePort> {
-    let target = (ip(), select(vec![80, 8080, 8080, 9090, 15008]), prop::option::of(select(&NAMES[..])))
-        .prop_map(|(ip, port, name)| Target { address: (ip, port).into(), workload: name.map(uid) });
+    let port = select(vec![80, 8080, 8080, 9090, 15008]);
+    let topology = (select(&NODES[..]), select(vec!["", "a", "b"]))
+        .prop_map(|(node, zone)| Arc::new(Topology { node: node.into(), zone: zone.into() }));
+    let target = (ip(), port, prop::option::of(select(&NAMES[..])), prop::option::of(topology)).prop_map(
+        |(ip, port, name, topology)| Target { address: (ip, port).into(), workload: name.map(uid), topology },
+    );
     let members = prop::collection::btree_set(target, 0..5).prop_map(Vec::from_iter);
     let ready = members.prop_flat_map(|members| {
         let count = members.len();
@@ -164,32 +178,47 @@ pub(crate) fn any_service() -> impl Strategy<Value = Service> {
         let mut seen = BTreeSet::new();
         ports.into_iter().filter(|port| seen.insert(port.port)).collect()
     });
-    (select(&NAMES[..]), select(&HOSTNAMES[..]), vips, ports).prop_map(|(name, hostname, vips, ports)| Service {
+    let names = (select(&NAMES[..]), select(&HOSTNAMES[..]));
+    (names, vips, ports, any_distribution()).prop_map(|((name, hostname), vips, ports, distribution)| Service {
         hostname: hostname.into(),
         vips,
+        distribution,
         ..service(name, &[], ports)
     })
 }
 
-/// A node of any of the few names and addresses.
+fn any_distribution() -> impl Strategy<Value = Distribution> {
+    let scope = || select(vec![Scope::Region, Scope::Zone, Scope::Node]);
+    prop_oneof![
+        Just(Distribution::Anywhere),
+        scope().prop_map(Distribution::Prefer),
+        scope().prop_map(Distribution::Only)
+    ]
+}
+
+/// A node of any of the few names, addresses and places.
 pub(crate) fn any_node() -> impl Strategy<Value = Node> {
-    (select(&NAMES[..]), prop::collection::vec(ip_as_seen(), 0..3)).prop_map(|(name, addresses)| Node {
+    let addresses = prop::collection::vec(ip_as_seen(), 0..3);
+    (select(&NODES[1..]), addresses, select(&PLACES[..])).prop_map(|(name, addresses, (region, zone))| Node {
         name: name.into(),
         addresses,
-        region: "".into(),
-        zone: "".into(),
+        region: region.into(),
+        zone: zone.into(),
     })
 }
 
-/// A small mesh: no two pods of one UID, no two services of one key, everything else as it happens.
+/// A small mesh: no two pods of one UID, no two services of one key, no two nodes of one name, everything else as it happens.
 pub(crate) fn any_world() -> impl Strategy<Value = World> {
     let pods = prop::collection::vec(any_pod(), 0..6);
     let services = prop::collection::vec(any_service(), 0..5);
+    let nodes = prop::collection::vec(any_node(), 0..3);
     let aliases = subsequence(vec!["old.example"], 0..=1);
-    (pods, services, aliases, any::<bool>()).prop_map(|(mut pods, mut services, aliases, tls)| {
-        let (mut uids, mut keys) = (BTreeSet::new(), BTreeSet::new());
+    let objects = (pods, services, nodes);
+    (objects, aliases, any::<bool>()).prop_map(|((mut pods, mut services, mut nodes), aliases, tls)| {
+        let (mut uids, mut keys, mut names) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         pods.retain(|pod| uids.insert(pod.uid.clone()));
         services.retain(|service| keys.insert(service.key.clone()));
+        nodes.retain(|node| names.insert(node.name.clone()));
         let mesh = Mesh {
             trust_domains: TrustDomains {
                 aliases: aliases.iter().map(|domain| domain.parse().unwrap()).collect(),
@@ -198,7 +227,7 @@ pub(crate) fn any_world() -> impl Strategy<Value = World> {
             same_node: if tls { SameNode::Tls } else { SameNode::Direct },
             ..Mesh::default()
         };
-        World { mesh, pods, services }
+        World { mesh, pods, services, nodes }
     })
 }
 
@@ -225,4 +254,22 @@ pub(crate) fn any_connection() -> impl Strategy<Value = Connection> {
             destination
         }),
     ]
+}
+
+/// A small mesh in which one of the pods dials a port of one of the services.
+pub(crate) fn any_call() -> impl Strategy<Value = (World, Connection)> {
+    (any_world(), any::<Index>(), any::<Index>(), any::<u64>()).prop_filter_map(
+        "nobody to dial, or nothing to be dialled",
+        |(world, who, whom, draw)| {
+            let ports =
+                |vip: IpAddr, of: &Service| of.ports.iter().map(move |p| (vip, p.port).into()).collect::<Vec<_>>();
+            let of_service = |of: &Service| of.vips.iter().flat_map(|vip| ports(*vip, of)).collect::<Vec<_>>();
+            let dialled: Vec<SocketAddr> = world.services.iter().flat_map(of_service).collect();
+            if world.pods.is_empty() || dialled.is_empty() {
+                return None;
+            }
+            let (source, destination) = (who.get(&world.pods).uid.clone(), *whom.get(&dialled));
+            Some((world, Connection::Outbound { source, destination, draw }))
+        },
+    )
 }

@@ -4,6 +4,7 @@
 
 pub mod connection;
 pub mod decide;
+pub mod distribution;
 #[cfg(test)]
 mod fixtures;
 pub mod identity;
@@ -16,9 +17,10 @@ pub mod workload;
 
 pub use connection::{Authority, Connection};
 pub use decide::{Decision, Upstream, decide};
+pub use distribution::{Distribution, Locality, Scope};
 pub use identity::{Identity, TrustDomain, TrustDomains};
 pub use reason::Reason;
-pub use service::{Service, ServiceKey, ServicePort, Target};
+pub use service::{Service, ServiceKey, ServicePort, Target, Topology};
 pub use snapshot::{Mesh, Node, SameNode, Snapshot};
 pub use traffic::Traffic;
 pub use workload::{Enrolment, Excluded, NetworkMode, Owner, Workload, WorkloadUid};

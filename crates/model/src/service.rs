@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use crate::distribution::Distribution;
 use crate::workload::WorkloadUid;
 
 /// A Service's namespace and name.
@@ -48,6 +49,8 @@ pub struct Service {
     pub vips: Vec<IpAddr>,
     /// Its TCP ports, ascending.
     pub ports: Vec<ServicePort>,
+    /// Which endpoints of a port its clients go to.
+    pub distribution: Distribution,
 }
 
 impl Service {
@@ -100,4 +103,16 @@ pub struct Target {
     pub address: SocketAddr,
     /// The pod behind it, where it is one.
     pub workload: Option<WorkloadUid>,
+    /// Where it is, if it names no pod that would tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topology: Option<Arc<Topology>>,
+}
+
+/// Where an EndpointSlice says that an endpoint is. What it does not say is empty.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Topology {
+    /// `endpoints[].nodeName`.
+    pub node: Arc<str>,
+    /// `endpoints[].zone`.
+    pub zone: Arc<str>,
 }

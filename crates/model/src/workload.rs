@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::distribution::Locality;
 use crate::identity::Identity;
 
 /// A workload's unique ID across clusters, written as Istio does: `<cluster>/<group>/<kind>/<namespace>/<name>`,
@@ -122,6 +123,12 @@ impl Workload {
     #[must_use]
     pub fn is_enrolled(&self) -> bool {
         self.network_mode == NetworkMode::Standard && self.enrolment == Enrolment::Enrolled
+    }
+
+    /// Where the workload runs.
+    #[must_use]
+    pub fn locality(&self) -> Locality<'_> {
+        Locality { region: &self.region, zone: &self.zone, node: &self.node }
     }
 
     /// True if `address` is one of the workload's own: never for a pod in the node's namespace.

@@ -47,6 +47,7 @@ pub(crate) fn reviews_service() -> Arc<Service> {
         hostname: Arc::from("reviews.shop.svc.cluster.local"),
         vips: vec![[10, 96, 0, 7].into()],
         ports: Vec::new(),
+        distribution: ambit_model::Distribution::Anywhere,
     })
 }
 

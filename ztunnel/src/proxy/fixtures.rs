@@ -56,12 +56,13 @@ pub(crate) fn workload(name: &str, addresses: &[&str]) -> Workload {
 
 /// A service of namespace `shop` with one port and one endpoint.
 pub(crate) fn service(name: &str, endpoint: &str) -> Arc<Service> {
-    let target = Target { address: endpoint.parse::<SocketAddr>().unwrap(), workload: None };
+    let target = Target { address: endpoint.parse::<SocketAddr>().unwrap(), workload: None, topology: None };
     let (targets, members) = (vec![target.clone()], vec![target]);
     Arc::new(Service {
         key: ServiceKey::new("shop", name),
         hostname: format!("{name}.shop.svc.cluster.local").as_str().into(),
         vips: Vec::new(),
         ports: vec![ServicePort { port: 80, name: "".into(), app_protocol: None, targets, members }],
+        distribution: ambit_model::Distribution::Anywhere,
     })
 }

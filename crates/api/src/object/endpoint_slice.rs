@@ -1,5 +1,7 @@
-//! discovery.k8s.io EndpointSlice. Its versions differ in the topology of endpoints, which is not read (the endpoint's
-//! pod tells it), and in what may be absent: `v1alpha1` writes addresses of both families under `IP` or no type at all.
+//! discovery.k8s.io EndpointSlice. Its versions differ in how an endpoint says where it is, and in what may be absent:
+//! `v1alpha1` writes addresses of both families under `IP` or no type at all.
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
@@ -29,6 +31,12 @@ pub struct Endpoint {
     pub conditions: Conditions,
     /// What is behind it.
     pub target_ref: Option<TargetRef>,
+    /// Its node; empty where unknown.
+    pub node_name: String,
+    /// Its zone; empty where unknown.
+    pub zone: String,
+    /// Before `v1`: node and zone, by the keys of a node's labels.
+    pub topology: BTreeMap<String, String>,
 }
 
 /// discovery.k8s.io EndpointConditions.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ambit_model::{Mesh, WorkloadUid};
+use ambit_model::{Mesh, Topology, WorkloadUid};
 
 use super::is_tcp;
 use crate::field::{Findings, Severity};
@@ -11,6 +11,7 @@ use crate::kind::ObjectRef;
 use crate::labels;
 use crate::name;
 use crate::object;
+use crate::object::endpoint_slice as written;
 use crate::object::endpoint_slice::TargetRef;
 use crate::resource::{Endpoint, EndpointSlice, Families, Resource};
 
@@ -73,14 +74,34 @@ fn endpoints(
         }
         let conditions = endpoint.conditions;
         let ready = conditions.ready.unwrap_or(true);
+        let workload = endpoint.target_ref.as_ref().and_then(|target| pod(target, id, mesh));
+        let topology = topology(endpoint, i, findings).filter(|_| workload.is_none());
         endpoints.push(Endpoint {
             addresses,
-            workload: endpoint.target_ref.as_ref().and_then(|target| pod(target, id, mesh)),
+            workload,
+            topology: topology.map(Arc::new),
             ready,
             draining: conditions.serving.unwrap_or(ready) && conditions.terminating.unwrap_or(false),
         });
     }
     endpoints
+}
+
+/// Where the endpoint at `place` of its slice says that it is.
+fn topology(endpoint: &written::Endpoint, place: usize, findings: &mut Findings) -> Option<Topology> {
+    let mut read = |field: &str, current: &str, old: &str, check: fn(&str) -> Result<(), String>| {
+        let (path, text) = match endpoint.topology.get(old) {
+            Some(text) if current.is_empty() => (format!("endpoints[{place}].topology[{old}]"), text.as_str()),
+            _ => (format!("endpoints[{place}].{field}"), current),
+        };
+        if !text.is_empty() {
+            findings.take(path, check(text));
+        }
+        Arc::<str>::from(text)
+    };
+    let node = read("nodeName", &endpoint.node_name, labels::HOSTNAME, name::subdomain);
+    let zone = read("zone", &endpoint.zone, labels::ZONE, name::label_value);
+    (!node.is_empty() || !zone.is_empty()).then_some(Topology { node, zone })
 }
 
 /// The pod that `target` names, if it is a pod of the slice's own namespace, as it has to be.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ambit_model::Node;
 
+use super::distribution;
 use super::enrolment::dataplane_mode;
 use crate::field::Findings;
 use crate::kind::ObjectRef;
@@ -13,7 +14,12 @@ use crate::object;
 use crate::resource::{Namespace, Resource};
 
 pub(super) fn namespace(namespace: &object::Bare, id: &ObjectRef, findings: &mut Findings) -> Resource {
-    Resource::Namespace(Namespace { name: id.name.clone(), mode: dataplane_mode(&namespace.metadata, findings) })
+    let metadata = &namespace.metadata;
+    Resource::Namespace(Namespace {
+        name: id.name.clone(),
+        mode: dataplane_mode(metadata, findings),
+        distribution: distribution::annotated(metadata, findings),
+    })
 }
 
 pub(super) fn node(node: &object::Node, id: &ObjectRef, findings: &mut Findings) -> Resource {

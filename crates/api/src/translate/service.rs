@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ambit_model::Mesh;
 
-use super::{is_tcp, shared};
+use super::{distribution, is_tcp, shared};
 use crate::field::{Findings, Severity};
 use crate::kind::ObjectRef;
 use crate::name;
@@ -35,6 +35,7 @@ pub(super) fn translate(service: &object::Service, id: &ObjectRef, mesh: &Mesh, 
     let vips = vips(spec, findings);
     let families = families(spec, &vips, findings);
     let ports = ports(&spec.ports, findings);
+    let distribution = distribution::of_service(service, findings);
     remark_on_what_is_not_in_effect(spec, findings);
     Resource::Service(Arc::new(Service {
         namespace: id.namespace.clone(),
@@ -45,6 +46,7 @@ pub(super) fn translate(service: &object::Service, id: &ObjectRef, mesh: &Mesh, 
         selector: shared(&spec.selector),
         ports,
         publish_not_ready: spec.publish_not_ready_addresses,
+        distribution,
     }))
 }
 
@@ -144,14 +146,9 @@ fn ports(written: &[ServicePort], findings: &mut Findings) -> Vec<Port> {
 }
 
 fn remark_on_what_is_not_in_effect(spec: &ServiceSpec, findings: &mut Findings) {
-    let fields = [
-        ("spec.sessionAffinity", spec.session_affinity.as_str(), "None", "connections are spread one by one"),
-        ("spec.internalTrafficPolicy", &spec.internal_traffic_policy, "Cluster", "endpoints of all nodes are used"),
-        ("spec.trafficDistribution", &spec.traffic_distribution, "", "endpoints of all zones are used alike"),
-    ];
-    for (path, value, without_effect, instead) in fields {
-        if !value.is_empty() && value != without_effect {
-            findings.remark(Severity::Warning, path, format!("{value} is not in effect in this version: {instead}"));
-        }
+    let affinity = spec.session_affinity.as_str();
+    if !matches!(affinity, "" | "None") {
+        let message = format!("{affinity} is not in effect in this version: connections are spread one by one");
+        findings.remark(Severity::Warning, "spec.sessionAffinity", message);
     }
 }

@@ -1,12 +1,14 @@
 //! Tests of the translation: tables of what is written and what it means.
 
 use ambit_model::workload::Excluded;
-use ambit_model::{Enrolment, NetworkMode};
+use ambit_model::{Enrolment, NetworkMode, Topology};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::field::Severity;
 use crate::resource::{DataplaneMode, EndpointSlice, Families, Pod, Service, TargetPort};
+
+mod distribution;
 
 fn read(kind: Kind, object: Value) -> Result<Translated, Vec<FieldError>> {
     translate(&Object::read(kind, object).unwrap(), &Mesh::default())
@@ -271,6 +273,9 @@ fn a_wrong_service_is_refused_field_by_field() {
         (json!({"clusterIP": "10.96.0.1", "ipFamilies": ["IPv6"]}), &["spec.ipFamilies"]),
         (json!({"clusterIP": "None", "ipFamilies": ["ipv6"]}), &["spec.ipFamilies[0]"]),
         (json!({"clusterIP": "None", "selector": {"app": "a b"}}), &["spec.selector[app]"]),
+        (json!({"clusterIP": "None", "internalTrafficPolicy": "local"}), &["spec.internalTrafficPolicy"]),
+        (json!({"clusterIP": "None", "trafficDistribution": "SameZone"}), &["spec.trafficDistribution"]),
+        (json!({"clusterIP": "None", "trafficDistribution": "preferclose"}), &["spec.trafficDistribution"]),
         (json!({"clusterIP": "None", "ports": [{"port": 70000}]}), &["spec.ports[0].port"]),
         (json!({"clusterIP": "None", "ports": [{"port": 1, "targetPort": -1}]}), &["spec.ports[0].targetPort"]),
         (json!({"clusterIP": "None", "ports": [{"port": 1, "targetPort": "80"}]}), &["spec.ports[0].targetPort"]),
@@ -291,8 +296,7 @@ fn a_wrong_service_is_refused_field_by_field() {
 fn what_is_not_in_effect_is_remarked_on() {
     let spec = json!({"clusterIP": "10.96.0.1", "sessionAffinity": "ClientIP", "internalTrafficPolicy": "Local",
                       "trafficDistribution": "PreferClose"});
-    let expected = ["spec.sessionAffinity", "spec.internalTrafficPolicy", "spec.trafficDistribution"];
-    let expected = expected.map(|path| (Severity::Warning, path.to_owned()));
+    let expected = [(Severity::Warning, "spec.sessionAffinity".to_owned())];
     assert_eq!(remarked(Kind::Service, json!({"metadata": {"name": "web"}, "spec": spec})), expected);
     let plain = json!({"clusterIP": "None", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster"});
     assert_eq!(remarked(Kind::Service, json!({"metadata": {"name": "web"}, "spec": plain})), []);
@@ -355,6 +359,41 @@ fn wrong_slices_are_refused_and_useless_ones_remarked_on() {
     let target = json!([{"addresses": ["10.0.0.7"], "targetRef": {"kind": "Pod", "name": "a", "namespace": "other"}}]);
     let slice = slice(json!({"metadata": metadata, "addressType": "IPv4", "endpoints": target}));
     assert_eq!(slice.endpoints[0].workload, None);
+}
+
+#[test]
+fn an_endpoint_without_a_pod_is_where_its_slice_says() {
+    let metadata = json!({"name": "x", "namespace": "shop", "labels": {"kubernetes.io/service-name": "web"}});
+    let object = |mut endpoint: Value| {
+        endpoint["addresses"] = json!(["10.0.0.7"]);
+        json!({"metadata": metadata, "addressType": "IPv4", "endpoints": [endpoint]})
+    };
+    let at = |node: &str, zone: &str| Some(Arc::new(Topology { node: node.into(), zone: zone.into() }));
+    let old = json!({"kubernetes.io/hostname": "node-a", "topology.kubernetes.io/zone": "z"});
+    for (endpoint, expected) in [
+        (json!({"nodeName": "node-a", "zone": "z"}), at("node-a", "z")),
+        (json!({"nodeName": "node-a"}), at("node-a", "")),
+        (json!({"zone": "z"}), at("", "z")),
+        (json!({}), None),
+        // Before v1; in v1beta1 a node's name may stand beside it.
+        (json!({"topology": old}), at("node-a", "z")),
+        (json!({"topology": old, "nodeName": "node-b"}), at("node-b", "z")),
+        // A pod of the slice's namespace tells where it is; one of another is none.
+        (json!({"nodeName": "node-a", "targetRef": {"kind": "Pod", "name": "a"}}), None),
+        (json!({"nodeName": "node-a", "targetRef": {"kind": "Pod", "name": "a", "namespace": "b"}}), at("node-a", "")),
+    ] {
+        assert_eq!(slice(object(endpoint.clone())).endpoints[0].topology, expected, "{endpoint}");
+    }
+    for (endpoint, path) in [
+        (json!({"nodeName": "Node A"}), "endpoints[0].nodeName"),
+        (json!({"zone": "a b"}), "endpoints[0].zone"),
+        (
+            json!({"topology": {"topology.kubernetes.io/zone": "a b"}}),
+            "endpoints[0].topology[topology.kubernetes.io/zone]",
+        ),
+    ] {
+        assert_eq!(wrong(Kind::EndpointSlice, object(endpoint)), [path]);
+    }
 }
 
 #[test]

@@ -2,15 +2,17 @@
 //! (Kubernetes "EndpointSlices", conditions).
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use ambit_api::resource::{Endpoint, EndpointSlice, Pod, Port, Service, TargetPort};
-use ambit_model::{self as model, ServiceKey, ServicePort, Target, WorkloadUid};
+use ambit_model::{self as model, Distribution, ServiceKey, ServicePort, Target, Topology, WorkloadUid};
 
 /// What may be an endpoint of a port.
 pub(super) struct Candidate<'a> {
     addresses: &'a [IpAddr],
     port: u16,
     workload: Option<&'a WorkloadUid>,
+    topology: Option<&'a Arc<Topology>>,
     ready: bool,
     draining: bool,
 }
@@ -26,6 +28,7 @@ impl<'a> Candidate<'a> {
             addresses: &pod.workload.addresses,
             port: number,
             workload: Some(&pod.workload.uid),
+            topology: None,
             ready: pod.workload.ready,
             draining: pod.serving && pod.terminating,
         })
@@ -38,19 +41,26 @@ impl<'a> Candidate<'a> {
             addresses: &endpoint.addresses,
             port: *number,
             workload: endpoint.workload.as_ref(),
+            topology: endpoint.topology.as_ref(),
             ready: endpoint.ready,
             draining: endpoint.draining,
         })
     }
 }
 
-/// `service` with the endpoints that `candidates` has for each of its ports.
-pub(super) fn join<'a>(service: &Service, candidates: impl Fn(&Port) -> Vec<Candidate<'a>>) -> model::Service {
+/// `service` with the endpoints that `candidates` has for each of its ports, and with its namespace's distribution where
+/// it has none of its own.
+pub(super) fn join<'a>(
+    service: &Service,
+    inherited: Option<Distribution>,
+    candidates: impl Fn(&Port) -> Vec<Candidate<'a>>,
+) -> model::Service {
     model::Service {
         key: ServiceKey { namespace: service.namespace.clone(), name: service.name.clone() },
         hostname: service.hostname.clone(),
         vips: service.vips.clone(),
         ports: service.ports.iter().map(|port| join_port(service, port, candidates(port))).collect(),
+        distribution: service.distribution.or(inherited).unwrap_or_default(),
     }
 }
 
@@ -59,7 +69,8 @@ fn join_port(service: &Service, port: &Port, candidates: Vec<Candidate<'_>>) -> 
     for candidate in candidates {
         for address in candidate.addresses.iter().filter(|address| service.families.contain(**address)) {
             let address = SocketAddr::new(*address, candidate.port);
-            let target = Target { address, workload: candidate.workload.cloned() };
+            let (workload, topology) = (candidate.workload.cloned(), candidate.topology.cloned());
+            let target = Target { address, workload, topology };
             if candidate.ready || service.publish_not_ready {
                 ready.push(target.clone());
             } else if candidate.draining {

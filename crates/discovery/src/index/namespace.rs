@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ambit_api::resource::{DataplaneMode, EndpointSlice, Pod, Service};
-use ambit_model as model;
+use ambit_model::{self as model, Distribution};
 
 use super::endpoints::{Candidate, join};
 use super::release;
@@ -16,6 +16,8 @@ type Label = (Arc<str>, Arc<str>);
 pub(super) struct Namespace {
     /// What the namespace's label asks for.
     pub(super) mode: Option<DataplaneMode>,
+    /// What the namespace's annotation asks for.
+    pub(super) distribution: Option<Distribution>,
     /// By name.
     pub(super) pods: BTreeMap<Arc<str>, Arc<Pod>>,
     services: BTreeMap<Arc<str>, Selecting>,
@@ -37,7 +39,8 @@ struct Selecting {
 impl Namespace {
     /// True if nothing is known of it.
     pub(super) fn is_empty(&self) -> bool {
-        self.mode.is_none() && self.pods.is_empty() && self.services.is_empty() && self.slices.is_empty()
+        let bare = self.mode.is_none() && self.distribution.is_none();
+        bare && self.pods.is_empty() && self.services.is_empty() && self.slices.is_empty()
     }
 
     /// Adds, replaces or removes the pod `name`. Returns the pod that it was, and the services that selected it or do.
@@ -96,14 +99,22 @@ impl Namespace {
         let Selecting { service, pods } = self.services.get(name)?;
         let Some(slices) = self.slices_by_service.get(name) else {
             let pods: Vec<_> = pods.iter().filter_map(|pod| self.pods.get(pod)).collect();
-            return Some(join(service, |port| pods.iter().filter_map(|pod| Candidate::of_pod(pod, port)).collect()));
+            return Some(join(service, self.distribution, |port| {
+                pods.iter().filter_map(|pod| Candidate::of_pod(pod, port)).collect()
+            }));
         };
         let slices = slices.iter().filter_map(|slice| self.slices.get(slice));
         let all: Vec<_> =
             slices.flat_map(|slice| slice.endpoints.iter().map(move |endpoint| (slice, endpoint))).collect();
-        Some(join(service, |port| {
+        Some(join(service, self.distribution, |port| {
             all.iter().filter_map(|(slice, endpoint)| Candidate::of_slice(slice, endpoint, port)).collect()
         }))
+    }
+
+    /// The names of the services that have the namespace's distribution.
+    pub(super) fn inheriting(&self) -> impl Iterator<Item = &Arc<str>> {
+        let all = self.services.iter();
+        all.filter(|(_, selecting)| selecting.service.distribution.is_none()).map(|(name, _)| name)
     }
 
     /// The names of the services that select `pod`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ambit_model::workload::Excluded;
-use ambit_model::{Enrolment, ServicePort, Target};
+use ambit_model::{Distribution, Enrolment, Scope, ServicePort, Target};
 use proptest::prelude::*;
 
 use super::*;
@@ -214,6 +214,57 @@ fn slices_that_are_given_replace_derived_endpoints() {
 }
 
 #[test]
+fn a_namespaces_distribution_is_that_of_its_services_that_have_none() {
+    let namespace = |annotations: &str| {
+        upserts(&format!(
+            "{{apiVersion: v1, kind: Namespace, metadata: {{name: default, annotations: {{{annotations}}}}}}}"
+        ))
+    };
+    let prefer = |value: &str| namespace(&format!("networking.istio.io/traffic-distribution: {value}"));
+    let (zone, node) = (Distribution::Prefer(Scope::Zone), Distribution::Prefer(Scope::Node));
+    let (anywhere, local) = (Distribution::Anywhere, Distribution::Only(Scope::Node));
+    let any = "annotations: {networking.istio.io/traffic-distribution: Any}, name: any";
+    let slice = "ports: [{port: 80}], endpoints: [{addresses: [10.9.0.1], nodeName: node-b, zone: z2}]";
+    let yaml = [
+        service_yaml("plain", "clusterIP: 10.96.0.1, selector: {app: web}, ports: [{port: 80}]"),
+        service_yaml("sliced", "clusterIP: 10.96.0.2, ports: [{port: 80}]"),
+        slice_yaml("sliced", "sliced", slice),
+        service_yaml("own", "clusterIP: 10.96.0.3, trafficDistribution: PreferSameNode"),
+        service_yaml("local", "clusterIP: 10.96.0.4, internalTrafficPolicy: Local"),
+        service_yaml("any", "clusterIP: 10.96.0.5").replace("name: any", any),
+    ];
+    let mut index = joined(&yaml.concat());
+    let of =
+        |index: &Index, name: &str| index.snapshot().service(&ServiceKey::new("default", name)).unwrap().distribution;
+    let all = |index: &Index| ["plain", "sliced", "own", "local", "any"].map(|name| of(index, name));
+    assert_eq!(all(&index), [anywhere, anywhere, node, local, anywhere]);
+    let before = index.snapshot();
+    assert!(index.apply(prefer("PreferSameZone")));
+    assert_eq!(all(&index), [zone, zone, node, local, anywhere]);
+    assert!(!index.apply(prefer("PreferClose")), "the same by another name is no change");
+    let own = ServiceKey::new("default", "own");
+    assert!(Arc::ptr_eq(before.service(&own).unwrap(), index.snapshot().service(&own).unwrap()));
+    // One that comes later has it, too.
+    index.apply(upserts(&service_yaml("later", "clusterIP: 10.96.0.6")));
+    assert_eq!(of(&index, "later"), zone);
+    index.apply(prefer("PreferSameNode"));
+    assert_eq!((of(&index, "plain"), of(&index, "later")), (node, node));
+    assert!(index.apply(vec![Event::Delete(ObjectRef::new(Kind::Namespace, "", "default"))]));
+    assert_eq!(all(&index), [anywhere, anywhere, node, local, anywhere]);
+}
+
+#[test]
+fn what_a_slice_says_of_an_endpoints_place_is_kept_where_no_pod_tells_it() {
+    let endpoints = "ports: [{port: 80}], endpoints: [{addresses: [10.9.0.1], nodeName: node-b, zone: z2}, \
+                     {addresses: [10.9.0.2], nodeName: node-b, zone: z2, targetRef: {kind: Pod, name: a}}]";
+    let yaml = [service_yaml("web", "clusterIP: 10.96.0.1, ports: [{port: 80}]"), slice_yaml("web", "web", endpoints)];
+    let web = port(&joined(&yaml.concat()), "web", 80);
+    let places: Vec<_> = web.targets.iter().map(|t| t.topology.as_ref().map(|t| (&*t.node, &*t.zone))).collect();
+    assert_eq!(places, [Some(("node-b", "z2")), None]);
+    assert_eq!(web.members, web.targets);
+}
+
+#[test]
 fn a_change_touches_nothing_but_what_depends_on_it() {
     let yaml = [
         service_yaml("web", "clusterIP: 10.96.0.1, selector: {app: web}, ports: [{port: 80}]"),
@@ -256,10 +307,11 @@ fn any_event() -> impl Strategy<Value = Event> {
             _ => terminating_pod(&name, labels, &[&ip]),
         }
     });
-    let service = (small.clone(), selector, target, 0_u8..3).prop_map(|(id, selector, target, vip)| {
+    let own = prop::sample::select(vec!["", "", "trafficDistribution: PreferClose,", "internalTrafficPolicy: Local,"]);
+    let service = (small.clone(), selector, target, 0_u8..3, own).prop_map(|(id, selector, target, vip, own)| {
         service_yaml(
             &format!("s{id}"),
-            &format!("clusterIP: 10.96.0.{}, {selector} ports: [{{port: 80 {target}}}]", vip + 1),
+            &format!("clusterIP: 10.96.0.{}, {own} {selector} ports: [{{port: 80 {target}}}]", vip + 1),
         )
     });
     let slice = (small.clone(), small.clone(), small.clone()).prop_map(|(id, service, ip)| {
@@ -273,8 +325,14 @@ fn any_event() -> impl Strategy<Value = Event> {
             ['a', 'b'][usize::from(id)]
         )
     });
-    let namespace = mode.prop_map(|mode| {
-        format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: default, labels: {{{mode}}}}}}}")
+    let prefer = prop::sample::select(vec![
+        "",
+        "networking.istio.io/traffic-distribution: PreferSameZone",
+        "networking.istio.io/traffic-distribution: PreferSameNode",
+    ]);
+    let namespace = (mode, prefer).prop_map(|(mode, prefer)| {
+        let metadata = format!("name: default, labels: {{{mode}}}, annotations: {{{prefer}}}");
+        format!("{{apiVersion: v1, kind: Namespace, metadata: {{{metadata}}}}}")
     });
     let kinds = [Kind::Pod, Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::Namespace];
     let delete = (prop::sample::select(kinds.to_vec()), small).prop_map(|(kind, id)| {
@@ -329,6 +387,14 @@ fn naive_members(service: &resource::Service, state: &BTreeMap<ObjectRef, Resour
     selected.flat_map(of_family).collect()
 }
 
+/// What the one namespace that events name asks of its services.
+fn naive_namespace(state: &BTreeMap<ObjectRef, Resource>) -> Option<Distribution> {
+    match state.get(&ObjectRef::new(Kind::Namespace, "", "default")) {
+        Some(Resource::Namespace(namespace)) => namespace.distribution,
+        _ => None,
+    }
+}
+
 proptest! {
     /// However events arrive (one by one, in batches, all at once, or only what is left of them in the end), the
     /// snapshot is the same, and it says what looking through everything would say.
@@ -356,6 +422,8 @@ proptest! {
             let members = &published.service(&key).unwrap().ports[0].members;
             let members: BTreeSet<String> = members.iter().map(|target| target.address.to_string()).collect();
             prop_assert_eq!(members, naive_members(service, &state));
+            let distribution = service.distribution.or(naive_namespace(&state)).unwrap_or_default();
+            prop_assert_eq!(published.service(&key).unwrap().distribution, distribution);
         }
         // Nothing is kept of what is gone.
         let everything = state.into_keys().map(Event::Delete).collect();

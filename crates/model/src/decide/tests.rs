@@ -4,6 +4,7 @@ use super::*;
 use crate::fixtures::{World, identity, on_host_network, pod, port, service, uid, unenrolled};
 use crate::snapshot::Mesh;
 
+mod distribution;
 mod reference;
 
 /// Two nodes. `web` runs on `east` and dials; `near` is beside it, `far` on `west`, `plain` and `host` are not in the

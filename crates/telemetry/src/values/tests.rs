@@ -90,6 +90,7 @@ fn what_a_series_names_decides_whether_it_lives() {
         hostname: "deleted.shop.svc.cluster.local".into(),
         vips: Vec::new(),
         ports: Vec::new(),
+        distribution: ambit_model::Distribution::Anywhere,
     });
     let base = || ends(Reporter::Destination);
     assert!(living.names_all_of(&base()));

@@ -9,8 +9,8 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
-use crate::fixtures::{any_connection, any_world};
-use crate::{Enrolment, NetworkMode};
+use crate::fixtures::{any_call, any_connection, any_world};
+use crate::{Distribution, Enrolment, NetworkMode, Scope};
 
 fn number(ip: IpAddr) -> u128 {
     match ip {
@@ -44,6 +44,57 @@ fn pods_with(world: &World, ip: IpAddr) -> Vec<&Workload> {
     let mut pods: Vec<_> = world.pods.iter().filter(|pod| has(pod, ip)).collect();
     pods.sort_by_key(|pod| pod.uid.as_str());
     pods
+}
+
+/// The pod behind an endpoint: the one that it names if that has the address, the one that has it, the one that it names.
+fn pod_of<'a>(world: &'a World, target: &Target) -> Option<&'a Workload> {
+    let named = target.workload.as_ref().and_then(|uid| pod_named(world, uid));
+    match named {
+        Some(named) if has(named, target.address.ip()) => Some(named),
+        _ => pods_with(world, target.address.ip()).first().copied().or(named),
+    }
+}
+
+/// C-03: how many scopes, from the widest to the narrowest, the endpoint shares with the client.
+fn rank(world: &World, client: &Workload, target: &Target) -> usize {
+    let (node, zone, region) = match (pod_of(world, target), &target.topology) {
+        (Some(pod), _) => (&*pod.node, &*pod.zone, &*pod.region),
+        (None, None) => ("", "", ""),
+        (None, Some(topology)) => {
+            let node = world.nodes.iter().find(|node| node.name == topology.node);
+            let of_node = node.map_or("", |node| &*node.zone);
+            let zone = if topology.zone.is_empty() { of_node } else { &*topology.zone };
+            (&*topology.node, zone, node.map_or("", |node| &*node.region))
+        }
+    };
+    let one_region = *client.region == *region && !region.is_empty();
+    let may_be_one_region = one_region || region.is_empty() || client.region.is_empty();
+    if !node.is_empty() && *client.node == *node {
+        3
+    } else if !zone.is_empty() && *client.zone == *zone && may_be_one_region {
+        2
+    } else {
+        usize::from(one_region)
+    }
+}
+
+/// C-03: those of `candidates` that the service's clients may go to.
+fn distributed<'a>(
+    world: &World,
+    client: &Workload,
+    service: &Service,
+    candidates: Vec<&'a Target>,
+) -> Vec<&'a Target> {
+    let number = |scope| 1 + [Scope::Region, Scope::Zone, Scope::Node].iter().position(|s| *s == scope).unwrap();
+    let rank = |target: &&Target| rank(world, client, target);
+    match service.distribution {
+        Distribution::Anywhere => candidates,
+        Distribution::Only(scope) => candidates.into_iter().filter(|t| rank(t) >= number(scope)).collect(),
+        Distribution::Prefer(scope) => {
+            let most = candidates.iter().map(|t| rank(t).min(number(scope))).max();
+            candidates.into_iter().filter(|t| Some(rank(t).min(number(scope))) == most).collect()
+        }
+    }
 }
 
 /// The service of the least namespace and name for which `wanted` holds.
@@ -103,7 +154,6 @@ fn expected_outbound(world: &World, source: &WorkloadUid, dialled: SocketAddr, d
     if ours.contains(&dialled.port()) && (dialled.ip() == IpAddr::from([127, 0, 0, 1]) || number(dialled.ip()) == 1) {
         return Decision::Refuse(Reason::RecursiveCall);
     }
-    let at = |ip| pods_with(world, ip).first().copied();
     let (address, pod, service);
     if let Some(dialled_service) = least(world, |s| s.vips.iter().any(|vip| number(*vip) == number(dialled.ip()))) {
         let Some(port) = dialled_service.ports.iter().find(|port| port.port == dialled.port()) else {
@@ -116,19 +166,15 @@ fn expected_outbound(world: &World, source: &WorkloadUid, dialled: SocketAddr, d
         if candidates.is_empty() && families.len() < 2 {
             candidates = of_family(!is_v4(dialled.ip()));
         }
+        let candidates = distributed(world, source, dialled_service, candidates);
         if candidates.is_empty() {
             return Decision::Refuse(Reason::NoHealthyUpstream);
         }
         let target = candidates[usize::try_from(draw % candidates.len() as u64).unwrap()];
-        let named = target.workload.as_ref().and_then(|uid| pod_named(world, uid));
-        pod = match named {
-            Some(named) if has(named, target.address.ip()) => Some(named),
-            _ => at(target.address.ip()).or(named),
-        };
-        (address, service) = (target.address, Some(dialled_service));
+        (address, pod, service) = (target.address, pod_of(world, target), Some(dialled_service));
     } else {
         // C-05: a pod's own address; C-01: anything else as it is.
-        (address, pod) = (dialled, at(dialled.ip()));
+        (address, pod) = (dialled, pods_with(world, dialled.ip()).first().copied());
         service = pod.and_then(|_| only_service_with(world, dialled));
     }
     let upstream = upstream(address, pod, service);
@@ -181,6 +227,11 @@ proptest! {
         for connection in connections {
             prop_assert_eq!(decide(&snapshot, &connection), expected(&world, &connection), "{:?}", connection);
         }
+    }
+
+    #[test]
+    fn a_call_to_a_service_equals_the_naive_reference((world, connection) in any_call()) {
+        prop_assert_eq!(decide(&world.snapshot(), &connection), expected(&world, &connection));
     }
 
     #[test]
@@ -241,6 +292,39 @@ fn the_meshes_drawn_reach_every_answer() {
         "plaintext Refuse authority-mismatch",
         "plaintext Refuse recursive-call",
         "plaintext Refuse unknown-workload",
+    ];
+    assert_eq!(seen.iter().map(String::as_str).collect::<Vec<_>>(), all);
+}
+
+/// Nor would they prove anything of a distribution that never kept a connection from where it would have gone.
+#[test]
+fn the_calls_drawn_make_every_distribution_matter() {
+    let mut runner = TestRunner::deterministic();
+    let calls = any_call();
+    let mut seen = BTreeSet::new();
+    for _ in 0..20_000 {
+        let (mut world, connection) = calls.new_tree(&mut runner).unwrap().current();
+        let Connection::Outbound { destination, .. } = &connection else { panic!("{connection:?}") };
+        let snapshot = world.snapshot();
+        let distribution = snapshot.service_at(destination.ip()).unwrap().distribution;
+        let decided = told(&decide(&snapshot, &connection));
+        world.services.iter_mut().for_each(|service| service.distribution = Distribution::Anywhere);
+        let undistributed = told(&decide(&world.snapshot(), &connection));
+        if decided != undistributed {
+            let refused = decided == "Refuse no-healthy-upstream";
+            seen.insert(format!("{distribution:?} {}", if refused { "refuses" } else { "redirects" }));
+        }
+    }
+    let all = [
+        "Only(Node) redirects",
+        "Only(Node) refuses",
+        "Only(Region) redirects",
+        "Only(Region) refuses",
+        "Only(Zone) redirects",
+        "Only(Zone) refuses",
+        "Prefer(Node) redirects",
+        "Prefer(Region) redirects",
+        "Prefer(Zone) redirects",
     ];
     assert_eq!(seen.iter().map(String::as_str).collect::<Vec<_>>(), all);
 }
