@@ -1,11 +1,12 @@
 //! Publishes, before a SYN leaves, where its captured connection wanted to go, and which connections are the proxy's
-//! own; takes both back when the socket closes, however it closes.
+//! own; takes both back when the socket closes, unless the proxy may still have to accept what was said before.
 
 use ambit_ebpf_abi::{Address, Counter, Endpoint, FlowKey, MARK_APPLICATION, OUTBOUND_PORT, OwnKey};
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{
-        BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE, bpf_sock,
+        BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE,
+        BPF_TCP_FIN_WAIT1, BPF_TCP_FIN_WAIT2, bpf_sock,
     },
     helpers::generated::bpf_get_netns_cookie,
     programs::SockOpsContext,
@@ -63,6 +64,9 @@ fn connecting(ctx: &SockOpsContext) {
 fn closed(ctx: &SockOpsContext) {
     match owner(ctx) {
         None => {}
+        // The application has said all it had to say and left; what it said may still wait to be accepted. Userspace
+        // takes the destination then, and should that never come, the next connection from this port replaces it.
+        Some(Owner::Application(_)) if matches!(ctx.arg(0), BPF_TCP_FIN_WAIT1 | BPF_TCP_FIN_WAIT2) => {}
         // Mostly gone already: userspace takes it when it accepts.
         Some(Owner::Application(_)) => drop(FLOWS.remove(flow_key(ctx))),
         Some(Owner::Proxy) => drop(OWN.remove(own_key(ctx))),

@@ -10,7 +10,7 @@ use socket2::{Domain, Type};
 
 use crate::world::{
     FAR_V4, FAR_V6, Listeners, Netns, OUTBOUND, OUTSIDE_V4, OUTSIDE_V6, POD_SECOND, POD_V4, POD_V6, World, accept,
-    canonical, idle, refused,
+    canonical, eventually, idle, refused,
 };
 
 /// Destinations as an application may write them, with the address that its own end shall have.
@@ -262,6 +262,30 @@ fn an_unaccepted_connection_leaves_no_destination_behind() {
 }
 
 #[test]
+fn what_an_application_said_before_it_left_still_has_its_destination() {
+    let world = World::new();
+    let listeners = Listeners::open(&world.pod);
+    let mut capture = world.open();
+    capture.enrol(&listeners.pod(&world.pod)).unwrap();
+    for (far, _) in DIALLED {
+        let to = SocketAddr::new(far, 8080);
+        let mut application = world.dial(to).unwrap();
+        application.write_all(b"goodbye").unwrap();
+        let ours = format!(":{:04X} ", application.local_addr().unwrap().port());
+        drop(application);
+        // The end of what was said has been acknowledged (FIN_WAIT2), and the application's socket is no more.
+        assert!(eventually(|| sockets(&world.pod).lines().any(|line| line.contains(&ours) && line.contains(" 05 "))));
+        let (mut proxy, source) = accept(&listeners.outbound);
+        let wanted = capture.original_destinations().take(world.pod.cookie, source).unwrap();
+        assert_eq!(wanted, Some(canonical(to)), "{to}");
+        let mut heard = String::new();
+        proxy.read_to_string(&mut heard).unwrap();
+        assert_eq!(heard, "goodbye");
+    }
+    assert_eq!(flows(&world), 0);
+}
+
+#[test]
 fn one_connection_too_many_is_refused_and_counted() {
     let world = World::new();
     let listeners = Listeners::open(&world.pod);
@@ -300,6 +324,12 @@ fn a_socket_bound_to_another_address_of_the_pod_is_captured() {
     assert_eq!(source.ip(), POD_SECOND);
     let wanted = capture.original_destinations().take(world.pod.cookie, source).unwrap();
     assert_eq!(wanted, Some((FAR_V4, 8080).into()));
+}
+
+/// The sockets of a namespace, with their states.
+fn sockets(netns: &Netns) -> String {
+    let table = |name| std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap();
+    netns.within(|| table("tcp") + &table("tcp6"))
 }
 
 fn flows_map(world: &World) -> aya::maps::HashMap<aya::maps::MapData, [u8; 32], [u8; 20]> {
