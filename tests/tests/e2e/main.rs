@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod close;
 mod crash;
 mod databases;
 mod enrol;
@@ -16,9 +17,9 @@ mod freeze;
 mod harness;
 mod observe;
 mod protocols;
+mod refusals;
 mod services;
 mod shop;
 mod untouched;
 mod wire;
 mod world;
-// In the works, each in a module of its own: `close` (3), `refusals` (6).

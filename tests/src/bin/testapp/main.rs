@@ -12,6 +12,7 @@ mod failure;
 mod fetch;
 mod greeting;
 mod hold;
+mod hostile;
 mod http2;
 mod load;
 mod peer;
@@ -51,6 +52,8 @@ enum Command {
     Hold(hold::Args),
     /// Sends numbered messages on many connections to an echo server until it is told to stop.
     Sequence(sequence::Args),
+    /// Speaks HBONE by itself, rightly or with a defect: as a client or as a server.
+    Hostile(hostile::Args),
     /// Sends and receives at once, checking every byte.
     Duplex(duplex::Args),
     /// Reads what a server says first, on one connection after the other.
@@ -79,6 +82,7 @@ fn main() -> anyhow::Result<()> {
         Command::Requests(args) => block_on(requests::run(args)),
         Command::Hold(args) => block_on(hold::run(args)),
         Command::Sequence(args) => block_on(sequence::run(args)),
+        Command::Hostile(args) => block_on(hostile::run(args)),
         Command::Duplex(args) => block_on(duplex::run(args)),
         Command::Greeting(args) => block_on(greeting::run(args)),
         Command::Datagram(args) => block_on(datagram::run(args)),

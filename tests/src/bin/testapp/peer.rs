@@ -27,8 +27,8 @@ pub(crate) struct Args {
     /// How long dialling may take, in milliseconds.
     #[arg(long, default_value_t = 5000)]
     patience: u64,
-    /// Steps separated by commas: `send:N` and `recv:N` bytes, `shutdown` (writing), `reset`, `close`, `pause:MS`,
-    /// `observe:MS` (read until the end or for so long), `hold`.
+    /// Steps separated by commas: `send:N` and `recv:N` bytes, `unread:N` (wait until that many lie unread), `shutdown`
+    /// (writing), `reset`, `close`, `pause:MS`, `observe:MS` (read until the end or for so long), `hold`.
     #[arg(long, value_delimiter = ',')]
     script: Vec<Step>,
 }
@@ -37,6 +37,7 @@ pub(crate) struct Args {
 enum Step {
     Send(usize),
     Receive(usize),
+    Unread(usize),
     Shutdown,
     Reset,
     Close,
@@ -55,6 +56,7 @@ impl FromStr for Step {
         Ok(match name {
             "send" => Self::Send(number),
             "recv" => Self::Receive(number),
+            "unread" => Self::Unread(number),
             "shutdown" => Self::Shutdown,
             "reset" => Self::Reset,
             "close" => Self::Close,
@@ -122,6 +124,7 @@ impl Play {
                 return Ok(result.is_ok());
             }
             Step::Receive(bytes) => return self.receive(bytes).await,
+            Step::Unread(bytes) => return self.await_unread(bytes).await,
             Step::Shutdown => {
                 let result = self.stream.shutdown().await;
                 seen("shutdown", self.since, None, result.as_ref().err())?;
@@ -146,6 +149,20 @@ impl Play {
         }
         seen("received", self.since, Some(bytes), result.as_ref().err())?;
         Ok(result.is_ok())
+    }
+
+    /// Waits until `bytes` can be read, and leaves them.
+    async fn await_unread(&self, bytes: usize) -> anyhow::Result<bool> {
+        let mut buffer = vec![0; bytes];
+        loop {
+            match self.stream.peek(&mut buffer).await {
+                Ok(length) if length == bytes => return seen("unread", self.since, Some(bytes), None).map(|()| true),
+                // What lies there keeps the socket readable, so that nothing announces the rest.
+                Ok(length) if length > 0 => sleep(Duration::from_millis(1)).await,
+                Ok(_) => return seen("eof", self.since, Some(0), None).map(|()| false),
+                Err(error) => return seen("error", self.since, Some(0), Some(&error)).map(|()| false),
+            }
+        }
     }
 
     /// Reads until the connection ends, in whatever way.
