@@ -24,6 +24,9 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("redis-cli", "redis-tools"),
 ];
 
+/// This very program, though cargo may have put another in its place since it was started.
+const THIS: &str = "/proc/self/exe";
+
 /// The test runner, built from its source where it is missing.
 const NEXTEST: &str = "0.9.143";
 
@@ -100,7 +103,7 @@ fn has_nextest() -> bool {
 
 /// The demo, as a script would run it: what it prints is read, not looked at.
 fn demo() -> anyhow::Result<()> {
-    let mut demo = Command::new(std::env::current_exe()?);
+    let mut demo = Command::new(THIS);
     let output = demo.args(["demo", "--json"]).stderr(Stdio::inherit()).output()?;
     let shown: Value = serde_json::from_slice(&output.stdout).context("the demo printed no JSON")?;
     ensure!(output.status.success(), "the demo ended with {}", output.status);
@@ -115,7 +118,7 @@ fn demo() -> anyhow::Result<()> {
 
 /// Runs another task of this very program.
 fn xtask(arguments: &[&str]) -> anyhow::Result<()> {
-    let mut task = Command::new(std::env::current_exe()?);
+    let mut task = Command::new(THIS);
     let status = task.args(arguments).current_dir(build::root()).status()?;
     if !status.success() {
         bail!("cargo xtask {} ended with {status}", arguments.join(" "));
