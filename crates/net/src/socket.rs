@@ -3,11 +3,12 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::netns::NetNs;
@@ -154,6 +155,28 @@ pub fn listen(namespace: &NetNs, address: SocketAddr, options: &ListenOptions) -
     socket.bind(&address.into())?;
     socket.listen(options.backlog)?;
     Ok(socket.into())
+}
+
+/// Has the kernel drop every further SYN to `listener`: nobody new is let in, and whoever tries asks again after a second,
+/// of whoever listens then. Handshakes that have begun go on and arrive. What has arrived must still be accepted before
+/// the listener is closed, for closing resets it.
+///
+/// # Errors
+/// The kernel's, such as a lack of memory for the filter.
+pub fn turn_away(listener: impl AsFd) -> io::Result<()> {
+    /// The byte of the TCP header that holds SYN, and SYN in it (RFC 9293, section 3.1).
+    const FLAGS: u32 = 13;
+    const SYN: u32 = 0x02;
+    // Classic BPF (linux/bpf_common.h); a socket's filter sees a segment from its TCP header on.
+    const LOAD_BYTE: u16 = 0x30;
+    const JUMP_IF_SET: u16 = 0x45;
+    const RETURN: u16 = 0x06;
+    SockRef::from(&listener).attach_filter(&[
+        SockFilter::new(LOAD_BYTE, 0, 0, FLAGS),
+        SockFilter::new(JUMP_IF_SET, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ])
 }
 
 /// Connects from inside `namespace` to `target`. Needs a tokio runtime with I/O and time.

@@ -153,7 +153,12 @@ impl Worker {
                 });
             }
         };
-        spawn_local(guest::accept(guest, listener, each));
+        // What has come by the time of a drain is accepted before it can end.
+        let guard = self.guard();
+        spawn_local(async move {
+            guest::accept(guest, listener, each).await;
+            drop(guard);
+        });
     }
 }
 

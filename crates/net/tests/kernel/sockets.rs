@@ -1,13 +1,13 @@
 //! Listening and connecting inside a namespace.
 
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use ambit_net::NetNs;
-use ambit_net::socket::{ConnectError, ConnectOptions, Keepalive, ListenOptions, OUR_MARK, connect, listen};
+use ambit_net::socket::{ConnectError, ConnectOptions, Keepalive, ListenOptions, OUR_MARK, connect, listen, turn_away};
 use ambit_net::stream::{ByteSink, ByteSource};
 use bytes::Bytes;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -59,6 +59,41 @@ fn a_mapped_address_is_its_ipv4_address() {
     let stream = block_on(connect(&pod, at("::ffff:10.99.0.2", 80), &plain())).unwrap();
     assert_eq!(stream.peer_addr().unwrap(), at(OWN[0], 80));
     accept(&listener);
+}
+
+#[test]
+fn a_listener_that_turns_away_keeps_what_has_arrived_and_lets_nobody_in() {
+    let pod = pod();
+    for address in OWN {
+        let target = at(address, 15001);
+        let leaving = listen(&pod, target, &ListenOptions::default()).unwrap();
+        let mut early = block_on(async { connect(&pod, target, &plain()).await.unwrap().into_std() }).unwrap();
+        early.set_nonblocking(false).unwrap();
+        early.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        turn_away(&leaving).unwrap();
+        let soon = ConnectOptions { timeout: Duration::from_millis(100), ..plain() };
+        assert!(matches!(block_on(connect(&pod, target, &soon)), Err(ConnectError::TimedOut(_))));
+        let (mut accepted, _) = accept(&leaving);
+        accepted.write_all(b"hello").unwrap();
+        let mut greeting = [0; 5];
+        early.read_exact(&mut greeting).unwrap();
+        assert_eq!(&greeting, b"hello");
+        assert_eq!(leaving.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        // Who asks in the meantime is served by the next listener when asking again.
+        let patient = ConnectOptions { timeout: Duration::from_secs(5), ..plain() };
+        let next = block_on(async {
+            let asking = connect(&pod, target, &patient);
+            let handing_over = async {
+                let next = listen(&pod, target, &ListenOptions::default()).unwrap();
+                drop(leaving);
+                next
+            };
+            let (asked, next) = tokio::join!(asking, handing_over);
+            asked.unwrap();
+            next
+        });
+        accept(&next);
+    }
 }
 
 #[test]
