@@ -22,7 +22,7 @@ use ambit_process::workers::Workers;
 use ambit_process::{drain, metrics, signal};
 use ambit_telemetry::{Form, Living, Logging, Values, expired};
 use anyhow::Context;
-use tokio::task::LocalSet;
+use tokio::runtime::{Builder, LocalOptions};
 use tracing::{info, warn};
 
 use crate::admin::{self, Sources};
@@ -45,14 +45,14 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let outcome = match task {
         Task::Uninstall => uninstall(&capture),
         Task::Run { config, node } => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
             let discovery = ambit_discovery::Settings {
                 directory: config.to_owned(),
                 mesh: settings.mesh(),
                 excluded_namespaces: settings.excluded_namespaces.clone(),
             };
             let agent = Preparation { settings, node, discovery, capture: &capture, logging: &logging };
-            let outcome = LocalSet::new().block_on(&runtime, serve(agent));
+            let outcome = runtime.block_on(serve(agent));
             // A blocking look at the configuration directory must not hold up the end.
             runtime.shutdown_background();
             outcome

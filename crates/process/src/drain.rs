@@ -99,7 +99,7 @@ impl Drain {
         Guard { _open: self.open.upgrade() }
     }
 
-    /// A drain of its own for the worker that this is called on (within a `LocalSet`), following this one: so that the
+    /// A drain of its own for the worker that this is called on (within a `LocalRuntime`), following this one: so that the
     /// connections of one worker share nothing with those of another.
     #[must_use]
     pub fn scoped(&self) -> Self {

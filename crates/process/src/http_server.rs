@@ -71,7 +71,7 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves `routes` until dropped. Must run within a `LocalSet`.
+    /// Serves `routes` until dropped. Must run within a `LocalRuntime`.
     pub async fn serve(self, routes: Routes) -> Infallible {
         let routes = Rc::new(routes);
         let places = Arc::new(Semaphore::new(self.limits.connections));

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::LocalSet;
 
 use crate::error::Error;
 
@@ -47,7 +47,7 @@ impl<S> fmt::Debug for Workers<S> {
 }
 
 impl<S: 'static> Workers<S> {
-    /// Starts `count` workers; `setup` runs in each, within a `LocalSet`, and makes what the worker holds. Answers when
+    /// Starts `count` workers; `setup` runs in each, within a `LocalRuntime`, and makes what the worker holds. Answers when
     /// all are set up. Should a worker's thread die later, the process exits: half a proxy that looks alive is worse
     /// than one that is started again.
     pub async fn start<F, Fut, E>(count: NonZeroUsize, setup: F) -> Result<Self, Error>
@@ -174,14 +174,15 @@ fn run<S, Fut, E>(
     Fut: Future<Output = Result<S, E>>,
     E: Into<Failure>,
 {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => {
             let _ = begun.send(Err(error.into()));
             return;
         }
     };
-    LocalSet::new().block_on(&runtime, async move {
+    // No `LocalSet`: waking one of its tasks from a socket costs a write to an eventfd and a second turn of the loop.
+    runtime.block_on(async move {
         let held = match setup().await {
             Ok(held) => Rc::new(held),
             Err(error) => {

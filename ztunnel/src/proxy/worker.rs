@@ -37,7 +37,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// A worker without pods, on the thread that it is called on (within a `LocalSet`).
+    /// A worker without pods, on the thread that it is called on (within a `LocalRuntime`).
     pub(crate) fn new(shared: Arc<Shared>, access: AccessLog, drain: &Drain) -> Self {
         let guests = Guests::default();
         let connector = PeerConnector { shared: shared.clone(), guests: guests.clone() };
