@@ -193,6 +193,7 @@ fn limits(settings: &Settings) -> Limits {
             max_concurrent_streams: settings.streams_per_tunnel,
             ..hbone::Config::default()
         },
+        response_baggage: settings.response_baggage,
     }
 }
 

@@ -136,6 +136,10 @@ pub(crate) struct Settings {
     #[arg(long, env = "ZTUNNEL_TUNNEL_IDLE", value_name = "SECONDS", default_value = "300", value_parser = seconds)]
     pub(crate) tunnel_idle: Duration,
 
+    /// HBONE: tell peers, in the header `baggage` of the answer, which workload has answered.
+    #[arg(long, env = "ZTUNNEL_RESPONSE_BAGGAGE")]
+    pub(crate) response_baggage: bool,
+
     /// Seconds after which the metrics of pods and services that are gone are forgotten.
     #[arg(long, env = "ZTUNNEL_SERIES_IDLE", value_name = "SECONDS", default_value = "300", value_parser = seconds)]
     pub(crate) series_idle: Duration,

@@ -13,8 +13,8 @@ use ambit_tests::{AccessLog, Agent};
 use crate::shop::{SOON, Shop, until};
 
 /// A shop where only node `a` has an agent.
-fn half_open() -> Shop {
-    let mut shop = Shop::closed(&[]);
+fn half_open(arguments: &[&str]) -> Shop {
+    let mut shop = Shop::closed(arguments);
     let agent = shop.mesh.agent_mut("a").unwrap();
     agent.start().unwrap();
     for pod in ["client", "near"] {

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ambit_hbone::ConnectRequest;
 use ambit_hbone::server::{self, Incoming};
+use ambit_hbone::{ConnectRequest, ConnectResponse};
 use ambit_identity::tls;
 use ambit_model::{Authority, Connection, Decision, Identity, Reason, Service, Snapshot, Upstream};
 use ambit_net::tcp;
@@ -16,6 +16,8 @@ use tokio_rustls::server::TlsStream;
 
 use super::failure::Failure;
 use super::guest::Guest;
+use super::introduction::baggage;
+use super::session::Asking;
 use super::verdict::Verdict;
 use super::worker::Worker;
 use super::{record, session};
@@ -105,18 +107,26 @@ impl Ask {
         let Verdict { decision, snapshot } = worker.decide(guest, &connection).await;
         let record = self.record(&snapshot, start);
         let said = (identity, request.baggage.as_ref());
+        let asking = Asking { incoming, answer: self.introduction(&snapshot) };
         match decision {
             Decision::Local(to) => {
                 let named = request.forwarded.and_then(|forwarded| forwarded.host);
                 let service = dialled_service(&snapshot, named.as_deref(), &to);
                 let lives = record.hbone(said, to.address.ip(), authority, service);
-                session::run(incoming, worker.deliver(&guest.pod, peer.ip(), to.address), guest.cut(), lives).await;
+                session::run(asking, worker.deliver(&guest.pod, peer.ip(), to.address), guest.cut(), lives).await;
             }
             refused => {
                 let dialled = guest.pod.addresses.first().map_or(peer.ip(), |ip| *ip);
-                session::refuse(incoming, refusal(&refused), record.hbone(said, dialled, authority, None));
+                session::refuse(asking, refusal(&refused), record.hbone(said, dialled, authority, None));
             }
         }
+    }
+
+    /// What the peer is told of the pod.
+    fn introduction(&self, snapshot: &Snapshot) -> ConnectResponse {
+        let tells = self.worker.shared.limits.response_baggage;
+        let workload = snapshot.workload(&self.guest.pod.uid).filter(|_| tells);
+        ConnectResponse { baggage: workload.map(|workload| baggage(workload)) }
     }
 
     fn record<'a>(&'a self, snapshot: &'a Snapshot, start: Instant) -> record::Inbound<'a> {

@@ -1,4 +1,4 @@
-//! How a pod is introduced to its peer: the headers of the CONNECT that carries its connection.
+//! How pods are introduced to one another: the headers of the CONNECT that carries a connection, and of its answer.
 
 use std::net::SocketAddr;
 
@@ -19,7 +19,8 @@ pub(crate) fn request(source: Option<&Workload>, client: SocketAddr, to: &Upstre
     }
 }
 
-fn baggage(workload: &Workload) -> Baggage {
+/// What `workload` says of itself.
+pub(crate) fn baggage(workload: &Workload) -> Baggage {
     let text = |value: &str| (!value.is_empty()).then(|| value.to_owned());
     let (kind, name) = match &*workload.owner.kind {
         "deployment" => (WorkloadKind::Deployment, &workload.owner.name),

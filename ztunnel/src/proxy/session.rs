@@ -47,22 +47,29 @@ impl Caller for TcpHalves {
     }
 }
 
-/// A peer's proxy waits for the answer to its CONNECT.
-impl Caller for Incoming {
+/// A peer's proxy that waits for the answer to its CONNECT.
+pub(crate) struct Asking {
+    /// Its request.
+    pub(crate) incoming: Incoming,
+    /// What it is told along with a 200.
+    pub(crate) answer: ConnectResponse,
+}
+
+impl Caller for Asking {
     type Source = StreamSource;
     type Sink = StreamSink;
 
     async fn gave_up(&mut self) -> Failure {
-        let error = poll_fn(|cx| self.poll_broken(cx)).await;
+        let error = poll_fn(|cx| self.incoming.poll_broken(cx)).await;
         Failure::of_stream(Reason::ResetByClient, &error)
     }
 
     fn accept(self) -> Result<(StreamSource, StreamSink), Failure> {
-        Ok(Incoming::accept(self, &ConnectResponse::default())?)
+        Ok(self.incoming.accept(&self.answer)?)
     }
 
     fn refuse(self, reason: Reason) {
-        Incoming::refuse(self, reason.status(), Some(reason.code()));
+        self.incoming.refuse(reason.status(), Some(reason.code()));
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) struct Limits {
     pub(crate) tunnel_idle: Duration,
     /// What one tunnel may use.
     pub(crate) tunnel: hbone::Config,
+    /// Whether a peer is told which workload has answered it.
+    pub(crate) response_baggage: bool,
 }
 
 impl Shared {

@@ -56,7 +56,7 @@ fn rows() -> Vec<Row> {
 
 #[test]
 fn a_server_with_a_defect_is_refused_and_told_why() {
-    let shop = half_open();
+    let shop = half_open(&[]);
     let agent = shop.mesh.agent("a").unwrap();
     for to in shop.at("far", ECHO) {
         for row in rows() {
@@ -76,7 +76,7 @@ fn a_server_with_a_defect_is_refused_and_told_why() {
 
 #[test]
 fn a_pod_whose_port_15008_nobody_serves_is_refused_after_two_seconds_and_never_dialled_in_clear() {
-    let shop = half_open();
+    let shop = half_open(&[]);
     let agent = shop.mesh.agent("a").unwrap();
     let _server = shop.serve("far", &["echo=7000"]);
     for to in shop.at("far", ECHO) {
@@ -90,7 +90,7 @@ fn a_pod_whose_port_15008_nobody_serves_is_refused_after_two_seconds_and_never_d
 
 #[test]
 fn an_independent_server_that_does_all_right_is_used() {
-    let shop = half_open();
+    let shop = half_open(&[]);
     let agent = shop.mesh.agent("a").unwrap();
     let server = serve(&shop, &spiffe("far"), &[]);
     for to in shop.at("far", ECHO) {

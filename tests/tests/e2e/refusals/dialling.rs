@@ -86,7 +86,7 @@ fn requests(near: SocketAddr, other: SocketAddr) -> Vec<Row> {
 
 #[test]
 fn a_peer_with_a_defect_is_refused_and_told_why() {
-    let shop = half_open();
+    let shop = half_open(&[]);
     let _server = shop.serve("near", &["echo=7000"]);
     let agent = shop.mesh.agent("a").unwrap();
     for family in [0, 1] {
@@ -126,7 +126,7 @@ fn a_peer_with_a_defect_is_refused_and_told_why() {
 
 #[test]
 fn an_independent_peer_that_does_all_right_is_served() {
-    let shop = half_open();
+    let shop = half_open(&[]);
     let _server = shop.serve("near", &["echo=7000"]);
     let agent = shop.mesh.agent("a").unwrap();
     let by_name = format!("near.shop.svc.cluster.local:{ECHO}");
@@ -145,6 +145,20 @@ fn an_independent_peer_that_does_all_right_is_served() {
             let fields = fields.each_ref().map(|(name, value)| (*name, value.as_str()));
             agent.wait_access_log(&fields, SOON).unwrap();
             watch.expect_nothing(authority);
+        }
+    }
+}
+
+#[test]
+fn a_peer_is_told_who_answered_it_only_where_that_is_wished() {
+    let says =
+        "k8s.cluster.name=Kubernetes,k8s.namespace.name=shop,k8s.pod.name=near,service.name=near,service.version=latest";
+    for (arguments, expected) in [(&[][..], json!(null)), (&["--response-baggage"], json!(says))] {
+        let shop = half_open(arguments);
+        let _server = shop.serve("near", &["echo=7000"]);
+        for near in shop.at("near", ECHO) {
+            let seen = dial(&shop, near.parse().unwrap(), &["--authority", &near, "--identity", &spiffe("far")]);
+            assert_eq!((&seen["status"], &seen["baggage"]), (&json!(200), &expected), "{seen}");
         }
     }
 }

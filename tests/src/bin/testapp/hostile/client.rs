@@ -44,6 +44,8 @@ struct Seen {
     status: Option<u16>,
     /// The header `x-ambit-reason`.
     reason: Option<String>,
+    /// The header `baggage`.
+    baggage: Option<String>,
     /// Whether what was sent came back.
     echoed: bool,
 }
@@ -89,8 +91,8 @@ where
     let (response, mut sending) = sender.ready().await?.send_request(request, false)?;
     let response = response.await?;
     seen.status = Some(response.status().as_u16());
-    seen.reason =
-        response.headers().get("x-ambit-reason").map(|value| value.to_str().map(str::to_owned)).transpose()?;
+    let header = |name: &str| response.headers().get(name).map(|value| value.to_str().map(str::to_owned)).transpose();
+    (seen.reason, seen.baggage) = (header("x-ambit-reason")?, header("baggage")?);
     if response.status().is_success() {
         sending.send_data(Bytes::from_static(PAYLOAD), true)?;
         let mut body = response.into_body();
