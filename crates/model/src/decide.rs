@@ -10,7 +10,7 @@ use crate::connection::{Authority, Connection};
 use crate::identity::Identity;
 use crate::ports;
 use crate::reason::Reason;
-use crate::service::{Service, Target};
+use crate::service::{Resolution, Service, Target};
 use crate::snapshot::{SameNode, Snapshot};
 use crate::workload::{Workload, WorkloadUid};
 
@@ -61,7 +61,10 @@ fn outbound(snapshot: &Snapshot, source: &WorkloadUid, dialled: SocketAddr, draw
     if dialled.ip().is_loopback() && ports::is_own(dialled.port()) {
         return Err(Reason::RecursiveCall);
     }
-    let upstream = match snapshot.service_at(dialled.ip()) {
+    let upstream = match snapshot.service_dialled(dialled.ip(), &source.namespace) {
+        Some(service) if service.resolution == Resolution::AsDialled => {
+            Upstream { service: Some(service.clone()), ..direct(snapshot, dialled) }
+        }
         Some(service) => balance(snapshot, source, service, dialled, draw)?,
         None => direct(snapshot, dialled),
     };

@@ -14,6 +14,7 @@ mod crash;
 mod databases;
 mod distribution;
 mod enrol;
+mod entries;
 mod freeze;
 mod harness;
 mod observe;
