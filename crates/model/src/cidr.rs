@@ -58,7 +58,7 @@ impl Cidr {
         address.is_ipv4() == self.network.is_ipv4() && Self::new(address, self.length).as_ref() == Some(self)
     }
 
-    /// The ranges of `length` bits, or fewer where an address of that family has fewer, that `address` is in.
+    /// The range of `length` bits that `address` is in, or `address` alone where it has fewer.
     pub(crate) fn around(address: IpAddr, length: u8) -> Self {
         Self::new(address, length).unwrap_or_else(|| Self::host(address))
     }

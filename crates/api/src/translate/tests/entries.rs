@@ -1,6 +1,6 @@
 //! ServiceEntries, WorkloadEntries and ExternalName services: tables of what is written and what it means.
 
-use ambit_model::{Resolution, Topology};
+use ambit_model::{Distribution, Resolution, Scope, Topology};
 
 use super::*;
 use crate::resource::Written;
@@ -211,5 +211,16 @@ fn an_external_name_is_an_alias_without_addresses() {
         (json!({"type": "ExternalName", "externalName": "a.b", "clusterIP": "10.96.0.1"}), "spec.clusterIP"),
     ] {
         assert_eq!(wrong(Kind::Service, json!({"metadata": {"name": "web"}, "spec": spec})), [path]);
+    }
+}
+
+#[test]
+fn an_entry_asks_for_near_endpoints_by_its_annotation() {
+    for (value, expected) in [("PreferSameZone", Distribution::Prefer(Scope::Zone)), ("Any", Distribution::Anywhere)] {
+        let mut object =
+            entry(json!({"hosts": ["a.example"], "resolution": "STATIC", "endpoints": [{"address": "198.51.100.1"}],
+                                      "ports": [{"number": 80, "name": "http"}]}));
+        object["metadata"]["annotations"] = json!({"networking.istio.io/traffic-distribution": value});
+        assert_eq!(hosts(object)[0].distribution, Some(expected));
     }
 }
