@@ -1,6 +1,6 @@
 //! Joins what sources tell into snapshots, as a pure data structure: pods with their namespaces' labels and their
-//! nodes' zones, services with their endpoints and their namespaces' annotations. A change costs what it touches, not
-//! what there is.
+//! nodes' zones, services and hosts of ServiceEntries with their endpoints, the addresses that they are given and their
+//! namespaces' annotations. A change costs what it touches, not what there is.
 
 mod allocation;
 mod endpoints;

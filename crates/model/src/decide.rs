@@ -114,11 +114,13 @@ fn direct(snapshot: &Snapshot, dialled: SocketAddr) -> Upstream {
     Upstream { address: dialled, workload, service }
 }
 
-/// The service that an address can only have been reached by: the one service that has it as an endpoint.
+/// The service that an address can only have been reached by: the one Service that has it as an endpoint, or where there
+/// is none, the one host of a ServiceEntry that has.
 fn sole_service(snapshot: &Snapshot, address: SocketAddr) -> Option<Arc<Service>> {
     let mut services = snapshot.services_with(address);
     let first = services.next()?;
-    services.next().is_none().then(|| first.clone())
+    let rival = services.next().is_some_and(|next| next.key.host.is_none() || first.key.host.is_some());
+    (!rival).then(|| first.clone())
 }
 
 fn inbound(snapshot: &Snapshot, pod: &WorkloadUid, authority: &Authority) -> Result<Decision, Reason> {

@@ -114,6 +114,17 @@ fn without_resolution_a_connection_goes_where_it_was_dialled() {
 }
 
 #[test]
+fn a_pod_that_is_behind_a_service_and_a_host_is_known_by_the_service() {
+    let by_both = || {
+        let ports = || vec![port(80, &[("far", "10.0.0.3:9000")])];
+        vec![entry("shop", "s", &["198.51.100.1"], ports()), service("far", &["10.96.0.3"], ports())]
+    };
+    let told = |services| outbound_from_web(&world(services), "10.0.0.3:9000", 0);
+    assert_eq!(told(by_both()), "Tunnel far 10.0.0.3:9000 via shop/far");
+    assert_eq!(told(by_both()[..1].to_vec()), "Tunnel far 10.0.0.3:9000 via shop/s/s.example");
+}
+
+#[test]
 fn weights_say_how_many_of_the_connections_an_endpoint_takes() {
     let mut ports = vec![port(80, &[("", "192.0.2.1:80"), ("", "192.0.2.2:80"), ("", "192.0.2.3:80")])];
     for (target, weight) in ports[0].targets.iter_mut().zip([1, 7, 2]) {

@@ -132,13 +132,16 @@ fn service_dialled<'a>(world: &'a World, namespace: &str, ip: IpAddr) -> Option<
     of_exact.or_else(|| by_range(&own)).or_else(|| by_range(&|_| true))
 }
 
-/// The service that alone has `address` among its endpoints.
+/// The Service that alone has `address` among its endpoints; where none has, the host that alone has.
 fn only_service_with(world: &World, address: SocketAddr) -> Option<&Service> {
     let mut with: Vec<&Service> = vec![];
     for service in &world.services {
         if service.ports.iter().any(|port| port.members.iter().any(|member| member.address == address)) {
             with.push(service);
         }
+    }
+    if with.iter().any(|service| service.key.host.is_none()) {
+        with.retain(|service| service.key.host.is_none());
     }
     if with.len() == 1 { Some(with[0]) } else { None }
 }
