@@ -16,8 +16,12 @@ pub enum Kind {
     ServiceAccount,
     /// core Service
     Service,
+    /// networking.istio.io ServiceEntry
+    ServiceEntry,
     /// discovery.k8s.io EndpointSlice
     EndpointSlice,
+    /// networking.istio.io WorkloadEntry
+    WorkloadEntry,
     /// core Pod
     Pod,
 }
@@ -31,7 +35,9 @@ impl Kind {
             Self::Node => "Node",
             Self::ServiceAccount => "ServiceAccount",
             Self::Service => "Service",
+            Self::ServiceEntry => "ServiceEntry",
             Self::EndpointSlice => "EndpointSlice",
+            Self::WorkloadEntry => "WorkloadEntry",
             Self::Pod => "Pod",
         }
     }
@@ -46,6 +52,9 @@ impl Kind {
     const fn versions(self) -> &'static [&'static str] {
         match self {
             Self::EndpointSlice => &["discovery.k8s.io/v1", "discovery.k8s.io/v1beta1", "discovery.k8s.io/v1alpha1"],
+            Self::ServiceEntry | Self::WorkloadEntry => {
+                &["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"]
+            }
             _ => &["v1"],
         }
     }
@@ -115,6 +124,18 @@ pub enum Recognised {
     Foreign,
 }
 
+/// Every kind that the mesh acts on.
+const ALL: [Kind; 8] = [
+    Kind::Namespace,
+    Kind::Node,
+    Kind::ServiceAccount,
+    Kind::Service,
+    Kind::ServiceEntry,
+    Kind::EndpointSlice,
+    Kind::WorkloadEntry,
+    Kind::Pod,
+];
+
 /// The API groups whose every kind configures a mesh.
 const MESH_GROUPS: [&str; 5] = [
     "networking.istio.io",
@@ -128,12 +149,9 @@ const MESH_GROUPS: [&str; 5] = [
 #[must_use]
 pub fn recognise(api_version: &str, kind: &str) -> Recognised {
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    if MESH_GROUPS.contains(&group) || (group.is_empty() && kind == "Endpoints") {
-        return Recognised::NotInEffect;
-    }
-    let all = [Kind::Namespace, Kind::Node, Kind::ServiceAccount, Kind::Service, Kind::EndpointSlice, Kind::Pod];
-    let Some(known) = all.into_iter().find(|known| known.as_str() == kind) else {
-        return Recognised::Foreign;
+    let Some(known) = ALL.into_iter().find(|known| known.as_str() == kind) else {
+        let in_mesh = MESH_GROUPS.contains(&group) || (group.is_empty() && kind == "Endpoints");
+        return if in_mesh { Recognised::NotInEffect } else { Recognised::Foreign };
     };
     let versions = known.versions();
     let of_group = |version: &str| version.split_once('/').map_or("", |(group, _)| group) == group;
@@ -163,6 +181,9 @@ mod tests {
             ("serving.knative.dev/v1", "Service", Recognised::Foreign),
             ("apps/v1", "Deployment", Recognised::Foreign),
             ("networking.istio.io/v1", "VirtualService", Recognised::NotInEffect),
+            ("networking.istio.io/v1alpha3", "ServiceEntry", Recognised::Known(Kind::ServiceEntry)),
+            ("networking.istio.io/v1beta1", "WorkloadEntry", Recognised::Known(Kind::WorkloadEntry)),
+            ("networking.istio.io/v2", "ServiceEntry", Recognised::WrongVersion("networking.istio.io/v1")),
             ("gateway.networking.k8s.io/v1", "HTTPRoute", Recognised::NotInEffect),
             ("v1", "Endpoints", Recognised::NotInEffect),
         ] {

@@ -24,6 +24,8 @@ pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub const REGION: &str = "topology.kubernetes.io/region";
 /// Label of a node: its zone.
 pub const ZONE: &str = "topology.kubernetes.io/zone";
+/// Label of a node: its subzone.
+pub const SUBZONE: &str = "topology.istio.io/subzone";
 /// Label of a node: its region, as named before Kubernetes 1.17.
 pub const REGION_BETA: &str = "failure-domain.beta.kubernetes.io/region";
 /// Label of a node: its zone, as named before Kubernetes 1.17.
@@ -32,5 +34,7 @@ pub const ZONE_BETA: &str = "failure-domain.beta.kubernetes.io/zone";
 pub const HOSTNAME: &str = "kubernetes.io/hostname";
 /// Annotation on a service or namespace: which of its endpoints a service's clients go to.
 pub const TRAFFIC_DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
+/// Label of a ServiceEntry: `false` keeps its hosts from being given addresses.
+pub const AUTO_ALLOCATE: &str = "networking.istio.io/enable-autoallocate-ip";
 /// Annotation on a pod: the path of its network namespace, where nothing else can tell (standalone).
 pub const NETNS: &str = "ambit.dev/netns";

@@ -5,6 +5,8 @@ pub mod endpoint_slice;
 pub mod meta;
 pub mod pod;
 pub mod service;
+pub mod service_entry;
+pub mod workload_entry;
 
 use serde::Deserialize;
 
@@ -12,6 +14,8 @@ pub use endpoint_slice::EndpointSlice;
 pub use meta::ObjectMeta;
 pub use pod::Pod;
 pub use service::Service;
+pub use service_entry::ServiceEntry;
+pub use workload_entry::WorkloadEntry;
 
 use crate::kind::{Kind, ObjectRef};
 
@@ -30,6 +34,10 @@ pub enum Object {
     ServiceAccount(Bare),
     /// discovery.k8s.io EndpointSlice
     EndpointSlice(EndpointSlice),
+    /// networking.istio.io ServiceEntry
+    ServiceEntry(Box<ServiceEntry>),
+    /// networking.istio.io WorkloadEntry
+    WorkloadEntry(Box<WorkloadEntry>),
 }
 
 impl Object {
@@ -45,6 +53,8 @@ impl Object {
             Kind::Service => Self::Service(Box::deserialize(from)?),
             Kind::ServiceAccount => Self::ServiceAccount(Bare::deserialize(from)?),
             Kind::EndpointSlice => Self::EndpointSlice(EndpointSlice::deserialize(from)?),
+            Kind::ServiceEntry => Self::ServiceEntry(Box::deserialize(from)?),
+            Kind::WorkloadEntry => Self::WorkloadEntry(Box::deserialize(from)?),
         })
     }
 
@@ -58,6 +68,8 @@ impl Object {
             Self::Service(_) => Kind::Service,
             Self::ServiceAccount(_) => Kind::ServiceAccount,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::ServiceEntry(_) => Kind::ServiceEntry,
+            Self::WorkloadEntry(_) => Kind::WorkloadEntry,
         }
     }
 
@@ -70,6 +82,8 @@ impl Object {
             Self::Pod(pod) => &pod.metadata,
             Self::Service(service) => &service.metadata,
             Self::EndpointSlice(slice) => &slice.metadata,
+            Self::ServiceEntry(entry) => &entry.metadata,
+            Self::WorkloadEntry(entry) => &entry.metadata,
         }
     }
 

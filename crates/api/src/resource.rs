@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ambit_model::{Distribution, Node, Topology, Workload, WorkloadUid};
+use ambit_model::{Cidr, Distribution, Node, Resolution, ServiceKey, Topology, Workload, WorkloadUid};
 
 use crate::kind::{Kind, ObjectRef};
+
+mod entry;
+
+pub use entry::{ServiceEntry, WorkloadEntry, Written};
 
 /// A validated object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,11 +22,15 @@ pub enum Resource {
     Node(Arc<Node>),
     /// A pod that runs, or will.
     Pod(Arc<Pod>),
-    /// A service with an address or endpoints of its own.
+    /// A service with an address or endpoints of its own, or the alias of a name.
     Service(Arc<Service>),
     /// Endpoints that somebody wrote down.
     EndpointSlice(Arc<EndpointSlice>),
-    /// An object that stands for nothing in the mesh: a finished pod, an ExternalName service, a service account.
+    /// Hosts that somebody declared.
+    ServiceEntry(Arc<ServiceEntry>),
+    /// A workload that is no pod.
+    WorkloadEntry(Arc<WorkloadEntry>),
+    /// An object that stands for nothing in the mesh: a finished pod, a service account.
     Inert(ObjectRef),
 }
 
@@ -41,6 +49,8 @@ impl Resource {
             Self::Pod(pod) => named(Kind::Pod, &pod.workload.namespace, &pod.workload.name),
             Self::Service(service) => named(Kind::Service, &service.namespace, &service.name),
             Self::EndpointSlice(slice) => named(Kind::EndpointSlice, &slice.namespace, &slice.name),
+            Self::ServiceEntry(entry) => named(Kind::ServiceEntry, &entry.namespace, &entry.name),
+            Self::WorkloadEntry(entry) => named(Kind::WorkloadEntry, &entry.namespace, &entry.name),
             Self::Inert(reference) => reference.clone(),
         }
     }
@@ -91,27 +101,47 @@ impl Pod {
     }
 }
 
-/// A service.
+/// A service: a Service, or a host of a ServiceEntry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     /// Its namespace.
     pub namespace: Arc<str>,
     /// Its name.
     pub name: Arc<str>,
-    /// `<name>.<namespace>.svc.<cluster domain>`.
+    /// The host, in lower case, if it is one of a ServiceEntry.
+    pub host: Option<Arc<str>>,
+    /// `<name>.<namespace>.svc.<cluster domain>`, or the host.
     pub hostname: Arc<str>,
     /// Its addresses; empty for a headless service.
     pub vips: Vec<IpAddr>,
+    /// The ranges of addresses that stand for it.
+    pub ranges: Vec<Cidr>,
+    /// It has no address and wants to be given some.
+    pub allocates: bool,
+    /// Where connections to its addresses go.
+    pub resolution: Resolution,
+    /// The DNS name that it is an alias of.
+    pub alias: Option<Arc<str>>,
     /// Which endpoints it can have.
     pub families: Families,
     /// The labels of its pods; empty if it selects none.
     pub selector: BTreeMap<Arc<str>, Arc<str>>,
+    /// Endpoints that are written with it.
+    pub endpoints: Vec<Written>,
     /// Its TCP ports, ascending.
     pub ports: Vec<Port>,
     /// Its pods take connections before they are ready, too.
     pub publish_not_ready: bool,
     /// Which of its endpoints its clients go to; none if it leaves that to its namespace.
     pub distribution: Option<Distribution>,
+}
+
+impl Service {
+    /// Which it is.
+    #[must_use]
+    pub fn key(&self) -> ServiceKey {
+        ServiceKey { host: self.host.clone(), namespace: self.namespace.clone(), name: self.name.clone() }
+    }
 }
 
 /// The address families of a service.

@@ -7,6 +7,8 @@ mod owner;
 mod place;
 mod pod;
 mod service;
+mod service_entry;
+mod written;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -44,6 +46,8 @@ pub fn translate(object: &Object, mesh: &Mesh) -> Result<Translated, Vec<FieldEr
         Object::Pod(pod) => pod::translate(pod, &id, mesh, &mut findings),
         Object::Service(service) => service::translate(service, &id, mesh, &mut findings),
         Object::EndpointSlice(slice) => endpoint_slice::translate(slice, &id, mesh, &mut findings),
+        Object::ServiceEntry(entry) => service_entry::translate(entry, &id, &mut findings),
+        Object::WorkloadEntry(entry) => written::workload_entry(entry, &id, &mut findings),
         Object::ServiceAccount(_) => Resource::Inert(id),
     };
     findings.finish(resource).map(|(resource, remarks)| Translated { resource, remarks })
@@ -56,6 +60,7 @@ fn identify(object: &Object, findings: &mut Findings) -> ObjectRef {
     let named = match object.kind() {
         Kind::Namespace | Kind::Service => name::label(&id.name),
         Kind::Node | Kind::ServiceAccount | Kind::EndpointSlice | Kind::Pod => name::subdomain(&id.name),
+        Kind::ServiceEntry | Kind::WorkloadEntry => name::subdomain(&id.name),
     };
     findings.take("metadata.name", named);
     if id.kind.is_namespaced() {

@@ -1,7 +1,8 @@
 //! Joins what sources tell into snapshots, as a pure data structure: pods with their namespaces' labels and their
-//! nodes' zones, services with their endpoints and their namespaces' annotations. A change costs what it touches, not
-//! what there is.
+//! nodes' zones, services and hosts of ServiceEntries with their endpoints, the addresses that they are given and their
+//! namespaces' annotations. A change costs what it touches, not what there is.
 
+mod allocation;
 mod endpoints;
 mod namespace;
 
@@ -12,6 +13,7 @@ use ambit_api::{Kind, ObjectRef, Resource, resource, translate};
 use ambit_model::{Mesh, Node, ServiceKey, Snapshot, Workload, WorkloadUid};
 
 use crate::event::Event;
+use allocation::Allocation;
 use namespace::Namespace;
 
 /// Everything that sources have told, joined.
@@ -21,6 +23,7 @@ pub struct Index {
     excluded: BTreeSet<Arc<str>>,
     namespaces: BTreeMap<Arc<str>, Namespace>,
     pods_by_node: BTreeMap<Arc<str>, BTreeSet<PodKey>>,
+    allocation: Allocation,
 }
 
 /// A pod's namespace and name.
@@ -42,6 +45,7 @@ impl Index {
             excluded: excluded.into_iter().collect(),
             namespaces: BTreeMap::new(),
             pods_by_node: BTreeMap::new(),
+            allocation: Allocation::default(),
         }
     }
 
@@ -62,6 +66,7 @@ impl Index {
         for (namespace, name) in std::mem::take(&mut touched.pods) {
             touched.anything |= self.join_pod(&namespace, &name);
         }
+        touched.services.extend(self.allocation.settle());
         for key in std::mem::take(&mut touched.services) {
             touched.anything |= self.join_service(&key);
         }
@@ -82,10 +87,11 @@ impl Index {
                 let (namespace, name) = (pod.workload.namespace.clone(), pod.workload.name.clone());
                 self.set_pod(&namespace, &name, Some(pod), touched);
             }
-            Resource::Service(service) => {
-                let key = ServiceKey { namespace: service.namespace.clone(), name: service.name.clone() };
-                self.namespace(&key.namespace).set_service(&key.name, Some(service));
-                touched.services.insert(key);
+            Resource::Service(service) => self.set_service(service.key(), Some(service), touched),
+            Resource::ServiceEntry(entry) => self.set_hosts(&entry.namespace, &entry.name, &entry.hosts, touched),
+            Resource::WorkloadEntry(entry) => {
+                let (namespace, name) = (entry.namespace.clone(), entry.name.clone());
+                touched.services.extend(self.namespace(&namespace).set_workload_entry(&name, Some(entry)));
             }
             Resource::EndpointSlice(slice) => {
                 let (namespace, name) = (slice.namespace.clone(), slice.name.clone());
@@ -104,9 +110,10 @@ impl Index {
             }
             Kind::Node => self.set_node(name, None, touched),
             Kind::Pod => self.set_pod(namespace, name, None, touched),
-            Kind::Service => {
-                self.namespace(namespace).set_service(name, None);
-                touched.services.insert(ServiceKey { namespace: namespace.clone(), name: name.clone() });
+            Kind::Service => self.set_service(ServiceKey::new(namespace, name), None, touched),
+            Kind::ServiceEntry => self.set_hosts(namespace, name, &[], touched),
+            Kind::WorkloadEntry => {
+                touched.services.extend(self.namespace(namespace).set_workload_entry(name, None));
             }
             Kind::EndpointSlice => self.set_slice(namespace, name, None, touched),
             Kind::ServiceAccount => {}
@@ -126,8 +133,29 @@ impl Index {
         }
         if namespace.distribution != written.distribution {
             namespace.distribution = written.distribution;
-            let key = |service: &Arc<str>| ServiceKey { namespace: name.clone(), name: service.clone() };
-            touched.services.extend(namespace.inheriting().map(key));
+            touched.services.extend(namespace.inheriting().cloned());
+        }
+    }
+
+    fn set_service(&mut self, key: ServiceKey, service: Option<Arc<resource::Service>>, touched: &mut Touched) {
+        let old = self.namespace(&key.namespace).set_service(&key, service.clone());
+        self.allocation.set(&key, old.as_deref(), service.as_deref());
+        touched.services.insert(key);
+    }
+
+    fn set_hosts(
+        &mut self,
+        namespace: &Arc<str>,
+        name: &Arc<str>,
+        hosts: &[Arc<resource::Service>],
+        touched: &mut Touched,
+    ) {
+        let keys = hosts.iter().map(|host| host.key()).collect();
+        for gone in self.namespace(namespace).set_hosts(name, keys) {
+            self.set_service(gone, None, touched);
+        }
+        for host in hosts {
+            self.set_service(host.key(), Some(host.clone()), touched);
         }
     }
 
@@ -156,7 +184,7 @@ impl Index {
         let key = (namespace.clone(), name.clone());
         let new_node = pod.as_ref().map(|pod| pod.workload.node.clone()).filter(|node| !node.is_empty());
         let (old, selecting) = self.namespace(namespace).set_pod(name, pod);
-        touched.services.extend(selecting.into_iter().map(|name| ServiceKey { namespace: namespace.clone(), name }));
+        touched.services.extend(selecting);
         let old_node = old.map(|pod| pod.workload.node.clone()).filter(|node| !node.is_empty());
         if old_node != new_node {
             if let Some(old) = old_node {
@@ -177,7 +205,7 @@ impl Index {
         touched: &mut Touched,
     ) {
         let services = self.namespace(namespace).set_slice(name, slice);
-        touched.services.extend(services.into_iter().map(|name| ServiceKey { namespace: namespace.clone(), name }));
+        touched.services.extend(services.iter().map(|service| ServiceKey::new(namespace, service)));
     }
 
     fn namespace(&mut self, name: &Arc<str>) -> &mut Namespace {
@@ -193,11 +221,12 @@ impl Index {
             self.snapshot.remove_workload(&uid);
             return known;
         };
-        let (region, zone) = locality(self.snapshot.node(&pod.workload.node).map(|node| &**node));
+        let (region, zone, subzone) = locality(self.snapshot.node(&pod.workload.node).map(|node| &**node));
         let workload = Workload {
             enrolment: translate::enrolment(pod, home.mode, self.excluded.contains(namespace)),
             region,
             zone,
+            subzone,
             ..pod.workload.clone()
         };
         if self.snapshot.workload(&workload.uid).is_some_and(|known| **known == workload) {
@@ -210,7 +239,11 @@ impl Index {
     /// Joins a service with its endpoints. False if that changed nothing.
     fn join_service(&mut self, key: &ServiceKey) -> bool {
         let known = self.snapshot.service(key);
-        match self.namespaces.get(&key.namespace).and_then(|home| home.join_service(&key.name)) {
+        match self
+            .namespaces
+            .get(&key.namespace)
+            .and_then(|home| home.join_service(key, self.allocation.addresses(key)))
+        {
             Some(service) if known.is_some_and(|known| **known == service) => false,
             Some(service) => {
                 self.snapshot.insert_service(Arc::new(service));
@@ -230,14 +263,17 @@ fn rank(event: &Event) -> Kind {
         Event::Upsert(Resource::Namespace(_)) => Kind::Namespace,
         Event::Upsert(Resource::Node(_)) => Kind::Node,
         Event::Upsert(Resource::Service(_)) => Kind::Service,
+        Event::Upsert(Resource::ServiceEntry(_)) => Kind::ServiceEntry,
         Event::Upsert(Resource::EndpointSlice(_)) => Kind::EndpointSlice,
+        Event::Upsert(Resource::WorkloadEntry(_)) => Kind::WorkloadEntry,
         Event::Upsert(Resource::Pod(_)) => Kind::Pod,
         Event::Upsert(Resource::Inert(reference)) | Event::Delete(reference) => reference.kind,
     }
 }
 
-fn locality(node: Option<&Node>) -> (Arc<str>, Arc<str>) {
-    node.map(|node| (node.region.clone(), node.zone.clone())).unwrap_or_default()
+/// Region, zone and subzone.
+fn locality(node: Option<&Node>) -> (Arc<str>, Arc<str>, Arc<str>) {
+    node.map(|node| (node.region.clone(), node.zone.clone(), node.subzone.clone())).unwrap_or_default()
 }
 
 /// Removes `member` from the set at `key`, and the set once it is empty.

@@ -12,7 +12,8 @@ use proptest::test_runner::{Config, TestRunner};
 const CASES: usize = 1000;
 
 const GOOD: &str = include_str!("../../../examples/bookinfo/reviews.yaml");
-const VICTIMS: [&str; 3] = [
+const VICTIMS: [&str; 4] = [
+    include_str!("../../../examples/egress/entries.yaml"),
     include_str!("../../../examples/bookinfo/productpage.yaml"),
     include_str!("../../../examples/bookinfo/cluster.yaml"),
     include_str!("../../../examples/bookinfo/ratings.yaml"),

@@ -10,7 +10,7 @@ use crate::connection::{Authority, Connection};
 use crate::identity::Identity;
 use crate::ports;
 use crate::reason::Reason;
-use crate::service::{Service, Target};
+use crate::service::{Resolution, Service, Target};
 use crate::snapshot::{SameNode, Snapshot};
 use crate::workload::{Workload, WorkloadUid};
 
@@ -61,7 +61,10 @@ fn outbound(snapshot: &Snapshot, source: &WorkloadUid, dialled: SocketAddr, draw
     if dialled.ip().is_loopback() && ports::is_own(dialled.port()) {
         return Err(Reason::RecursiveCall);
     }
-    let upstream = match snapshot.service_at(dialled.ip()) {
+    let upstream = match snapshot.service_dialled(dialled.ip(), &source.namespace) {
+        Some(service) if service.resolution == Resolution::AsDialled => {
+            Upstream { service: Some(service.clone()), ..direct(snapshot, dialled) }
+        }
         Some(service) => balance(snapshot, source, service, dialled, draw)?,
         None => direct(snapshot, dialled),
     };
@@ -111,11 +114,13 @@ fn direct(snapshot: &Snapshot, dialled: SocketAddr) -> Upstream {
     Upstream { address: dialled, workload, service }
 }
 
-/// The service that an address can only have been reached by: the one service that has it as an endpoint.
+/// The service that an address can only have been reached by: the one Service that has it as an endpoint, or where there
+/// is none, the one host of a ServiceEntry that has.
 fn sole_service(snapshot: &Snapshot, address: SocketAddr) -> Option<Arc<Service>> {
     let mut services = snapshot.services_with(address);
     let first = services.next()?;
-    services.next().is_none().then(|| first.clone())
+    let rival = services.next().is_some_and(|next| next.key.host.is_none() || first.key.host.is_some());
+    (!rival).then(|| first.clone())
 }
 
 fn inbound(snapshot: &Snapshot, pod: &WorkloadUid, authority: &Authority) -> Result<Decision, Reason> {

@@ -9,6 +9,8 @@ pub enum Scope {
     Region,
     /// `topology.kubernetes.io/zone`.
     Zone,
+    /// `topology.istio.io/subzone`.
+    Subzone,
     /// `spec.nodeName`.
     Node,
 }
@@ -32,6 +34,8 @@ pub struct Locality<'a> {
     pub region: &'a str,
     /// The zone.
     pub zone: &'a str,
+    /// The subzone.
+    pub subzone: &'a str,
     /// The node.
     pub node: &'a str,
 }
@@ -47,7 +51,7 @@ impl Locality<'_> {
         if same(self.node, other.node) {
             Some(Scope::Node)
         } else if same(self.zone, other.zone) && !apart {
-            Some(Scope::Zone)
+            Some(if same(self.subzone, other.subzone) { Scope::Subzone } else { Scope::Zone })
         } else if same(self.region, other.region) {
             Some(Scope::Region)
         } else {
@@ -60,11 +64,11 @@ impl Locality<'_> {
 mod tests {
     use super::*;
 
-    /// `region/zone/node`.
+    /// `region/zone/node`, and after it a subzone.
     fn at(text: &str) -> Locality<'_> {
         let mut parts = text.split('/');
-        let mut next = || parts.next().unwrap();
-        Locality { region: next(), zone: next(), node: next() }
+        let mut next = || parts.next().unwrap_or_default();
+        Locality { region: next(), zone: next(), node: next(), subzone: next() }
     }
 
     #[test]
@@ -83,6 +87,12 @@ mod tests {
             // Two unknown places are not one place.
             ("//", "//", None),
             ("eu//n1", "eu//n2", Some(Scope::Region)),
+            // A subzone is within its zone: elsewhere, one of the same name is another.
+            ("eu/a/n1/rack", "eu/a/n2/rack", Some(Scope::Subzone)),
+            ("eu/a/n1/rack", "eu/a/n1/rack", Some(Scope::Node)),
+            ("eu/a/n1/rack", "eu/b/n2/rack", Some(Scope::Region)),
+            ("eu/a/n1/rack", "us/a/n2/rack", None),
+            ("eu/a/n1/rack", "eu/a/n2/other", Some(Scope::Zone)),
         ] {
             assert_eq!(at(here).shared(at(there)), shared, "{here} {there}");
             assert_eq!(at(there).shared(at(here)), shared, "{there} {here}");
@@ -91,6 +101,11 @@ mod tests {
 
     #[test]
     fn narrower_is_nearer() {
-        assert!(None < Some(Scope::Region) && Scope::Region < Scope::Zone && Scope::Zone < Scope::Node);
+        assert!(
+            None < Some(Scope::Region)
+                && Scope::Region < Scope::Zone
+                && Scope::Zone < Scope::Subzone
+                && Scope::Subzone < Scope::Node
+        );
     }
 }

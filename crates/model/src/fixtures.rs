@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 
 use crate::{
-    Authority, Connection, Distribution, Enrolment, Excluded, Identity, Mesh, NetworkMode, Node, Owner, SameNode,
-    Scope, Service, ServiceKey, ServicePort, Snapshot, Target, Topology, TrustDomains, Workload, WorkloadUid,
+    Authority, Cidr, Connection, Distribution, Enrolment, Excluded, Identity, Mesh, NetworkMode, Node, Owner,
+    Resolution, SameNode, Scope, Service, ServiceKey, ServicePort, Snapshot, Target, Topology, TrustDomains, Workload,
+    WorkloadUid,
 };
 
 /// What a snapshot is made of, as lists to be searched from end to end.
@@ -69,6 +71,7 @@ pub(crate) fn pod(name: &str, node: &str, addresses: &[&str]) -> Workload {
         cluster: "Kubernetes".into(),
         region: "".into(),
         zone: "".into(),
+        subzone: "".into(),
         netns: None,
     }
 }
@@ -87,6 +90,7 @@ pub(crate) fn port(port: u16, endpoints: &[(&str, &str)]) -> ServicePort {
         address: address.parse().unwrap(),
         workload: (!pod.is_empty()).then(|| uid(pod)),
         topology: None,
+        weight: NonZeroU32::MIN,
     };
     let mut members: Vec<_> = endpoints.iter().map(target).collect();
     members.sort();
@@ -98,6 +102,9 @@ pub(crate) fn service(name: &str, vips: &[&str], ports: Vec<ServicePort>) -> Ser
         key: ServiceKey::new("shop", name),
         hostname: format!("{name}.shop.svc.cluster.local").into(),
         vips: vips.iter().map(|vip| vip.parse().unwrap()).collect(),
+        ranges: vec![],
+        resolution: Resolution::Endpoints,
+        alias: None,
         ports,
         distribution: Distribution::Anywhere,
     }
@@ -107,6 +114,7 @@ const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const NODES: [&str; 3] = ["", "east", "west"];
 /// Regions and zones: one zone without its region, and two zones of one name.
 const PLACES: [(&str, &str); 5] = [("", ""), ("", "a"), ("eu", "a"), ("eu", "b"), ("us", "a")];
+const SUBZONES: [&str; 2] = ["", "rack"];
 const PORTS: [u16; 8] = [80, 443, 8080, 9090, 15001, 15006, 15008, 15080];
 const HOSTNAMES: [&str; 3] = ["a.shop.svc.cluster.local", "b.shop.svc.cluster.local", "shared.example"];
 
@@ -137,11 +145,11 @@ fn some_identity() -> impl Strategy<Value = Identity> {
 /// A pod of any of the few names, addresses, nodes and ways to be in or out of the mesh.
 pub(crate) fn any_pod() -> impl Strategy<Value = Workload> {
     let addresses = prop::collection::vec(ip_as_seen(), 0..3);
-    let place = (select(&NODES[..]), select(&PLACES[..]));
+    let place = (select(&NODES[..]), select(&PLACES[..]), select(&SUBZONES[..]));
     (select(&NAMES[..]), addresses, place, some_identity(), 0..6).prop_map(
-        |(name, addresses, (node, (region, zone)), identity, kind)| {
-            let (region, zone) = (region.into(), zone.into());
-            let pod = Workload { addresses, identity, region, zone, ..pod(name, node, &[]) };
+        |(name, addresses, (node, (region, zone), subzone), identity, kind)| {
+            let (region, zone, subzone) = (region.into(), zone.into(), subzone.into());
+            let pod = Workload { addresses, identity, region, zone, subzone, ..pod(name, node, &[]) };
             match kind {
                 0 => unenrolled(pod),
                 1 => on_host_network(pod),
@@ -155,10 +163,19 @@ pub(crate) fn any_pod() -> impl Strategy<Value = Workload> {
 
 fn any_port() -> impl Strategy<Value = ServicePort> {
     let port = select(vec![80, 8080, 8080, 9090, 15008]);
-    let topology = (select(&NODES[..]), select(vec!["", "a", "b"]))
-        .prop_map(|(node, zone)| Arc::new(Topology { node: node.into(), zone: zone.into() }));
-    let target = (ip(), port, prop::option::of(select(&NAMES[..])), prop::option::of(topology)).prop_map(
-        |(ip, port, name, topology)| Target { address: (ip, port).into(), workload: name.map(uid), topology },
+    let places = (select(&NODES[..]), select(vec!["", "eu"]), select(vec!["", "a", "b"]), select(&SUBZONES[..]));
+    let topology = places.prop_map(|(node, region, zone, subzone)| {
+        let (node, region, zone, subzone) = (node.into(), region.into(), zone.into(), subzone.into());
+        Arc::new(Topology { node, region, zone, subzone })
+    });
+    let weight = select(vec![1, 1, 3, u32::MAX]).prop_map(|weight| NonZeroU32::new(weight).unwrap());
+    let target = (ip(), port, prop::option::of(select(&NAMES[..])), prop::option::of(topology), weight).prop_map(
+        |(ip, port, name, topology, weight)| Target {
+            address: (ip, port).into(),
+            workload: name.map(uid),
+            topology,
+            weight,
+        },
     );
     let members = prop::collection::btree_set(target, 0..5).prop_map(Vec::from_iter);
     let ready = members.prop_flat_map(|members| {
@@ -171,24 +188,42 @@ fn any_port() -> impl Strategy<Value = ServicePort> {
     })
 }
 
-/// A service of any of the few names, with 0 to 2 cluster IPs and 0 to 2 ports of 0 to 4 endpoints each.
+/// A service of any of the few names, or a host of a ServiceEntry, with 0 to 2 addresses and ranges each and 0 to 2 ports
+/// of 0 to 4 endpoints each.
 pub(crate) fn any_service() -> impl Strategy<Value = Service> {
     let vips = prop::collection::vec(ip_as_seen(), 0..3);
     let ports = prop::collection::vec(any_port(), 0..3).prop_map(|ports| {
         let mut seen = BTreeSet::new();
         ports.into_iter().filter(|port| seen.insert(port.port)).collect()
     });
-    let names = (select(&NAMES[..]), select(&HOSTNAMES[..]));
-    (names, vips, ports, any_distribution()).prop_map(|((name, hostname), vips, ports, distribution)| Service {
-        hostname: hostname.into(),
-        vips,
-        distribution,
-        ..service(name, &[], ports)
-    })
+    let names = (select(&NAMES[..]), select(&HOSTNAMES[..]), select(vec!["shop", "shop", "other"]));
+    let entry = prop::option::weighted(0.3, any_entry());
+    (names, vips, ports, any_distribution(), entry).prop_map(
+        |((name, hostname, namespace), vips, ports, distribution, entry)| {
+            let (host, (ranges, resolution)) = (entry.is_some().then(|| hostname.into()), entry.unwrap_or_default());
+            let key = ServiceKey { host, ..ServiceKey::new(namespace, name) };
+            Service {
+                key,
+                hostname: hostname.into(),
+                vips,
+                ranges,
+                resolution,
+                distribution,
+                ..service(name, &[], ports)
+            }
+        },
+    )
+}
+
+/// What only a ServiceEntry has: ranges, nested ones among them, and endpoints or none.
+fn any_entry() -> impl Strategy<Value = (Vec<Cidr>, Resolution)> {
+    let ranges = ["10.0.0.0/30", "10.0.0.2/31", "10.96.0.0/16", "0.0.0.0/0", "fd00::/64", "fd00::2/127", "::/0"];
+    let ranges = ranges.map(|text| text.parse::<Cidr>().unwrap()).to_vec();
+    (subsequence(ranges, 0..3), select(vec![Resolution::Endpoints, Resolution::AsDialled]))
 }
 
 fn any_distribution() -> impl Strategy<Value = Distribution> {
-    let scope = || select(vec![Scope::Region, Scope::Zone, Scope::Node]);
+    let scope = || select(vec![Scope::Region, Scope::Zone, Scope::Subzone, Scope::Node]);
     prop_oneof![
         Just(Distribution::Anywhere),
         scope().prop_map(Distribution::Prefer),
@@ -199,11 +234,13 @@ fn any_distribution() -> impl Strategy<Value = Distribution> {
 /// A node of any of the few names, addresses and places.
 pub(crate) fn any_node() -> impl Strategy<Value = Node> {
     let addresses = prop::collection::vec(ip_as_seen(), 0..3);
-    (select(&NODES[1..]), addresses, select(&PLACES[..])).prop_map(|(name, addresses, (region, zone))| Node {
+    let place = (select(&PLACES[..]), select(&SUBZONES[..]));
+    (select(&NODES[1..]), addresses, place).prop_map(|(name, addresses, ((region, zone), subzone))| Node {
         name: name.into(),
         addresses,
         region: region.into(),
         zone: zone.into(),
+        subzone: subzone.into(),
     })
 }
 

@@ -2,6 +2,7 @@
 //! decides where a connection goes. No I/O, no clock, no async, no Kubernetes client.
 #![forbid(unsafe_code)]
 
+pub mod cidr;
 pub mod connection;
 pub mod decide;
 pub mod distribution;
@@ -15,12 +16,13 @@ pub mod snapshot;
 pub mod traffic;
 pub mod workload;
 
+pub use cidr::{Cidr, CidrError};
 pub use connection::{Authority, Connection};
 pub use decide::{Decision, Upstream, decide};
 pub use distribution::{Distribution, Locality, Scope};
 pub use identity::{Identity, TrustDomain, TrustDomains};
 pub use reason::Reason;
-pub use service::{Service, ServiceKey, ServicePort, Target, Topology};
+pub use service::{Resolution, Service, ServiceKey, ServicePort, Target, Topology};
 pub use snapshot::{Mesh, Node, SameNode, Snapshot};
 pub use traffic::Traffic;
 pub use workload::{Enrolment, Excluded, NetworkMode, Owner, Workload, WorkloadUid};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use serde::Serialize;
 
+use crate::cidr::Cidr;
 use crate::identity::TrustDomains;
 use crate::service::{Service, ServiceKey};
 use crate::workload::{NetworkMode, Workload, WorkloadUid};
@@ -56,6 +57,8 @@ pub struct Node {
     pub region: Arc<str>,
     /// Label `topology.kubernetes.io/zone`.
     pub zone: Arc<str>,
+    /// Label `topology.istio.io/subzone`.
+    pub subzone: Arc<str>,
 }
 
 /// Everything the mesh knows at one moment.
@@ -69,6 +72,7 @@ pub struct Snapshot {
     // What claims a key, ascending: the first answers. Several claim it while an address changes hands.
     workloads_by_address: OrdMap<IpAddr, Vec<WorkloadUid>>,
     services_by_vip: OrdMap<IpAddr, Vec<ServiceKey>>,
+    services_by_range: OrdMap<Cidr, Vec<ServiceKey>>,
     services_by_hostname: OrdMap<Arc<str>, Vec<ServiceKey>>,
     services_by_endpoint: OrdMap<SocketAddr, Vec<ServiceKey>>,
     nodes_by_address: OrdMap<IpAddr, Vec<Arc<str>>>,
@@ -104,6 +108,9 @@ impl Snapshot {
         for vip in &service.vips {
             claim(&mut self.services_by_vip, vip.to_canonical(), &service.key);
         }
+        for range in &service.ranges {
+            claim(&mut self.services_by_range, *range, &service.key);
+        }
         claim(&mut self.services_by_hostname, service.hostname.clone(), &service.key);
         for address in endpoints(&service) {
             claim(&mut self.services_by_endpoint, address, &service.key);
@@ -116,6 +123,9 @@ impl Snapshot {
         let Some(old) = self.services.remove(key) else { return };
         for vip in &old.vips {
             release(&mut self.services_by_vip, &vip.to_canonical(), key);
+        }
+        for range in &old.ranges {
+            release(&mut self.services_by_range, range, key);
         }
         release(&mut self.services_by_hostname, &old.hostname, key);
         for address in endpoints(&old) {
@@ -164,11 +174,31 @@ impl Snapshot {
         self.services.get(key)
     }
 
-    /// The service whose cluster IP is `vip`.
+    /// The service that a client of `namespace` means by `address`: one that has exactly this address, or else one with
+    /// a range around it. Of several, one of the client's own namespace, then the one with the longest range, then the
+    /// first (as Istio ranks them).
     #[must_use]
-    pub fn service_at(&self, vip: IpAddr) -> Option<&Arc<Service>> {
-        let vip = vip.to_canonical();
-        self.services.get(self.services_by_vip.get(&vip)?.first()?)
+    pub fn service_dialled(&self, address: IpAddr, namespace: &str) -> Option<&Arc<Service>> {
+        let address = address.to_canonical();
+        let exact = self.services_by_vip.get(&address).into_iter().flatten();
+        let key = preferred(exact, namespace).or_else(|| preferred(self.around(address).flatten(), namespace))?;
+        self.services.get(key)
+    }
+
+    /// Who claims the ranges around `address`, the longest range first.
+    fn around(&self, address: IpAddr) -> impl Iterator<Item = &Vec<ServiceKey>> {
+        let mut longest = Some(u8::MAX);
+        // Only lengths that some range has are looked at.
+        std::iter::from_fn(move || {
+            loop {
+                let probe = Cidr::around(address, longest?);
+                let (range, keys) = self.services_by_range.get_prev(&probe)?;
+                longest = range.length().min(probe.length()).checked_sub(u8::from(range.length() == probe.length()));
+                if *range == probe {
+                    return Some(keys);
+                }
+            }
+        })
     }
 
     /// The service named `hostname`, such as `reviews.shop.svc.cluster.local`.
@@ -222,6 +252,13 @@ fn indexed_addresses(workload: &Workload) -> Vec<IpAddr> {
         NetworkMode::Standard => workload.addresses.iter().map(IpAddr::to_canonical).collect(),
         NetworkMode::HostNetwork => Vec::new(),
     }
+}
+
+/// The first of `keys` that is of `namespace`, or else the first.
+fn preferred<'a>(keys: impl Iterator<Item = &'a ServiceKey>, namespace: &str) -> Option<&'a ServiceKey> {
+    let mut keys = keys.peekable();
+    let first = keys.peek().copied();
+    keys.find(|key| *key.namespace == *namespace).or(first)
 }
 
 fn endpoints(service: &Service) -> impl Iterator<Item = SocketAddr> + '_ {

@@ -114,6 +114,8 @@ pub struct Workload {
     pub region: Arc<str>,
     /// Its node's `topology.kubernetes.io/zone`; empty where unknown.
     pub zone: Arc<str>,
+    /// Its node's `topology.istio.io/subzone`; empty where unknown.
+    pub subzone: Arc<str>,
     /// Annotation `ambit.dev/netns`: the path of its network namespace, where nothing else can tell (standalone).
     pub netns: Option<PathBuf>,
 }
@@ -128,7 +130,7 @@ impl Workload {
     /// Where the workload runs.
     #[must_use]
     pub fn locality(&self) -> Locality<'_> {
-        Locality { region: &self.region, zone: &self.zone, node: &self.node }
+        Locality { region: &self.region, zone: &self.zone, subzone: &self.subzone, node: &self.node }
     }
 
     /// True if `address` is one of the workload's own: never for a pod in the node's namespace.

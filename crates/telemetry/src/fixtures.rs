@@ -37,6 +37,7 @@ pub(crate) fn workload(owner: &str, suffix: &str) -> Arc<Workload> {
         cluster: text("Kubernetes"),
         region: text("eu"),
         zone: text(""),
+        subzone: text(""),
         netns: None,
     })
 }
@@ -46,6 +47,9 @@ pub(crate) fn reviews_service() -> Arc<Service> {
         key: ServiceKey::new("shop", "reviews"),
         hostname: Arc::from("reviews.shop.svc.cluster.local"),
         vips: vec![[10, 96, 0, 7].into()],
+        ranges: Vec::new(),
+        resolution: ambit_model::Resolution::Endpoints,
+        alias: None,
         ports: Vec::new(),
         distribution: ambit_model::Distribution::Anywhere,
     })

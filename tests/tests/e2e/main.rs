@@ -12,7 +12,9 @@
 mod close;
 mod crash;
 mod databases;
+mod distribution;
 mod enrol;
+mod entries;
 mod freeze;
 mod harness;
 mod observe;

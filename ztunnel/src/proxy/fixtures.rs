@@ -50,18 +50,23 @@ pub(crate) fn workload(name: &str, addresses: &[&str]) -> Workload {
         cluster: "Kubernetes".into(),
         region: "".into(),
         zone: "".into(),
+        subzone: "".into(),
         netns: None,
     }
 }
 
 /// A service of namespace `shop` with one port and one endpoint.
 pub(crate) fn service(name: &str, endpoint: &str) -> Arc<Service> {
-    let target = Target { address: endpoint.parse::<SocketAddr>().unwrap(), workload: None, topology: None };
+    let (address, weight) = (endpoint.parse::<SocketAddr>().unwrap(), std::num::NonZeroU32::MIN);
+    let target = Target { address, workload: None, topology: None, weight };
     let (targets, members) = (vec![target.clone()], vec![target]);
     Arc::new(Service {
         key: ServiceKey::new("shop", name),
         hostname: format!("{name}.shop.svc.cluster.local").as_str().into(),
         vips: Vec::new(),
+        ranges: Vec::new(),
+        resolution: ambit_model::Resolution::Endpoints,
+        alias: None,
         ports: vec![ServicePort { port: 80, name: "".into(), app_protocol: None, targets, members }],
         distribution: ambit_model::Distribution::Anywhere,
     })

@@ -43,6 +43,8 @@ pub struct ServiceSpec {
     pub session_affinity: String,
     /// `Cluster` or `Local`.
     pub internal_traffic_policy: String,
+    /// Of an `ExternalName` service, the DNS name that it stands for.
+    pub external_name: String,
     /// `PreferClose`, `PreferSameZone`, `PreferSameNode` or empty.
     pub traffic_distribution: String,
 }

@@ -101,7 +101,7 @@ fn topology(endpoint: &written::Endpoint, place: usize, findings: &mut Findings)
     };
     let node = read("nodeName", &endpoint.node_name, labels::HOSTNAME, name::subdomain);
     let zone = read("zone", &endpoint.zone, labels::ZONE, name::label_value);
-    (!node.is_empty() || !zone.is_empty()).then_some(Topology { node, zone })
+    (!node.is_empty() || !zone.is_empty()).then(|| Topology { node, zone, ..Topology::default() })
 }
 
 /// The pod that `target` names, if it is a pod of the slice's own namespace, as it has to be.

@@ -40,5 +40,6 @@ pub(super) fn node(node: &object::Node, id: &ObjectRef, findings: &mut Findings)
         addresses,
         region: label(labels::REGION, labels::REGION_BETA),
         zone: label(labels::ZONE, labels::ZONE_BETA),
+        subzone: Arc::from(node.metadata.label(labels::SUBZONE).unwrap_or_default()),
     }))
 }

@@ -59,6 +59,7 @@ pub(super) fn translate(pod: &object::Pod, id: &ObjectRef, mesh: &Mesh, findings
         cluster: mesh.cluster.clone(),
         region: Arc::default(),
         zone: Arc::default(),
+        subzone: Arc::default(),
         netns,
     };
     let sidecar = metadata.annotations.contains_key(labels::SIDECAR_STATUS);

@@ -1,10 +1,10 @@
 //! A service: its addresses, its ports and whom it selects.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ambit_model::Mesh;
+use ambit_model::{Mesh, Resolution};
 
 use super::{distribution, is_tcp, shared};
 use crate::field::{Findings, Severity};
@@ -19,9 +19,7 @@ pub(super) fn translate(service: &object::Service, id: &ObjectRef, mesh: &Mesh, 
     match spec.kind.as_str() {
         "" | "ClusterIP" | "NodePort" | "LoadBalancer" => {}
         "ExternalName" => {
-            let message = "an ExternalName service is a DNS alias: the mesh sees the name's own address dialled";
-            findings.remark(Severity::Notice, "spec.type", message);
-            return Resource::Inert(id.clone());
+            return external_name(spec, id, mesh, findings);
         }
         other => {
             findings
@@ -38,16 +36,45 @@ pub(super) fn translate(service: &object::Service, id: &ObjectRef, mesh: &Mesh, 
     let distribution = distribution::of_service(service, findings);
     remark_on_what_is_not_in_effect(spec, findings);
     Resource::Service(Arc::new(Service {
-        namespace: id.namespace.clone(),
-        name: id.name.clone(),
-        hostname: Arc::from(format!("{}.{}.svc.{}", id.name, id.namespace, mesh.domain)),
         vips,
         families,
         selector: shared(&spec.selector),
         ports,
         publish_not_ready: spec.publish_not_ready_addresses,
         distribution,
+        ..bare(id, mesh)
     }))
+}
+
+/// A service that is nothing but its name.
+fn bare(id: &ObjectRef, mesh: &Mesh) -> Service {
+    Service {
+        namespace: id.namespace.clone(),
+        name: id.name.clone(),
+        host: None,
+        hostname: Arc::from(format!("{}.{}.svc.{}", id.name, id.namespace, mesh.domain)),
+        vips: Vec::new(),
+        ranges: Vec::new(),
+        allocates: false,
+        resolution: Resolution::Endpoints,
+        alias: None,
+        families: Families { v4: true, v6: true },
+        selector: BTreeMap::new(),
+        endpoints: Vec::new(),
+        ports: Vec::new(),
+        publish_not_ready: false,
+        distribution: None,
+    }
+}
+
+/// The alias of a DNS name: whoever answers for the service's name says so, and clients dial what that name stands for.
+fn external_name(spec: &ServiceSpec, id: &ObjectRef, mesh: &Mesh, findings: &mut Findings) -> Resource {
+    let name = spec.external_name.strip_suffix('.').unwrap_or(&spec.external_name).to_ascii_lowercase();
+    findings.take("spec.externalName", name::subdomain(&name));
+    if !matches!(spec.cluster_ip.as_str(), "" | "None") || !spec.cluster_ips.is_empty() {
+        findings.error("spec.clusterIP", "contradicts type ExternalName, which has no address: remove one of them");
+    }
+    Resource::Service(Arc::new(Service { alias: Some(Arc::from(name)), ..bare(id, mesh) }))
 }
 
 /// `spec.clusterIPs`, or `spec.clusterIP`, which is the first of them; none for a headless service.

@@ -9,6 +9,7 @@ use crate::field::Severity;
 use crate::resource::{DataplaneMode, EndpointSlice, Families, Pod, Service, TargetPort};
 
 mod distribution;
+mod entries;
 
 fn read(kind: Kind, object: Value) -> Result<Translated, Vec<FieldError>> {
     translate(&Object::read(kind, object).unwrap(), &Mesh::default())
@@ -177,14 +178,11 @@ fn readiness_is_the_condition_and_no_deletion() {
 }
 
 #[test]
-fn what_has_ended_or_is_an_alias_stands_for_nothing() {
+fn what_has_ended_stands_for_nothing() {
     for phase in ["Succeeded", "Failed"] {
         let ended = json!({"metadata": {"name": "p"}, "status": {"phase": phase, "podIP": "10.0.0.7"}});
         assert_eq!(read(Kind::Pod, ended).unwrap().resource, Resource::Inert(ObjectRef::new(Kind::Pod, "", "p")));
     }
-    let alias = json!({"metadata": {"name": "s"}, "spec": {"type": "ExternalName", "externalName": "example.com"}});
-    assert_eq!(read(Kind::Service, alias.clone()).unwrap().resource.reference().to_string(), "Service default/s");
-    assert_eq!(remarked(Kind::Service, alias), [(Severity::Notice, "spec.type".to_owned())]);
 }
 
 #[test]
@@ -368,7 +366,9 @@ fn an_endpoint_without_a_pod_is_where_its_slice_says() {
         endpoint["addresses"] = json!(["10.0.0.7"]);
         json!({"metadata": metadata, "addressType": "IPv4", "endpoints": [endpoint]})
     };
-    let at = |node: &str, zone: &str| Some(Arc::new(Topology { node: node.into(), zone: zone.into() }));
+    let at = |node: &str, zone: &str| {
+        Some(Arc::new(Topology { node: node.into(), zone: zone.into(), ..Topology::default() }))
+    };
     let old = json!({"kubernetes.io/hostname": "node-a", "topology.kubernetes.io/zone": "z"});
     for (endpoint, expected) in [
         (json!({"nodeName": "node-a", "zone": "z"}), at("node-a", "z")),

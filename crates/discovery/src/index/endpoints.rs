@@ -2,10 +2,11 @@
 //! (Kubernetes "EndpointSlices", conditions).
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use ambit_api::resource::{Endpoint, EndpointSlice, Pod, Port, Service, TargetPort};
-use ambit_model::{self as model, Distribution, ServiceKey, ServicePort, Target, Topology, WorkloadUid};
+use ambit_api::resource::{Endpoint, EndpointSlice, Pod, Port, Service, TargetPort, Written};
+use ambit_model::{self as model, Distribution, ServicePort, Target, Topology, WorkloadUid};
 
 /// What may be an endpoint of a port.
 pub(super) struct Candidate<'a> {
@@ -13,6 +14,7 @@ pub(super) struct Candidate<'a> {
     port: u16,
     workload: Option<&'a WorkloadUid>,
     topology: Option<&'a Arc<Topology>>,
+    weight: NonZeroU32,
     ready: bool,
     draining: bool,
 }
@@ -29,6 +31,7 @@ impl<'a> Candidate<'a> {
             port: number,
             workload: Some(&pod.workload.uid),
             topology: None,
+            weight: NonZeroU32::MIN,
             ready: pod.workload.ready,
             draining: pod.serving && pod.terminating,
         })
@@ -42,25 +45,49 @@ impl<'a> Candidate<'a> {
             port: *number,
             workload: endpoint.workload.as_ref(),
             topology: endpoint.topology.as_ref(),
+            weight: NonZeroU32::MIN,
             ready: endpoint.ready,
             draining: endpoint.draining,
         })
     }
+
+    /// An endpoint that is written down, unless it has not got the port.
+    pub(super) fn of_written(endpoint: &'a Written, port: &Port) -> Option<Self> {
+        Some(Self {
+            addresses: std::slice::from_ref(&endpoint.address),
+            port: endpoint.port(port)?,
+            workload: None,
+            topology: endpoint.topology.as_ref(),
+            weight: endpoint.weight,
+            ready: true,
+            draining: false,
+        })
+    }
 }
 
-/// `service` with the endpoints that `candidates` has for each of its ports, and with its namespace's distribution where
-/// it has none of its own.
+/// What a service takes from elsewhere.
+pub(super) struct Surroundings {
+    /// The addresses that it was given.
+    pub(super) given: Vec<IpAddr>,
+    /// Its namespace's distribution, where it has none of its own.
+    pub(super) inherited: Option<Distribution>,
+}
+
+/// `service` with the endpoints that `candidates` has for each of its ports.
 pub(super) fn join<'a>(
     service: &Service,
-    inherited: Option<Distribution>,
+    surroundings: Surroundings,
     candidates: impl Fn(&Port) -> Vec<Candidate<'a>>,
 ) -> model::Service {
     model::Service {
-        key: ServiceKey { namespace: service.namespace.clone(), name: service.name.clone() },
+        key: service.key(),
         hostname: service.hostname.clone(),
-        vips: service.vips.clone(),
+        vips: [&service.vips[..], &surroundings.given].concat(),
+        ranges: service.ranges.clone(),
+        resolution: service.resolution,
+        alias: service.alias.clone(),
         ports: service.ports.iter().map(|port| join_port(service, port, candidates(port))).collect(),
-        distribution: service.distribution.or(inherited).unwrap_or_default(),
+        distribution: service.distribution.or(surroundings.inherited).unwrap_or_default(),
     }
 }
 
@@ -70,7 +97,7 @@ fn join_port(service: &Service, port: &Port, candidates: Vec<Candidate<'_>>) -> 
         for address in candidate.addresses.iter().filter(|address| service.families.contain(**address)) {
             let address = SocketAddr::new(*address, candidate.port);
             let (workload, topology) = (candidate.workload.cloned(), candidate.topology.cloned());
-            let target = Target { address, workload, topology };
+            let target = Target { address, workload, topology, weight: candidate.weight };
             if candidate.ready || service.publish_not_ready {
                 ready.push(target.clone());
             } else if candidate.draining {

@@ -1,16 +1,18 @@
-//! One namespace: its pods, services and EndpointSlices, and who belongs to whom. Nothing of this crosses namespaces.
+//! One namespace: its pods, services, EndpointSlices and entries, and who belongs to whom. Nothing of this crosses namespaces.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use ambit_api::resource::{DataplaneMode, EndpointSlice, Pod, Service};
-use ambit_model::{self as model, Distribution};
+use ambit_api::resource::{DataplaneMode, EndpointSlice, Pod, Service, WorkloadEntry};
+use ambit_model::{self as model, Distribution, ServiceKey};
 
-use super::endpoints::{Candidate, join};
+use super::endpoints::{Candidate, Surroundings, join};
 use super::release;
 
 /// A label: key and value.
 type Label = (Arc<str>, Arc<str>);
+type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
 #[derive(Debug, Default)]
 pub(super) struct Namespace {
@@ -20,41 +22,51 @@ pub(super) struct Namespace {
     pub(super) distribution: Option<Distribution>,
     /// By name.
     pub(super) pods: BTreeMap<Arc<str>, Arc<Pod>>,
-    services: BTreeMap<Arc<str>, Selecting>,
+    services: BTreeMap<ServiceKey, Selecting>,
+    /// The hosts of every ServiceEntry, by its name.
+    hosts: BTreeMap<Arc<str>, BTreeSet<ServiceKey>>,
+    /// By name.
+    workload_entries: BTreeMap<Arc<str>, Arc<WorkloadEntry>>,
     slices: BTreeMap<Arc<str>, Arc<EndpointSlice>>,
     /// The names of the slices of a service, whether that is known or not.
     slices_by_service: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
-    /// The names of the services by the first label of their selectors: a pod is selected by none but those that its
-    /// own labels lead to.
-    services_by_label: BTreeMap<Label, BTreeSet<Arc<str>>>,
+    /// The services by the first label of their selectors: a pod is selected by none but those that its own labels lead
+    /// to.
+    services_by_label: BTreeMap<Label, BTreeSet<ServiceKey>>,
 }
 
-/// A service and the pods that it selects.
+/// A service and whom it selects, by their names.
 #[derive(Debug)]
 struct Selecting {
     service: Arc<Service>,
     pods: BTreeSet<Arc<str>>,
+    workload_entries: BTreeSet<Arc<str>>,
 }
 
 impl Namespace {
     /// True if nothing is known of it.
     pub(super) fn is_empty(&self) -> bool {
         let bare = self.mode.is_none() && self.distribution.is_none();
-        bare && self.pods.is_empty() && self.services.is_empty() && self.slices.is_empty()
+        let settled = self.pods.is_empty() && self.services.is_empty() && self.slices.is_empty();
+        bare && settled && self.hosts.is_empty() && self.workload_entries.is_empty()
     }
 
     /// Adds, replaces or removes the pod `name`. Returns the pod that it was, and the services that selected it or do.
-    pub(super) fn set_pod(&mut self, name: &Arc<str>, pod: Option<Arc<Pod>>) -> (Option<Arc<Pod>>, BTreeSet<Arc<str>>) {
+    pub(super) fn set_pod(
+        &mut self,
+        name: &Arc<str>,
+        pod: Option<Arc<Pod>>,
+    ) -> (Option<Arc<Pod>>, BTreeSet<ServiceKey>) {
         let mut affected = BTreeSet::new();
         let old = self.pods.remove(name);
         if let Some(old) = &old {
-            for service in self.selectors_of(old) {
+            for service in self.selectors_of(&old.workload.labels) {
                 self.services.get_mut(&service).map(|selecting| selecting.pods.remove(name));
                 affected.insert(service);
             }
         }
         if let Some(new) = pod {
-            for service in self.selectors_of(&new) {
+            for service in self.selectors_of(&new.workload.labels) {
                 self.services.get_mut(&service).map(|selecting| selecting.pods.insert(name.clone()));
                 affected.insert(service);
             }
@@ -63,20 +75,55 @@ impl Namespace {
         (old, affected)
     }
 
-    /// Adds, replaces or removes the service `name`.
-    pub(super) fn set_service(&mut self, name: &Arc<str>, service: Option<Arc<Service>>) {
-        if let Some(old) = self.services.remove(name)
-            && let Some(label) = first_label(&old.service)
-        {
-            release(&mut self.services_by_label, &label, name);
+    /// Adds, replaces or removes the WorkloadEntry `name`. Returns the services that selected it or do.
+    pub(super) fn set_workload_entry(
+        &mut self,
+        name: &Arc<str>,
+        entry: Option<Arc<WorkloadEntry>>,
+    ) -> BTreeSet<ServiceKey> {
+        let mut affected = BTreeSet::new();
+        if let Some(old) = self.workload_entries.remove(name) {
+            for service in self.selectors_of(&old.labels) {
+                self.services.get_mut(&service).map(|selecting| selecting.workload_entries.remove(name));
+                affected.insert(service);
+            }
         }
-        let Some(service) = service else { return };
-        let selected = self.pods.iter().filter(|(_, pod)| selects(&service, pod));
-        let pods = selected.map(|(name, _)| name.clone()).collect();
+        if let Some(new) = entry {
+            for service in self.selectors_of(&new.labels) {
+                self.services.get_mut(&service).map(|selecting| selecting.workload_entries.insert(name.clone()));
+                affected.insert(service);
+            }
+            self.workload_entries.insert(name.clone(), new);
+        }
+        affected
+    }
+
+    /// Adds, replaces or removes the service `key`. Returns what it was.
+    pub(super) fn set_service(&mut self, key: &ServiceKey, service: Option<Arc<Service>>) -> Option<Arc<Service>> {
+        let old = self.services.remove(key).map(|selecting| selecting.service);
+        if let Some(label) = old.as_deref().and_then(first_label) {
+            release(&mut self.services_by_label, &label, key);
+        }
+        let Some(service) = service else { return old };
+        let pods = self.pods.iter().filter(|(_, pod)| selects(&service, &pod.workload.labels));
+        let pods = pods.map(|(name, _)| name.clone()).collect();
+        let entries = self.workload_entries.iter().filter(|(_, entry)| selects(&service, &entry.labels));
+        let workload_entries = entries.map(|(name, _)| name.clone()).collect();
         if let Some(label) = first_label(&service) {
-            self.services_by_label.entry(label).or_default().insert(name.clone());
+            self.services_by_label.entry(label).or_default().insert(key.clone());
         }
-        self.services.insert(name.clone(), Selecting { service, pods });
+        self.services.insert(key.clone(), Selecting { service, pods, workload_entries });
+        old
+    }
+
+    /// Says which `hosts` the ServiceEntry `name` has now, and returns those that it had and has no more.
+    pub(super) fn set_hosts(&mut self, name: &Arc<str>, hosts: BTreeSet<ServiceKey>) -> BTreeSet<ServiceKey> {
+        let old = self.hosts.remove(name).unwrap_or_default();
+        let gone = old.difference(&hosts).cloned().collect();
+        if !hosts.is_empty() {
+            self.hosts.insert(name.clone(), hosts);
+        }
+        gone
     }
 
     /// Adds, replaces or removes the slice `name`. Returns the services that it belonged to or does.
@@ -94,34 +141,39 @@ impl Namespace {
         affected
     }
 
-    /// The service `name` with its endpoints: those of its slices, and where it has none, those of its pods.
-    pub(super) fn join_service(&self, name: &str) -> Option<model::Service> {
-        let Selecting { service, pods } = self.services.get(name)?;
-        let Some(slices) = self.slices_by_service.get(name) else {
+    /// The service `key` with the addresses that it was `given` and its endpoints: a Service's are those of its slices;
+    /// where it has none, and for a ServiceEntry, those that are written with it and those that it selects.
+    pub(super) fn join_service(&self, key: &ServiceKey, given: Vec<IpAddr>) -> Option<model::Service> {
+        let Selecting { service, pods, workload_entries } = self.services.get(key)?;
+        let surroundings = Surroundings { given, inherited: self.distribution };
+        let Some(slices) = self.slices_by_service.get(&key.name).filter(|_| key.host.is_none()) else {
             let pods: Vec<_> = pods.iter().filter_map(|pod| self.pods.get(pod)).collect();
-            return Some(join(service, self.distribution, |port| {
-                pods.iter().filter_map(|pod| Candidate::of_pod(pod, port)).collect()
+            let entries = workload_entries.iter().filter_map(|entry| self.workload_entries.get(entry));
+            let written: Vec<_> = entries.map(|entry| &entry.endpoint).chain(&service.endpoints).collect();
+            return Some(join(service, surroundings, |port| {
+                let pods = pods.iter().filter_map(|pod| Candidate::of_pod(pod, port));
+                pods.chain(written.iter().filter_map(|endpoint| Candidate::of_written(endpoint, port))).collect()
             }));
         };
         let slices = slices.iter().filter_map(|slice| self.slices.get(slice));
         let all: Vec<_> =
             slices.flat_map(|slice| slice.endpoints.iter().map(move |endpoint| (slice, endpoint))).collect();
-        Some(join(service, self.distribution, |port| {
+        Some(join(service, surroundings, |port| {
             all.iter().filter_map(|(slice, endpoint)| Candidate::of_slice(slice, endpoint, port)).collect()
         }))
     }
 
-    /// The names of the services that have the namespace's distribution.
-    pub(super) fn inheriting(&self) -> impl Iterator<Item = &Arc<str>> {
+    /// The services that have the namespace's distribution.
+    pub(super) fn inheriting(&self) -> impl Iterator<Item = &ServiceKey> {
         let all = self.services.iter();
-        all.filter(|(_, selecting)| selecting.service.distribution.is_none()).map(|(name, _)| name)
+        all.filter(|(_, selecting)| selecting.service.distribution.is_none()).map(|(key, _)| key)
     }
 
-    /// The names of the services that select `pod`.
-    fn selectors_of(&self, pod: &Pod) -> Vec<Arc<str>> {
-        let labels = pod.workload.labels.iter().map(|(key, value)| (key.clone(), value.clone()));
-        let candidates = labels.filter_map(|label| self.services_by_label.get(&label)).flatten();
-        let selecting = |name: &&Arc<str>| self.services.get(*name).is_some_and(|s| selects(&s.service, pod));
+    /// The services that select what has `labels`.
+    fn selectors_of(&self, labels: &Labels) -> Vec<ServiceKey> {
+        let pairs = labels.iter().map(|(key, value)| (key.clone(), value.clone()));
+        let candidates = pairs.filter_map(|label| self.services_by_label.get(&label)).flatten();
+        let selecting = |key: &&ServiceKey| self.services.get(*key).is_some_and(|s| selects(&s.service, labels));
         candidates.filter(selecting).cloned().collect()
     }
 }
@@ -130,8 +182,7 @@ fn first_label(service: &Service) -> Option<Label> {
     service.selector.first_key_value().map(|(key, value)| (key.clone(), value.clone()))
 }
 
-/// A service without selector selects no pod.
-fn selects(service: &Service, pod: &Pod) -> bool {
-    let labels = &pod.workload.labels;
+/// A service without selector selects nothing.
+fn selects(service: &Service, labels: &Labels) -> bool {
     !service.selector.is_empty() && service.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }

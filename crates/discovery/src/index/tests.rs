@@ -9,6 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::source::contents;
 
+mod entries;
+
 /// The objects of a YAML text without mistakes.
 fn objects(yaml: &str) -> Vec<Resource> {
     let contents = contents::read(yaml.as_bytes(), &Mesh::default());
@@ -334,18 +336,51 @@ fn any_event() -> impl Strategy<Value = Event> {
         let metadata = format!("name: default, labels: {{{mode}}}, annotations: {{{prefer}}}");
         format!("{{apiVersion: v1, kind: Namespace, metadata: {{{metadata}}}}}")
     });
-    let kinds = [Kind::Pod, Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::Namespace];
+    let endpoints = prop::sample::select(vec![
+        "endpoints: [{address: 192.0.2.1}]",
+        "addresses: [192.0.2.0/24], endpoints: [{address: 192.0.2.1}, {address: 192.0.2.2}]",
+        "addresses: [240.240.0.1], workloadSelector: {labels: {app: web}}",
+        "workloadSelector: {labels: {app: web}}",
+    ]);
+    let hosts = prop::sample::select(vec!["a.x", "a.x, b.x", "c.x, a.x", "'*.x'"]);
+    let entry = (small.clone(), hosts, endpoints).prop_map(|(id, hosts, endpoints)| {
+        format!(
+            "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: n{id}}}, spec: {{hosts: [{hosts}], \
+             resolution: STATIC, ports: [{{number: 80, name: http}}], {endpoints}}}}}"
+        )
+    });
+    let app = prop::sample::select(vec!["app: web", "app: db", ""]);
+    let workload_entry = (small.clone(), app, small.clone()).prop_map(|(id, labels, ip)| {
+        format!(
+            "{{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {{name: w{id}, labels: {{{labels}}}}}, \
+             spec: {{address: 192.0.2.{}}}}}",
+            ip + 1
+        )
+    });
+    let kinds = [
+        Kind::Pod,
+        Kind::Service,
+        Kind::EndpointSlice,
+        Kind::Node,
+        Kind::Namespace,
+        Kind::ServiceEntry,
+        Kind::WorkloadEntry,
+    ];
     let delete = (prop::sample::select(kinds.to_vec()), small).prop_map(|(kind, id)| {
         let name = match kind {
             Kind::Pod => format!("p{id}"),
             Kind::Service => format!("s{id}"),
             Kind::EndpointSlice => format!("e{id}"),
+            Kind::ServiceEntry => format!("n{id}"),
+            Kind::WorkloadEntry => format!("w{id}"),
             Kind::Node => format!("node-{}", ['a', 'b', 'c'][usize::from(id)]),
             Kind::Namespace | Kind::ServiceAccount => "default".to_owned(),
         };
         Event::Delete(ObjectRef::new(kind, "default", &name))
     });
-    let upsert = prop_oneof![4 => pod, 3 => service, 2 => slice, 1 => node, 1 => namespace];
+    let upsert = prop_oneof![
+        4 => pod, 3 => service, 2 => slice, 1 => node, 1 => namespace, 2 => entry, 2 => workload_entry
+    ];
     let upsert = upsert.prop_map(|yaml| Event::Upsert(objects(&yaml).remove(0)));
     prop_oneof![3 => upsert, 1 => delete]
 }
@@ -366,7 +401,7 @@ fn final_state(events: &[Event]) -> BTreeMap<ObjectRef, Resource> {
 fn naive_members(service: &resource::Service, state: &BTreeMap<ObjectRef, Resource>) -> BTreeSet<String> {
     let slices = || state.values().filter_map(|r| if let Resource::EndpointSlice(s) = r { Some(s) } else { None });
     let mut own = slices().filter(|slice| slice.service == service.name).peekable();
-    if own.peek().is_some() {
+    if own.peek().is_some() && service.host.is_none() {
         return own.flat_map(|s| &s.endpoints).flat_map(|e| &e.addresses).map(|ip| format!("{ip}:7")).collect();
     }
     let number = |pod: &resource::Pod| match &service.ports[0].target {
@@ -380,11 +415,19 @@ fn naive_members(service: &resource::Service, state: &BTreeMap<ObjectRef, Resour
     });
     let of_family = |pod: &Arc<resource::Pod>| {
         let number = number(pod).unwrap();
-        let v4: Vec<_> =
-            pod.workload.addresses.iter().filter(|ip| ip.is_ipv4()).map(|ip| format!("{ip}:{number}")).collect();
-        v4
+        let addresses = pod.workload.addresses.iter().filter(|ip| service.families.contain(**ip));
+        addresses.map(|ip| std::net::SocketAddr::new(*ip, number).to_string()).collect::<Vec<_>>()
     };
-    selected.flat_map(of_family).collect()
+    let written = state.values().filter_map(|r| if let Resource::WorkloadEntry(w) = r { Some(w) } else { None });
+    let written = written.filter(|entry| {
+        !service.selector.is_empty() && service.selector.iter().all(|(k, v)| entry.labels.get(k) == Some(v))
+    });
+    let number = if let resource::TargetPort::Number(number) = &service.ports[0].target { Some(*number) } else { None };
+    let written = written.filter_map(|entry| Some(format!("{}:{}", entry.endpoint.address, number?)));
+    let inline = service.endpoints.iter().map(|endpoint| format!("{}:80", endpoint.address));
+    let mut members: BTreeSet<String> = written.chain(inline).collect();
+    members.extend(selected.flat_map(of_family));
+    members
 }
 
 /// What the one namespace that events name asks of its services.
@@ -416,19 +459,30 @@ proptest! {
         at_once.apply(state.values().rev().cloned().map(Event::Upsert).collect());
         prop_assert_eq!(&published, &in_batches.snapshot());
         prop_assert_eq!(&published, &at_once.snapshot());
-        for resource in state.values() {
-            let Resource::Service(service) = resource else { continue };
-            let key = ServiceKey { namespace: service.namespace.clone(), name: service.name.clone() };
+        let services = state.values().flat_map(|resource| match resource {
+            Resource::Service(service) => vec![service.clone()],
+            Resource::ServiceEntry(entry) => entry.hosts.clone(),
+            _ => vec![],
+        });
+        let mut given = BTreeSet::new();
+        for service in services {
+            let key = service.key();
             let members = &published.service(&key).unwrap().ports[0].members;
             let members: BTreeSet<String> = members.iter().map(|target| target.address.to_string()).collect();
-            prop_assert_eq!(members, naive_members(service, &state));
+            prop_assert_eq!(members, naive_members(&service, &state));
             let distribution = service.distribution.or(naive_namespace(&state)).unwrap_or_default();
             prop_assert_eq!(published.service(&key).unwrap().distribution, distribution);
+            if service.allocates {
+                let vips = &published.service(&key).unwrap().vips;
+                prop_assert!(vips.len() == 2 && vips.iter().all(|vip| given.insert(*vip)));
+                prop_assert!(!vips.contains(&[240, 240, 0, 1].into()));
+            }
         }
         // Nothing is kept of what is gone.
         let everything = state.into_keys().map(Event::Delete).collect();
         one_by_one.apply(everything);
         prop_assert_eq!(one_by_one.snapshot(), Snapshot::default());
+        prop_assert_eq!(one_by_one.allocation, Allocation::default());
         prop_assert!(one_by_one.namespaces.is_empty() && one_by_one.pods_by_node.is_empty());
     }
 }

@@ -1,5 +1,5 @@
 //! Which of a service's endpoints a connection goes to: any of them, or of those as near to the client as the service
-//! wants. Readiness is decided before, when endpoints are joined.
+//! wants, in proportion to their weights. Readiness is decided before, when endpoints are joined.
 
 use super::behind;
 use crate::distribution::{Distribution, Locality};
@@ -16,7 +16,7 @@ pub(super) fn choose<'a>(
     draw: u64,
 ) -> Option<&'a Target> {
     let (narrowest, mut nearest) = match service.distribution {
-        Distribution::Anywhere => return drawn(targets, draw),
+        Distribution::Anywhere => return drawn(targets.iter(), draw),
         Distribution::Prefer(scope) => (scope, None),
         Distribution::Only(scope) => (scope, Some(scope)),
     };
@@ -32,22 +32,37 @@ pub(super) fn choose<'a>(
             candidates.push(target);
         }
     }
-    drawn(&candidates, draw).copied()
+    drawn(candidates.into_iter(), draw)
 }
 
-fn drawn<T>(candidates: &[T], draw: u64) -> Option<&T> {
-    let count = u64::try_from(candidates.len()).ok()?;
-    let place = usize::try_from(draw.checked_rem(count)?).ok()?;
-    candidates.get(place)
+/// The candidate that `draw` falls on when they are laid side by side, each as broad as its weight.
+fn drawn<'a>(mut candidates: impl Iterator<Item = &'a Target> + Clone, draw: u64) -> Option<&'a Target> {
+    let weight = |target: &Target| u64::from(target.weight.get());
+    let total = candidates.clone().map(weight).fold(0, u64::saturating_add);
+    let mut left = draw.checked_rem(total)?;
+    candidates.find(|target| match left.checked_sub(weight(target)) {
+        Some(beyond) => {
+            left = beyond;
+            false
+        }
+        None => true,
+    })
 }
 
-/// Where an endpoint is: where its pod runs, or else where its EndpointSlice says. That names no region: its node's is.
+/// Where an endpoint is: where its pod runs, or else where its EndpointSlice or ServiceEntry says. What that leaves out is
+/// as its node is.
 fn locality<'a>(snapshot: &'a Snapshot, target: &'a Target) -> Locality<'a> {
     if let Some(workload) = behind(snapshot, target) {
         return workload.locality();
     }
     let Some(topology) = &target.topology else { return Locality::default() };
     let node = snapshot.node(&topology.node);
-    let (region, zone) = node.map_or(("", ""), |node| (&*node.region, &*node.zone));
-    Locality { region, zone: if topology.zone.is_empty() { zone } else { &topology.zone }, node: &topology.node }
+    let (region, zone, subzone) = node.map_or(("", "", ""), |node| (&*node.region, &*node.zone, &*node.subzone));
+    let or = |said: &'a str, of_node: &'a str| if said.is_empty() { of_node } else { said };
+    Locality {
+        region: or(&topology.region, region),
+        zone: or(&topology.zone, zone),
+        subzone: or(&topology.subzone, subzone),
+        node: &topology.node,
+    }
 }

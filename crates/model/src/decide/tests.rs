@@ -5,6 +5,7 @@ use crate::fixtures::{World, identity, on_host_network, pod, port, service, uid,
 use crate::snapshot::Mesh;
 
 mod distribution;
+mod entries;
 mod reference;
 
 /// Two nodes. `web` runs on `east` and dials; `near` is beside it, `far` on `west`, `plain` and `host` are not in the

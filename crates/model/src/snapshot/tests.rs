@@ -88,7 +88,9 @@ proptest! {
             prop_assert_eq!(snapshot.service(&service.key), Some(service));
             for vip in &service.vips {
                 let has = |other: &&Arc<Service>| other.vips.iter().any(|v| v.to_canonical() == vip.to_canonical());
-                prop_assert_eq!(snapshot.service_at(*vip), left.services.values().find(has));
+                let of_client = |other: &&Arc<Service>| has(other) && *other.key.namespace == *"shop";
+                let expected = left.services.values().find(of_client).or_else(|| left.services.values().find(has));
+                prop_assert_eq!(snapshot.service_dialled(*vip, "shop"), expected);
             }
         }
         for node in left.nodes.values() {
@@ -140,8 +142,9 @@ fn a_v4_address_is_found_however_it_is_written() {
         addresses: vec![ip("::ffff:192.168.0.1")],
         region: "".into(),
         zone: "".into(),
+        subzone: "".into(),
     }));
     assert!(snapshot.workload_at(ip("10.0.0.1")).is_some_and(|web| web.owns(ip("10.0.0.1"))));
-    assert!(snapshot.service_at(ip("10.96.0.1")).is_some());
+    assert!(snapshot.service_dialled(ip("10.96.0.1"), "shop").is_some());
     assert!(snapshot.node_at(ip("192.168.0.1")).is_some());
 }

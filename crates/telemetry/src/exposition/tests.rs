@@ -134,7 +134,8 @@ fn a_client_known_by_its_identity_or_its_node_is_named() {
     };
     let identity: Identity = "spiffe://cluster.local/ns/bank/sa/teller".parse().unwrap();
     assert_eq!(of(Party::identity(identity)), ["unknown", "bank", "unknown", "unknown"]);
-    let node = Node { name: "n1".into(), addresses: Vec::new(), region: "eu".into(), zone: "eu-1".into() };
+    let (region, zone) = ("eu".into(), "eu-1".into());
+    let node = Node { name: "n1".into(), addresses: Vec::new(), region, zone, subzone: "".into() };
     assert_eq!(of(Party::node(&node)), ["node/n1", "unknown", "node/n1", "eu-1"]);
     let derived = Derived { workload: Some("w".into()), namespace: Some("n".into()), ..Derived::default() };
     assert_eq!(of(Party::Derived(Arc::new(derived))), ["w", "n", "unknown", "unknown"]);

@@ -89,6 +89,9 @@ fn what_a_series_names_decides_whether_it_lives() {
         key: ServiceKey::new("shop", "deleted"),
         hostname: "deleted.shop.svc.cluster.local".into(),
         vips: Vec::new(),
+        ranges: Vec::new(),
+        resolution: ambit_model::Resolution::Endpoints,
+        alias: None,
         ports: Vec::new(),
         distribution: ambit_model::Distribution::Anywhere,
     });

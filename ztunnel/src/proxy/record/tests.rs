@@ -22,7 +22,13 @@ fn snapshot() -> Snapshot {
     snapshot.insert_workload(Arc::new(workload("old", &["10.0.0.2"])));
     snapshot.insert_workload(Arc::new(workload("zen", &["10.0.0.2"])));
     let addresses = vec!["172.18.0.2".parse().unwrap()];
-    snapshot.insert_node(Arc::new(Node { name: "a".into(), addresses, region: "".into(), zone: "".into() }));
+    snapshot.insert_node(Arc::new(Node {
+        name: "a".into(),
+        addresses,
+        region: "".into(),
+        zone: "".into(),
+        subzone: "".into(),
+    }));
     snapshot
 }
 

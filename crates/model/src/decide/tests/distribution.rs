@@ -1,19 +1,21 @@
 //! Which endpoints a service's distribution lets its clients go to, as tables to read.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use super::*;
 use crate::{Distribution, Node, Scope, ServicePort, Topology};
 
-/// `web` dials from node `n1` in zone `eu-a` of region `eu`.
+/// `web` dials from node `n1` in subzone `rack` of zone `eu-a` of region `eu`.
 fn web() -> Workload {
-    at("eu/eu-a/n1", pod("web", "", &["10.0.0.1"]))
+    at("eu/eu-a/n1/rack", pod("web", "", &["10.0.0.1"]))
 }
 
-/// `pod`, running at `region/zone/node`.
+/// `pod`, running at `region/zone/node`, or at `region/zone/node/subzone`.
 fn at(place: &str, pod: Workload) -> Workload {
-    let parts: Vec<&str> = place.split('/').collect();
-    Workload { region: parts[0].into(), zone: parts[1].into(), node: parts[2].into(), ..pod }
+    let mut parts = place.split('/').chain([""]);
+    let mut next = || parts.next().unwrap().into();
+    Workload { region: next(), zone: next(), node: next(), subzone: next(), ..pod }
 }
 
 /// Everything that `web` can reach by the service, for any draw, as the endpoints' last octets; `-` if it is refused.
@@ -48,6 +50,7 @@ fn distributed(distribution: Distribution, port: ServicePort) -> Service {
 #[test]
 fn connections_go_to_the_nearest_endpoints_that_are_ready() {
     let (near, beside, region, abroad) = ("eu/eu-a/n1", "eu/eu-a/n2", "eu/eu-b/n3", "us/us-a/n4");
+    let rack = "eu/eu-a/n5/rack";
     let (anywhere, zone, node) =
         (Distribution::Anywhere, Distribution::Prefer(Scope::Zone), Distribution::Prefer(Scope::Node));
     let only_node = Distribution::Only(Scope::Node);
@@ -62,6 +65,9 @@ fn connections_go_to_the_nearest_endpoints_that_are_ready() {
         (node, &[abroad, beside, region, beside], "3 5"),
         (node, &[abroad, region], "3"),
         (node, &[abroad], "2"),
+        // Beside it in one subzone comes before beside it in the zone.
+        (node, &[beside, region, abroad, rack], "5"),
+        (zone, &[beside, region, abroad, rack], "2 5"),
         // internalTrafficPolicy: Local.
         (only_node, &[near, beside, near, abroad], "2 4"),
         (only_node, &[beside, region, abroad], "-"),
@@ -105,11 +111,13 @@ fn an_endpoint_without_a_pod_is_where_its_slice_says_and_as_its_node_is() {
         addresses: vec![],
         region: region.into(),
         zone: zone.into(),
+        subzone: "".into(),
     };
     let endpoint = |address: &str, node: &str, zone: &str| Target {
         address: address.parse().unwrap(),
         workload: None,
-        topology: Some(Arc::new(Topology { node: node.into(), zone: zone.into() })),
+        topology: Some(Arc::new(Topology { node: node.into(), zone: zone.into(), ..Topology::default() })),
+        weight: NonZeroU32::MIN,
     };
     let targets = vec![
         endpoint("10.0.0.2:80", "n1", ""),

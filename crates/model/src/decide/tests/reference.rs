@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
 use crate::fixtures::{any_call, any_connection, any_world};
-use crate::{Distribution, Enrolment, NetworkMode, Scope};
+use crate::{Distribution, Enrolment, NetworkMode, Resolution, Scope};
 
 fn number(ip: IpAddr) -> u128 {
     match ip {
@@ -57,21 +57,25 @@ fn pod_of<'a>(world: &'a World, target: &Target) -> Option<&'a Workload> {
 
 /// C-03: how many scopes, from the widest to the narrowest, the endpoint shares with the client.
 fn rank(world: &World, client: &Workload, target: &Target) -> usize {
-    let (node, zone, region) = match (pod_of(world, target), &target.topology) {
-        (Some(pod), _) => (&*pod.node, &*pod.zone, &*pod.region),
-        (None, None) => ("", "", ""),
-        (None, Some(topology)) => {
-            let node = world.nodes.iter().find(|node| node.name == topology.node);
-            let of_node = node.map_or("", |node| &*node.zone);
-            let zone = if topology.zone.is_empty() { of_node } else { &*topology.zone };
-            (&*topology.node, zone, node.map_or("", |node| &*node.region))
+    let (node, subzone, zone, region) = match (pod_of(world, target), &target.topology) {
+        (Some(pod), _) => (&*pod.node, &*pod.subzone, &*pod.zone, &*pod.region),
+        (None, None) => ("", "", "", ""),
+        (None, Some(said)) => {
+            let node = world.nodes.iter().find(|node| node.name == said.node);
+            let of_node = node.map_or(("", "", ""), |node| (&*node.subzone, &*node.zone, &*node.region));
+            let subzone = if said.subzone.is_empty() { of_node.0 } else { &*said.subzone };
+            let zone = if said.zone.is_empty() { of_node.1 } else { &*said.zone };
+            (&*said.node, subzone, zone, if said.region.is_empty() { of_node.2 } else { &*said.region })
         }
     };
     let one_region = *client.region == *region && !region.is_empty();
     let may_be_one_region = one_region || region.is_empty() || client.region.is_empty();
+    let one_zone = !zone.is_empty() && *client.zone == *zone && may_be_one_region;
     if !node.is_empty() && *client.node == *node {
+        4
+    } else if one_zone && !subzone.is_empty() && *client.subzone == *subzone {
         3
-    } else if !zone.is_empty() && *client.zone == *zone && may_be_one_region {
+    } else if one_zone {
         2
     } else {
         usize::from(one_region)
@@ -85,7 +89,8 @@ fn distributed<'a>(
     service: &Service,
     candidates: Vec<&'a Target>,
 ) -> Vec<&'a Target> {
-    let number = |scope| 1 + [Scope::Region, Scope::Zone, Scope::Node].iter().position(|s| *s == scope).unwrap();
+    let number =
+        |scope| 1 + [Scope::Region, Scope::Zone, Scope::Subzone, Scope::Node].iter().position(|s| *s == scope).unwrap();
     let rank = |target: &&Target| rank(world, client, target);
     match service.distribution {
         Distribution::Anywhere => candidates,
@@ -97,18 +102,46 @@ fn distributed<'a>(
     }
 }
 
-/// The service of the least namespace and name for which `wanted` holds.
+/// The first service for which `wanted` holds: Services before hosts, then by namespace and name.
 fn least(world: &World, wanted: impl Fn(&Service) -> bool) -> Option<&Service> {
-    world.services.iter().filter(|service| wanted(service)).min_by_key(|s| (&*s.key.namespace, &*s.key.name))
+    let place = |s: &&Service| (s.key.host.clone(), s.key.namespace.clone(), s.key.name.clone());
+    world.services.iter().filter(|service| wanted(service)).min_by_key(place)
 }
 
-/// The service that alone has `address` among its endpoints.
+/// C-16: how many leading bits of `ip` the longest range of `service` around it names.
+fn bits_named(service: &Service, ip: IpAddr) -> Option<u8> {
+    let around = |range: &&crate::Cidr| {
+        let first = range.network();
+        let shift = if is_v4(first) { 32 } else { 128 } - u32::from(range.length());
+        let cut = |ip: IpAddr| number(ip).checked_shr(shift).unwrap_or(0);
+        first.is_ipv4() == is_v4(ip) && cut(first) == cut(ip)
+    };
+    service.ranges.iter().filter(around).map(crate::Cidr::length).max()
+}
+
+/// The service that a client of `namespace` dials: by its very address, else by a range; the client's own before others,
+/// the longest range before shorter ones.
+fn service_dialled<'a>(world: &'a World, namespace: &str, ip: IpAddr) -> Option<&'a Service> {
+    let exact = |s: &Service| s.vips.iter().any(|vip| number(*vip) == number(ip));
+    let own = |s: &Service| *s.key.namespace == *namespace;
+    let by_range = |among: &dyn Fn(&Service) -> bool| {
+        let longest = world.services.iter().filter(|s| among(s)).filter_map(|s| bits_named(s, ip)).max();
+        longest.and_then(|longest| least(world, |s| among(s) && bits_named(s, ip) == Some(longest)))
+    };
+    let of_exact = least(world, |s| exact(s) && own(s)).or_else(|| least(world, exact));
+    of_exact.or_else(|| by_range(&own)).or_else(|| by_range(&|_| true))
+}
+
+/// The Service that alone has `address` among its endpoints; where none has, the host that alone has.
 fn only_service_with(world: &World, address: SocketAddr) -> Option<&Service> {
     let mut with: Vec<&Service> = vec![];
     for service in &world.services {
         if service.ports.iter().any(|port| port.members.iter().any(|member| member.address == address)) {
             with.push(service);
         }
+    }
+    if with.iter().any(|service| service.key.host.is_none()) {
+        with.retain(|service| service.key.host.is_none());
     }
     if with.len() == 1 { Some(with[0]) } else { None }
 }
@@ -155,7 +188,8 @@ fn expected_outbound(world: &World, source: &WorkloadUid, dialled: SocketAddr, d
         return Decision::Refuse(Reason::RecursiveCall);
     }
     let (address, pod, service);
-    if let Some(dialled_service) = least(world, |s| s.vips.iter().any(|vip| number(*vip) == number(dialled.ip()))) {
+    let dialled_service = service_dialled(world, &source.namespace, dialled.ip());
+    if let Some(dialled_service) = dialled_service.filter(|service| service.resolution == Resolution::Endpoints) {
         let Some(port) = dialled_service.ports.iter().find(|port| port.port == dialled.port()) else {
             return Decision::Refuse(Reason::NoSuchServicePort);
         };
@@ -163,19 +197,22 @@ fn expected_outbound(world: &World, source: &WorkloadUid, dialled: SocketAddr, d
         let of_family = |v4| port.targets.iter().filter(|t| is_v4(t.address.ip()) == v4).collect::<Vec<_>>();
         let mut candidates = of_family(is_v4(dialled.ip()));
         let families: BTreeSet<bool> = dialled_service.vips.iter().map(|vip| is_v4(*vip)).collect();
-        if candidates.is_empty() && families.len() < 2 {
+        if candidates.is_empty() && (families.len() < 2 || dialled_service.key.host.is_some()) {
             candidates = of_family(!is_v4(dialled.ip()));
         }
         let candidates = distributed(world, source, dialled_service, candidates);
         if candidates.is_empty() {
             return Decision::Refuse(Reason::NoHealthyUpstream);
         }
-        let target = candidates[usize::try_from(draw % candidates.len() as u64).unwrap()];
+        // L-01: as many of the draws as its weight says.
+        let total: u64 = candidates.iter().map(|target| u64::from(target.weight.get())).sum();
+        let upto = |place: usize| candidates[..=place].iter().map(|t| u64::from(t.weight.get())).sum::<u64>();
+        let target = candidates[(0..candidates.len()).find(|place| draw % total < upto(*place)).unwrap()];
         (address, pod, service) = (target.address, pod_of(world, target), Some(dialled_service));
     } else {
         // C-05: a pod's own address; C-01: anything else as it is.
         (address, pod) = (dialled, pods_with(world, dialled.ip()).first().copied());
-        service = pod.and_then(|_| only_service_with(world, dialled));
+        service = dialled_service.or_else(|| pod.and_then(|_| only_service_with(world, dialled)));
     }
     let upstream = upstream(address, pod, service);
     let Some(pod) = pod.filter(|p| p.enrolment == Enrolment::Enrolled && p.network_mode == NetworkMode::Standard)
@@ -306,7 +343,7 @@ fn the_calls_drawn_make_every_distribution_matter() {
         let (mut world, connection) = calls.new_tree(&mut runner).unwrap().current();
         let Connection::Outbound { destination, .. } = &connection else { panic!("{connection:?}") };
         let snapshot = world.snapshot();
-        let distribution = snapshot.service_at(destination.ip()).unwrap().distribution;
+        let distribution = snapshot.service_dialled(destination.ip(), "shop").unwrap().distribution;
         let decided = told(&decide(&snapshot, &connection));
         world.services.iter_mut().for_each(|service| service.distribution = Distribution::Anywhere);
         let undistributed = told(&decide(&world.snapshot(), &connection));
@@ -320,10 +357,13 @@ fn the_calls_drawn_make_every_distribution_matter() {
         "Only(Node) refuses",
         "Only(Region) redirects",
         "Only(Region) refuses",
+        "Only(Subzone) redirects",
+        "Only(Subzone) refuses",
         "Only(Zone) redirects",
         "Only(Zone) refuses",
         "Prefer(Node) redirects",
         "Prefer(Region) redirects",
+        "Prefer(Subzone) redirects",
         "Prefer(Zone) redirects",
     ];
     assert_eq!(seen.iter().map(String::as_str).collect::<Vec<_>>(), all);
