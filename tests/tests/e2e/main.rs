@@ -12,6 +12,7 @@
 mod close;
 mod crash;
 mod databases;
+mod dns;
 mod enrol;
 mod freeze;
 mod harness;
