@@ -90,6 +90,32 @@ fn other_queries_go_to_whom_was_asked_and_answers_come_back_as_they_are() {
 }
 
 #[test]
+fn queries_are_counted_under_istios_names() {
+    let world = World::new();
+    let (_server, [server, _]) = server(&world, "outsider-a");
+    for via in VIAS {
+        ask(&world, "client", server, [NAME, "a", via]);
+        ask(&world, "client", server, [NAME, "txt", via]);
+    }
+    ask(&world, "client", SocketAddr::new(world.pod("outsider-b").v4.into(), 53), ["x.y", "a", "unconnected"]);
+    let metrics = world.agent("a").metrics().unwrap();
+    let sum = |name: &str, kind: &str, protocol: &str| {
+        let labels =
+            [("request_query_type", kind), ("request_protocol", protocol), ("source_canonical_service", "client")];
+        metrics.sum(name, &labels)
+    };
+    for (kind, requests, passed_on, failed) in [("a", 3.0, 1.0, 1.0), ("txt", 2.0, 2.0, 0.0)] {
+        assert_eq!(sum("istio_dns_requests_total", kind, "udp"), requests, "{kind}");
+        assert_eq!(sum("istio_dns_upstream_requests_total", kind, "udp"), passed_on, "{kind}");
+        assert_eq!(sum("istio_dns_upstream_failures_total", kind, "udp"), failed, "{kind}");
+        assert_eq!(sum("istio_dns_upstream_request_duration_seconds_count", kind, "udp"), passed_on, "{kind}");
+    }
+    // The client asks twice on a connection.
+    assert_eq!(sum("istio_dns_requests_total", "a", "tcp"), 2.0);
+    assert_eq!(sum("istio_dns_upstream_requests_total", "txt", "tcp"), 2.0);
+}
+
+#[test]
 fn a_server_that_is_not_there_is_a_failure_and_not_silence() {
     let world = World::new();
     for ip in world.pod("outsider-a").addresses() {
@@ -176,7 +202,7 @@ fn garbage_stops_nobody_and_loopback_is_the_pods_own() {
             let socket = UdpSocket::bind(SocketAddr::new(ip, 0)).unwrap();
             for length in 0..2000_usize {
                 // Headers of every kind, cut and whole; with a counter in them, none is like another.
-                let message: Vec<u8> = (0..length % 97).map(|at| (at * length * 7 >> 3) as u8).collect();
+                let message: Vec<u8> = (0..length % 97).map(|at| ((at * length * 7) >> 3) as u8).collect();
                 socket.send_to(&message, SocketAddr::new(ip, 15053)).unwrap();
             }
         };

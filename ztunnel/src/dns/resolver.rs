@@ -10,9 +10,10 @@ use std::time::Duration;
 use ambit_discovery::Snapshots;
 use ambit_model::WorkloadUid;
 use ambit_net::netns::NetNs;
+use ambit_telemetry::{Meter, QuerySeries};
 use rand::seq::SliceRandom as _;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::message::{self, Query};
@@ -30,18 +31,35 @@ pub(crate) struct Resolver {
     pub(crate) netns: NetNs,
     /// Where they go, if not to the server that was asked.
     pub(crate) upstream: Option<SocketAddr>,
+    /// What they are counted by.
+    pub(crate) meter: Meter,
     /// What bounds the queries of the pod that are being passed on.
     pub(crate) permits: Rc<Semaphore>,
 }
 
+/// By what a query came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Via {
+    /// A datagram, whose answer must fit into another.
+    Udp,
+    /// A connection.
+    Tcp,
+}
+
 impl Resolver {
-    /// The answer to `query` that the mesh itself has, of at most `limit` bytes. `None` if somebody else has to answer.
-    pub(super) fn answer(&self, query: &Query<'_>, limit: usize) -> Option<Vec<u8>> {
+    /// The answer to `query` that the mesh itself has. `None` if somebody else has to answer.
+    pub(super) fn answer(&self, query: &Query<'_>, via: Via) -> Option<Vec<u8>> {
         query.family()?;
         let snapshot = self.snapshots.load();
-        let mut addresses = snapshot.resolve(&snapshot.workload(&self.pod)?.namespace, &query.name)?;
+        let client = snapshot.workload(&self.pod)?;
+        let mut addresses = snapshot.resolve(&client.namespace, &query.name)?;
         // Clients take the first.
         addresses.shuffle(&mut rand::rng());
+        self.meter.query_answered(QuerySeries::new(query.kind(), via.as_str(), Some(client)));
+        let limit = match via {
+            Via::Udp => query.datagram_limit(),
+            Via::Tcp => usize::MAX,
+        };
         Some(query.answer(&addresses, limit))
     }
 
@@ -49,6 +67,7 @@ impl Resolver {
     pub(super) async fn pass_on(
         &self,
         message: &[u8],
+        via: Via,
         ask: impl Future<Output = io::Result<Vec<u8>>>,
     ) -> Option<Vec<u8>> {
         let refusal = message::failure(message)?;
@@ -56,16 +75,25 @@ impl Resolver {
             debug!(pod = %self.pod, "too many DNS queries at once: one is not passed on");
             return Some(refusal);
         };
-        match timeout(PATIENCE, ask).await {
-            Ok(Ok(answer)) => Some(answer),
-            Ok(Err(error)) => {
-                debug!(pod = %self.pod, "a DNS query cannot be passed on: {error}");
-                Some(refusal)
-            }
-            Err(_) => {
-                debug!(pod = %self.pod, "a DNS query that was passed on is not answered");
-                Some(refusal)
-            }
+        let start = Instant::now();
+        let outcome = timeout(PATIENCE, ask).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let kind = Query::read(message).map_or("unknown", |query| query.kind());
+        let snapshot = self.snapshots.load();
+        let client = snapshot.workload(&self.pod).map(|client| &**client);
+        self.meter.query_passed_on(QuerySeries::new(kind, via.as_str(), client), start.elapsed(), outcome.is_err());
+        Some(outcome.unwrap_or_else(|error| {
+            debug!(pod = %self.pod, "a DNS query that was passed on is not answered: {error}");
+            refusal
+        }))
+    }
+}
+
+impl Via {
+    /// As metrics have it.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::message::{self, Query};
-use super::resolver::Resolver;
+use super::resolver::{Resolver, Via};
 
 /// For a client to send its next query, or to take an answer.
 const IDLE: Duration = Duration::from_secs(30);
@@ -28,10 +28,10 @@ pub(crate) async fn serve(resolver: &Resolver, mut client: TcpStream, server: So
             server.write_all(&framed(&message)?).await?;
             return copy_bidirectional(&mut client, &mut server).await.map(drop);
         }
-        let own = query.and_then(|query| resolver.answer(&query, usize::MAX));
+        let own = query.and_then(|query| resolver.answer(&query, Via::Tcp));
         let answer = match own {
             Some(answer) => Some(answer),
-            None => resolver.pass_on(&message, ask(resolver, &message, server)).await,
+            None => resolver.pass_on(&message, Via::Tcp, ask(resolver, &message, server)).await,
         };
         let Some(answer) = answer else { return Ok(()) };
         timeout(IDLE, client.write_all(&framed(&answer)?)).await??;

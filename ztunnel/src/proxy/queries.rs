@@ -49,6 +49,7 @@ fn resolver(worker: &Worker, guest: &Guest) -> Resolver {
         pod: guest.pod.uid.clone(),
         netns: guest.pod.netns.clone(),
         upstream: worker.shared.dns_upstream,
+        meter: worker.meter.clone(),
         permits: guest.queries.clone(),
     }
 }
