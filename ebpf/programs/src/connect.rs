@@ -125,8 +125,13 @@ fn capture(sk: *mut bpf_sock, netns: u64, pod: &Pod, wanted: Endpoint) -> Verdic
         count(Counter::Proxy);
         return Verdict::Pass;
     }
+    // SAFETY: `sk` is the context's socket and not null.
+    let protocol = unsafe { (*sk).protocol };
     if stays(netns, &wanted.address) {
-        forget(sk);
+        // An answer to what a UDP socket asked before may still be on its way.
+        if protocol == TCP {
+            forget(sk);
+        }
         count(Counter::Local);
         return Verdict::Pass;
     }
@@ -134,9 +139,7 @@ fn capture(sk: *mut bpf_sock, netns: u64, pod: &Pod, wanted: Endpoint) -> Verdic
         count(Counter::StorageFull);
         return Verdict::Refuse;
     }
-    // SAFETY: `sk` is the context's socket and not null.
-    let counter = if unsafe { (*sk).protocol } == UDP { Counter::Query } else { Counter::Captured };
-    count(counter);
+    count(if protocol == UDP { Counter::Query } else { Counter::Captured });
     let port = u32::from(if is_dns(pod, &wanted) { DNS_PORT } else { OUTBOUND_PORT });
     Verdict::Redirect(Endpoint { address: proxy(pod, &wanted.address), port })
 }

@@ -105,6 +105,8 @@ fn a_socket_that_asks_one_server_after_the_other_is_answered_by_each() {
         client.send_to(b"query", &to.into()).unwrap();
         let (_, source) = receive(&server).unwrap();
         assert_eq!(asked(&world, source).unwrap(), to);
+        // Meanwhile it asks a resolver of its own pod, too.
+        client.send_to(b"query", &SocketAddr::from((Ipv4Addr::LOCALHOST, 53)).into()).unwrap();
         server.send_to(b"answer", &source.into()).unwrap();
         assert_eq!(receive(&client).unwrap().1, to);
     }
