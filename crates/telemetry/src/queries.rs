@@ -14,7 +14,7 @@ use prometheus_client::registry::Unit;
 use crate::family::{Head, Kind, Value};
 
 /// Upper bounds, in seconds, of the buckets of what passing a query on takes; the last is infinite.
-const BOUNDS: [f64; 7] = [0.0005, 0.001, 0.01, 0.1, 1.0, 5.0, f64::MAX];
+const BOUNDS: [f64; 7] = [0.0005, 0.001, 0.01, 0.1, 1.0, 5.0, f64::INFINITY];
 
 /// What tells one series of DNS queries from another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
