@@ -189,6 +189,22 @@ impl Manifests {
         })
     }
 
+    /// Sets an annotation of a pod, or with `None` removes it.
+    ///
+    /// # Errors
+    /// When there is no such pod, or its file cannot be written.
+    pub fn annotate(&mut self, (namespace, pod): (&str, &str), key: &str, value: Option<&str>) -> anyhow::Result<()> {
+        self.edit("Pod", namespace, pod, |object| {
+            let metadata = object.get_mut("metadata").and_then(Value::as_object_mut);
+            let annotations = metadata.map(|metadata| metadata.entry("annotations").or_insert_with(|| json!({})));
+            let Some(annotations) = annotations.and_then(Value::as_object_mut) else { return };
+            match value {
+                Some(value) => annotations.insert(key.to_owned(), json!(value)),
+                None => annotations.remove(key),
+            };
+        })
+    }
+
     /// Puts a namespace into the mesh or takes it out.
     ///
     /// # Errors

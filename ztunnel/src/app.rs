@@ -94,6 +94,7 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
         certificates: certificates(settings)?,
         originals: capture.original_destinations(),
         limits: limits(settings),
+        dns_upstream: settings.dns_upstream,
     });
     let (trigger, drain) = drain::channel();
     let workers = start_workers(settings.worker_count(), &shared, logging, &drain).await?;

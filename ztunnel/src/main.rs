@@ -3,6 +3,7 @@
 
 mod admin;
 mod app;
+mod dns;
 mod node;
 mod proxy;
 mod settings;

@@ -9,6 +9,7 @@ mod introduction;
 mod listeners;
 mod outbound;
 mod pod;
+mod queries;
 mod record;
 mod session;
 mod shared;

@@ -66,6 +66,11 @@ pub(crate) struct Settings {
     #[arg(long, env = "ZTUNNEL_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
     pub(crate) domain: String,
 
+    /// Server (ADDRESS:PORT, reached from within the pods) that DNS queries of names outside the mesh are forwarded to.
+    /// Default: the server that the application asked.
+    #[arg(long, env = "ZTUNNEL_DNS_UPSTREAM", value_name = "ADDRESS")]
+    pub(crate) dns_upstream: Option<SocketAddr>,
+
     /// Namespaces that are never enrolled.
     #[arg(
         long,

@@ -2,6 +2,8 @@
 
 /// Label on a namespace or pod: `ambient` enrols, `none` opts out.
 pub const DATAPLANE_MODE: &str = "istio.io/dataplane-mode";
+/// Annotation on a pod: `false` leaves its DNS queries alone.
+pub const DNS_CAPTURE: &str = "ambient.istio.io/dns-capture";
 /// Annotation that sidecar injection leaves on a pod.
 pub const SIDECAR_STATUS: &str = "sidecar.istio.io/status";
 /// Label: the name that metrics group a workload's revisions under.

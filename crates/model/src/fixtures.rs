@@ -64,6 +64,7 @@ pub(crate) fn pod(name: &str, node: &str, addresses: &[&str]) -> Workload {
         network_mode: NetworkMode::Standard,
         enrolment: Enrolment::Enrolled,
         ready: true,
+        dns_capture: true,
         labels: BTreeMap::new(),
         owner: Owner { kind: "pod".into(), name: name.into() },
         canonical_name: name.into(),

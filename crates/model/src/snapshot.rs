@@ -280,5 +280,6 @@ fn release<K: Ord + Clone, V: Ord + Clone>(index: &mut OrdMap<K, Vec<V>>, key: &
     }
 }
 
+mod names;
 #[cfg(test)]
 mod tests;

@@ -100,6 +100,8 @@ pub struct Workload {
     pub enrolment: Enrolment,
     /// The pod's `Ready` condition.
     pub ready: bool,
+    /// Annotation `ambient.istio.io/dns-capture`: whether its DNS queries are answered by the mesh, once it is in it.
+    pub dns_capture: bool,
     /// The pod's labels.
     pub labels: BTreeMap<Arc<str>, Arc<str>>,
     /// What created it; the pod itself where nothing did.

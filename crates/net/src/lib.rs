@@ -9,6 +9,7 @@ pub mod socket;
 pub mod stream;
 mod sys;
 pub mod tcp;
+pub mod udp;
 
 pub use netns::NetNs;
 pub use relay::{Closed, relay};

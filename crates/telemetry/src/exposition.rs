@@ -101,6 +101,7 @@ impl Collector for Page {
             (Some([("reason", reason.code()), ("reporter", reporter.as_str())]), Value::Count(count))
         });
         REFUSED.encode(&mut encoder, reasons)?;
+        self.values.queries.encode(&mut encoder)?;
         self.families.iter().try_for_each(|family| family.encode(&mut encoder))
     }
 }

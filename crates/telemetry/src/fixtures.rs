@@ -30,6 +30,7 @@ pub(crate) fn workload(owner: &str, suffix: &str) -> Arc<Workload> {
         network_mode: NetworkMode::Standard,
         enrolment: Enrolment::Enrolled,
         ready: true,
+        dns_capture: true,
         labels: BTreeMap::new(),
         owner: Owner { kind: text("deployment"), name: text(owner) },
         canonical_name: text(&format!("{owner}-app")),

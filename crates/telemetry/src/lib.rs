@@ -15,6 +15,7 @@ mod layer;
 mod line;
 mod logging;
 mod meter;
+mod queries;
 mod queue;
 mod values;
 
@@ -25,4 +26,5 @@ pub use family::{Family, certificates};
 pub use line::Form;
 pub use logging::{Error, Levels, Logging};
 pub use meter::{ConnectionSummary, Live, Meter, Opened, Outcome, Refused};
+pub use queries::QuerySeries;
 pub use values::{Counts, Living, Values, expired};

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ambit_model::reason::Flag;
 use ambit_model::{Authority, Reason, Traffic};
@@ -15,6 +15,7 @@ use tracing::Level;
 
 use crate::access::{AccessLog, Event, Known, Record};
 use crate::ends::{Ends, Reporter};
+use crate::queries::{Queries, QuerySeries};
 use crate::values::{Counts, Values};
 
 /// A connection of which it is known who is to be connected.
@@ -74,6 +75,7 @@ struct Shared {
     open: RefCell<BTreeMap<u64, Rc<Open>>>,
     next: Cell<u64>,
     refused: RefCell<BTreeMap<(Reporter, Reason), u64>>,
+    queries: RefCell<Queries>,
 }
 
 /// The counters of connections that are closed, and the number of all that were opened.
@@ -106,6 +108,7 @@ impl Meter {
             open: RefCell::default(),
             next: Cell::new(0),
             refused: RefCell::default(),
+            queries: RefCell::default(),
         };
         Self { shared: Rc::new(shared) }
     }
@@ -148,6 +151,16 @@ impl Meter {
         }
     }
 
+    /// Counts a DNS query that the mesh answered itself.
+    pub fn query_answered(&self, series: QuerySeries) {
+        self.shared.queries.borrow_mut().answered(series);
+    }
+
+    /// Counts a DNS query that was passed on, and answered or not (`failed`) after `took`.
+    pub fn query_passed_on(&self, series: QuerySeries, took: Duration, failed: bool) {
+        self.shared.queries.borrow_mut().passed_on(series, took, failed);
+    }
+
     /// The connections that are open at `now`, in the order in which they were opened.
     #[must_use]
     pub fn connections(&self, now: Instant) -> Vec<ConnectionSummary> {
@@ -158,6 +171,7 @@ impl Meter {
     #[must_use]
     pub fn values(&self) -> Values {
         let mut values = Values::default();
+        values.add_queries(self.shared.queries.borrow().clone());
         for series in self.shared.series.borrow().values() {
             values.add(series.ends.clone(), &series.counts());
         }

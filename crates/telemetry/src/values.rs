@@ -8,12 +8,14 @@ use ambit_model::reason::Flag;
 use ambit_model::{Reason, ServiceKey, Snapshot};
 
 use crate::ends::{Derived, Ends, Party, Reporter};
+use crate::queries::Queries;
 
 /// What was counted, at one worker or, merged, at several.
 #[derive(Clone, Debug, Default)]
 pub struct Values {
     series: HashMap<Arc<Ends>, Counts>,
     reasons: BTreeMap<(Reporter, Reason), u64>,
+    pub(crate) queries: Queries,
 }
 
 /// The counts of one time series.
@@ -64,6 +66,7 @@ impl Values {
             for ((reporter, reason), count) in worker.reasons {
                 sum.add_reason(reporter, reason, count);
             }
+            sum.add_queries(worker.queries);
         }
         sum
     }
@@ -86,6 +89,10 @@ impl Values {
 
     pub(crate) fn add(&mut self, ends: Arc<Ends>, counts: &Counts) {
         self.series.entry(ends).or_insert_with(|| Counts::traffic(0, 0, counts.used)).add(counts);
+    }
+
+    pub(crate) fn add_queries(&mut self, queries: Queries) {
+        self.queries.merge(queries);
     }
 
     pub(crate) fn add_reason(&mut self, reporter: Reporter, reason: Reason, count: u64) {

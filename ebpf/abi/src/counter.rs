@@ -20,10 +20,12 @@ pub enum Counter {
     Relayed = 6,
     /// A connection from outside was refused because the proxy is not listening.
     NoListener = 7,
-    /// A connection to the outbound port was refused because it had not been captured.
+    /// What came to a port for captured connections or queries was refused because it had not been captured.
     Stray = 8,
     /// A connection of the proxy towards an application could not be remembered; it is steered back to the proxy.
     OwnFull = 9,
+    /// A UDP query of an enrolled pod was redirected to the proxy, or a socket's queries by its connect.
+    Query = 10,
 }
 
 impl Counter {
@@ -31,7 +33,7 @@ impl Counter {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every counter, in the order of the map.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Captured,
         Self::Local,
         Self::Proxy,
@@ -42,6 +44,7 @@ impl Counter {
         Self::NoListener,
         Self::Stray,
         Self::OwnFull,
+        Self::Query,
     ];
 
     /// The counter's name, as a metric label has it.
@@ -58,6 +61,7 @@ impl Counter {
             Self::NoListener => "no_listener",
             Self::Stray => "stray",
             Self::OwnFull => "own_full",
+            Self::Query => "query",
         }
     }
 }

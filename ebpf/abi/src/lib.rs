@@ -11,10 +11,14 @@ pub use counter::Counter;
 
 /// Version of the maps' layout and meaning. It is part of every pin path, so that programs and maps of different
 /// versions never meet; raise it whenever a type, a map's size or the meaning of a value changes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Port, in the pod's own network namespace, that captured connections are sent to (Istio's outbound port).
 pub const OUTBOUND_PORT: u16 = 15001;
+/// Port, in the pod's own network namespace, that captured DNS queries are sent to, by UDP and by TCP (Istio's DNS port).
+pub const DNS_PORT: u16 = 15053;
+/// Port that DNS servers listen on: queries to it are captured.
+pub const QUERY_PORT: u16 = 53;
 /// Port that is never steered, because the proxy listens to it directly (Istio's HBONE port).
 pub const HBONE_PORT: u16 = 15008;
 
@@ -22,6 +26,17 @@ pub const HBONE_PORT: u16 = 15008;
 pub const MARK_PROXY: u32 = 0x539;
 /// `SO_MARK` of the proxy's sockets towards applications of a pod: neither captured nor steered.
 pub const MARK_APPLICATION: u32 = 0x111;
+
+/// `SO_MARK` of a UDP socket by which the proxy asks where a captured query wanted to go: connecting it to the
+/// application's socket connects it to what that socket sends its queries to, or is refused.
+pub const MARK_ASK: u32 = 0x53a;
+
+/// True for a port of the proxy's that takes captured connections and no others.
+#[inline(always)]
+#[must_use]
+pub const fn takes_captured(port: u32) -> bool {
+    port == OUTBOUND_PORT as u32 || port == DNS_PORT as u32
+}
 
 /// Names of the maps, which are also the names of their pins.
 pub mod maps {
@@ -38,7 +53,8 @@ pub mod maps {
     pub const LISTENERS: &str = "listeners";
     /// Per-CPU array of `u64`, indexed by [`Counter`](crate::Counter).
     pub const COUNTERS: &str = "counters";
-    /// Socket storage, [`Endpoint`](crate::Endpoint): where a captured socket wanted to go.
+    /// Socket storage, [`Endpoint`](crate::Endpoint): where a captured socket wanted to go; of a UDP socket that is not
+    /// connected, the last query.
     pub const DESTINATIONS: &str = "destinations";
 
     /// Every map.
@@ -55,6 +71,14 @@ pub mod programs {
     pub const PEER4: &str = "ambit_peer4";
     /// `cgroup/getpeername6`.
     pub const PEER6: &str = "ambit_peer6";
+    /// `cgroup/sendmsg4`.
+    pub const SEND4: &str = "ambit_send4";
+    /// `cgroup/sendmsg6`.
+    pub const SEND6: &str = "ambit_send6";
+    /// `cgroup/recvmsg4`.
+    pub const RECEIVE4: &str = "ambit_receive4";
+    /// `cgroup/recvmsg6`.
+    pub const RECEIVE6: &str = "ambit_receive6";
     /// `sockops`.
     pub const PUBLISH: &str = "ambit_publish";
     /// `sk_lookup`.
@@ -80,6 +104,8 @@ pub struct Pod {
     pub v4: Address,
     /// The pod's IPv6 address, or unspecified.
     pub v6: Address,
+    /// 1 if the pod's DNS queries are captured as well, else 0.
+    pub dns: u32,
 }
 
 /// A captured connection as its client end sees itself. The cookie tells apart the loopback addresses of pods.
@@ -116,7 +142,7 @@ pub struct OwnKey {
 const _: () = {
     assert!(size_of::<Address>() == 16 && align_of::<Address>() == 4);
     assert!(size_of::<Endpoint>() == 20 && align_of::<Endpoint>() == 4);
-    assert!(size_of::<Pod>() == 32);
+    assert!(size_of::<Pod>() == 36);
     assert!(size_of::<FlowKey>() == 8 + 20 + 4);
     assert!(size_of::<OwnKey>() == 40);
 };

@@ -51,6 +51,8 @@ pub struct Pod<'fd> {
     pub v4: Option<Ipv4Addr>,
     /// Its IPv6 address, likewise. Without an address of the family, loopback takes its place.
     pub v6: Option<Ipv6Addr>,
+    /// Whether its DNS queries are captured as well: they are redirected to port 15053.
+    pub dns: bool,
     /// All its addresses but loopback; `v4` and `v6` need not be repeated. Connections between them stay in the pod.
     pub addresses: Vec<IpAddr>,
     /// Its plaintext listener: a listening TCP socket inside the network namespace, dual-stack (`[::]` without
@@ -182,22 +184,34 @@ impl Pod<'_> {
         let own = [self.v4.map(IpAddr::V4), self.v6.map(IpAddr::V6)];
         let all = self.addresses.iter().copied().chain(own.into_iter().flatten());
         let addresses = all.map(|address| address.to_canonical()).filter(|address| !address.is_loopback()).collect();
-        Ok(Wanted { own: Own { v4: self.v4, v6: self.v6 }, addresses, listener })
+        Ok(Wanted { own: Own { v4: self.v4, v6: self.v6, dns: self.dns }, addresses, listener })
     }
 }
 
 /// Puts the programs in force at the cgroups. What watches sockets comes first: a connection that is redirected must be
 /// published as well.
 fn hook_cgroups(pins: &Pins, programs: &Programs, attach: &Path, apart: Option<&Path>) -> Result<(), Error> {
-    let own = pins.links().join("ambit_publish_agent");
-    match apart {
-        Some(agent) => hook(&own, programs::PUBLISH, &programs.publish, agent)?,
-        None => link::remove(&own).map_err(Error::pin(&own))?,
+    // The agent's own sockets are published when they deliver, and ask by connecting.
+    let agents = [
+        (programs::PUBLISH, &programs.publish),
+        (programs::CONNECT4, &programs.connect4),
+        (programs::CONNECT6, &programs.connect6),
+    ];
+    for (name, program) in agents {
+        let own = pins.links().join(format!("{name}_agent"));
+        match apart {
+            Some(agent) => hook(&own, name, program, agent)?,
+            None => link::remove(&own).map_err(Error::pin(&own))?,
+        }
     }
     let hooks = [
         (programs::PUBLISH, &programs.publish),
         (programs::PEER4, &programs.peer4),
         (programs::PEER6, &programs.peer6),
+        (programs::RECEIVE4, &programs.receive4),
+        (programs::RECEIVE6, &programs.receive6),
+        (programs::SEND4, &programs.send4),
+        (programs::SEND6, &programs.send6),
         (programs::CONNECT4, &programs.connect4),
         (programs::CONNECT6, &programs.connect6),
     ];
@@ -213,6 +227,10 @@ fn hook(pin: &Path, name: &'static str, program: &OwnedFd, cgroup: &Path) -> Res
         programs::CONNECT6 => AttachType::BPF_CGROUP_INET6_CONNECT,
         programs::PEER4 => AttachType::BPF_CGROUP_INET4_GETPEERNAME,
         programs::PEER6 => AttachType::BPF_CGROUP_INET6_GETPEERNAME,
+        programs::SEND4 => AttachType::BPF_CGROUP_UDP4_SENDMSG,
+        programs::SEND6 => AttachType::BPF_CGROUP_UDP6_SENDMSG,
+        programs::RECEIVE4 => AttachType::BPF_CGROUP_UDP4_RECVMSG,
+        programs::RECEIVE6 => AttachType::BPF_CGROUP_UDP6_RECVMSG,
         _ => AttachType::BPF_CGROUP_SOCK_OPS,
     };
     let attached = sys::directory(cgroup).and_then(|target| {

@@ -24,6 +24,10 @@ pub(crate) struct Programs {
     pub(crate) connect6: OwnedFd,
     pub(crate) peer4: OwnedFd,
     pub(crate) peer6: OwnedFd,
+    pub(crate) send4: OwnedFd,
+    pub(crate) send6: OwnedFd,
+    pub(crate) receive4: OwnedFd,
+    pub(crate) receive6: OwnedFd,
     pub(crate) publish: OwnedFd,
     pub(crate) steer: OwnedFd,
 }
@@ -48,6 +52,10 @@ pub(crate) fn load(pins: &Pins) -> Result<Programs, Error> {
         connect6: program(programs::CONNECT6)?,
         peer4: program(programs::PEER4)?,
         peer6: program(programs::PEER6)?,
+        send4: program(programs::SEND4)?,
+        send6: program(programs::SEND6)?,
+        receive4: program(programs::RECEIVE4)?,
+        receive6: program(programs::RECEIVE6)?,
         publish: program(programs::PUBLISH)?,
         steer: program(programs::STEER)?,
     })

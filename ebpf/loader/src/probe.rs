@@ -52,6 +52,7 @@ pub fn probe(cgroup: &Path) -> Capabilities {
     let helpers = [
         ("socket storage in connect", "5.8", connect, BpfHelper::BPF_FUNC_sk_storage_get),
         ("network namespace in connect", "5.7", connect, BpfHelper::BPF_FUNC_get_netns_cookie),
+        ("look-up of a query's socket", "5.0", connect, BpfHelper::BPF_FUNC_sk_lookup_udp),
         ("refusal with ECONNREFUSED", "5.18", connect, BpfHelper::BPF_FUNC_set_retval),
         ("socket storage in sock_ops", "5.2", ProgramType::SockOps, BpfHelper::BPF_FUNC_sk_storage_get),
         ("network namespace in sock_ops", "5.15", ProgramType::SockOps, BpfHelper::BPF_FUNC_get_netns_cookie),

@@ -18,13 +18,15 @@ pub struct Wanted {
     pub listener: u64,
 }
 
-/// A pod's own address of each family.
+/// How a pod is captured: its own address of each family, and whether its DNS is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Own {
     /// Its IPv4 address.
     pub v4: Option<Ipv4Addr>,
     /// Its IPv6 address.
     pub v6: Option<Ipv6Addr>,
+    /// Whether its DNS queries are captured as well.
+    pub dns: bool,
 }
 
 /// What the kernel has of a pod.

@@ -131,7 +131,7 @@ fn attach(cookie: u64) -> impl Fn(std::io::Error) -> Error {
 
 fn pod(own: Own) -> Pod {
     let address = |address: Option<IpAddr>| address.map_or(Address::UNSPECIFIED, Address::from);
-    Pod { v4: address(own.v4.map(IpAddr::V4)), v6: address(own.v6.map(IpAddr::V6)) }
+    Pod { v4: address(own.v4.map(IpAddr::V4)), v6: address(own.v6.map(IpAddr::V6)), dns: u32::from(own.dns) }
 }
 
 fn own(pod: &Pod) -> Own {
@@ -143,7 +143,7 @@ fn own(pod: &Pod) -> Own {
         IpAddr::V6(v6) if !v6.is_unspecified() => Some(v6),
         _ => None,
     };
-    Own { v4, v6 }
+    Own { v4, v6, dns: pod.dns != 0 }
 }
 
 #[cfg(test)]
@@ -155,7 +155,8 @@ mod tests {
     #[test]
     fn own_addresses_come_back_as_they_were() {
         let (v4, v6) = (Some(Ipv4Addr::new(10, 1, 2, 3)), Some(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)));
-        for wanted in [Own { v4, v6 }, Own { v4, v6: None }, Own { v4: None, v6 }, Own::default()] {
+        let own_addresses = [(v4, v6), (v4, None), (None, v6), (None, None)];
+        for wanted in own_addresses.into_iter().flat_map(|(v4, v6)| [true, false].map(|dns| Own { v4, v6, dns })) {
             assert_eq!(own(&pod(wanted)), wanted);
         }
     }

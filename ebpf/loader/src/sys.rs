@@ -40,7 +40,7 @@ plain! {
     Endpoint = Endpoint::NONE,
     FlowKey = FlowKey::new(0, Endpoint::NONE),
     OwnKey = OwnKey { source: Endpoint::NONE, destination: Endpoint::NONE },
-    Pod = Pod { v4: Address::UNSPECIFIED, v6: Address::UNSPECIFIED },
+    Pod = Pod { v4: Address::UNSPECIFIED, v6: Address::UNSPECIFIED, dns: 0 },
 }
 
 /// Opens what is pinned at `path`.

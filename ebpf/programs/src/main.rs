@@ -4,6 +4,7 @@
 
 mod connect;
 mod count;
+mod datagram;
 mod maps;
 mod peer;
 mod publish;
@@ -36,6 +37,31 @@ pub fn ambit_peer4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(getpeername6)]
 pub fn ambit_peer6(ctx: SockAddrContext) -> i32 {
     peer::v6(&ctx)
+}
+
+/// An application sends a datagram from an IPv4 socket that is not connected, or to a v4-mapped address. Kernel 5.18
+/// (`bpf_set_retval`).
+#[cgroup_sock_addr(sendmsg4)]
+pub fn ambit_send4(ctx: SockAddrContext) -> i32 {
+    datagram::send4(&ctx)
+}
+
+/// An application sends a datagram from an IPv6 socket that is not connected. Kernel 5.18 (`bpf_set_retval`).
+#[cgroup_sock_addr(sendmsg6)]
+pub fn ambit_send6(ctx: SockAddrContext) -> i32 {
+    datagram::send6(&ctx)
+}
+
+/// An application learns where a datagram on its IPv4 socket came from. Kernel 5.8 (socket storage).
+#[cgroup_sock_addr(recvmsg4)]
+pub fn ambit_receive4(ctx: SockAddrContext) -> i32 {
+    datagram::receive4(&ctx)
+}
+
+/// An application learns where a datagram on its IPv6 socket came from. Kernel 5.8 (socket storage).
+#[cgroup_sock_addr(recvmsg6)]
+pub fn ambit_receive6(ctx: SockAddrContext) -> i32 {
+    datagram::receive6(&ctx)
 }
 
 /// A socket is about to send its SYN, or closes. Kernel 5.15 (`bpf_get_netns_cookie`).

@@ -1,10 +1,10 @@
 //! Gives an application the peer that it dialled, where the socket's real peer is the proxy.
 
-use ambit_ebpf_abi::{Address, Endpoint, OUTBOUND_PORT};
+use ambit_ebpf_abi::{Address, Endpoint, takes_captured};
 use aya_ebpf::programs::SockAddrContext;
 
 use crate::{
-    connect::{endpoint, write_ip6},
+    connect::{endpoint, network, write_ip6},
     maps::destination,
 };
 
@@ -46,13 +46,8 @@ pub(crate) fn v6(ctx: &SockAddrContext) -> i32 {
 fn dialled(ctx: &SockAddrContext) -> Option<Endpoint> {
     // SAFETY: the context is valid for the whole program; the verifier allows these fields for this hook.
     let (port, sk) = unsafe { ((*ctx.sock_addr).user_port, (*ctx.sock_addr).__bindgen_anon_1.sk) };
-    if endpoint(Address::UNSPECIFIED, port).port != u32::from(OUTBOUND_PORT) || sk.is_null() {
+    if !takes_captured(endpoint(Address::UNSPECIFIED, port).port) || sk.is_null() {
         return None;
     }
     destination(sk)
-}
-
-#[inline(always)]
-fn network(port: u32) -> u32 {
-    u32::from((port as u16).to_be())
 }

@@ -1,7 +1,7 @@
 //! Publishes, before a SYN leaves, where its captured connection wanted to go, and which connections are the proxy's
 //! own; takes both back when the socket closes, unless the proxy may still have to accept what was said before.
 
-use ambit_ebpf_abi::{Address, Counter, Endpoint, FlowKey, MARK_APPLICATION, OUTBOUND_PORT, OwnKey};
+use ambit_ebpf_abi::{Address, Counter, Endpoint, FlowKey, MARK_APPLICATION, OwnKey, takes_captured};
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{
@@ -80,7 +80,7 @@ fn owner(ctx: &SockOpsContext) -> Option<Owner> {
     if sk.is_null() {
         return None;
     }
-    if remote_port(ctx) == u32::from(OUTBOUND_PORT)
+    if takes_captured(remote_port(ctx))
         && let Some(wanted) = destination(sk)
     {
         return Some(Owner::Application(wanted));

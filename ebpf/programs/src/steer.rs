@@ -1,7 +1,7 @@
 //! Decides which socket takes a connection that reaches an enrolled pod: the proxy's plaintext listener, or the one
 //! that the kernel would choose. With no listener the connection is refused, never handed to the application.
 
-use ambit_ebpf_abi::{Address, Counter, Endpoint, FlowKey, HBONE_PORT, OUTBOUND_PORT, OwnKey};
+use ambit_ebpf_abi::{Address, Counter, DNS_PORT, Endpoint, FlowKey, HBONE_PORT, OwnKey, takes_captured};
 use aya_ebpf::{
     EbpfContext as _,
     bindings::sk_action::{SK_DROP, SK_PASS},
@@ -15,6 +15,7 @@ use crate::{
 };
 
 const TCP: u32 = 6;
+const UDP: u32 = 17;
 const AF_INET: u32 = 2;
 
 /// No established socket matches: a SYN, or the last packet of a handshake under SYN cookies.
@@ -23,17 +24,20 @@ pub(crate) fn incoming(ctx: &SkLookupContext) -> u32 {
     // SAFETY: the context is valid for the whole program; the verifier allows these fields.
     let protocol = unsafe { (*ctx.lookup).protocol };
     let (local, remote) = (local(ctx), remote(ctx));
+    if protocol == UDP && local.port == u32::from(DNS_PORT) {
+        return query(&local.address, &remote.address);
+    }
     if protocol != TCP || local.address.is_loopback() || local.port == u32::from(HBONE_PORT) {
         return SK_PASS;
     }
     let to_itself = local.address == remote.address;
-    if to_itself && local.port != u32::from(OUTBOUND_PORT) {
+    if to_itself && !takes_captured(local.port) {
         return SK_PASS;
     }
     let Some(netns) = owner(&local.address) else {
         return refuse(Counter::NoListener);
     };
-    if local.port == u32::from(OUTBOUND_PORT) {
+    if takes_captured(local.port) {
         return outbound(netns, remote);
     }
     if OWN.get_ptr(OwnKey { source: remote, destination: local }).is_some() {
@@ -57,7 +61,14 @@ pub(crate) fn incoming(ctx: &SkLookupContext) -> u32 {
     }
 }
 
-/// The outbound listener takes captured connections only.
+/// The DNS server of a pod answers nobody but the pod.
+#[inline(always)]
+fn query(local: &Address, remote: &Address) -> u32 {
+    let same = local == remote || local.is_loopback() || owner(local).is_some_and(|netns| owner(remote) == Some(netns));
+    if same { SK_PASS } else { refuse(Counter::Stray) }
+}
+
+/// The listeners of what is captured take captured connections only.
 #[inline(always)]
 fn outbound(netns: u64, remote: Endpoint) -> u32 {
     match FLOWS.get_ptr(FlowKey::new(netns, remote)) {

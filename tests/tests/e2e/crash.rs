@@ -64,7 +64,9 @@ fn restarts_leave_one_program_a_hook_and_one_copy_of_each_map() {
     let mut shop = Shop::open(&[]);
     let _server = shop.serve("far", &["http=7002"]);
     let first = in_kernel(&shop);
-    let hooks = ["connect4", "connect6", "peer4", "peer6", "publish", "steer"].map(|hook| format!("ambit_{hook}"));
+    let hooks =
+        ["connect4", "connect6", "peer4", "peer6", "publish", "receive4", "receive6", "send4", "send6", "steer"];
+    let hooks = hooks.map(|hook| format!("ambit_{hook}"));
     assert_eq!(first.programs, hooks, "{first:?}");
     for round in 0..6 {
         let agent = shop.mesh.agent_mut("a").unwrap();
@@ -149,7 +151,7 @@ fn what_a_stranger_takes_out_of_the_kernel_is_put_back() {
     let shop = Shop::open(&[]);
     let _server = shop.serve("far", &["echo=7000"]);
     let pins = shop.mesh.agent("a").unwrap().pins().to_owned();
-    let enrolled = pins.join("v1/maps/enrolled");
+    let enrolled = pins.join("v2/maps/enrolled");
     let map = enrolled.display().to_string();
     let entries = || bpftool(&["map", "dump", "pinned", &map]).as_array().unwrap().clone();
     assert_eq!(entries().len(), 2);

@@ -13,6 +13,7 @@ mod close;
 mod crash;
 mod databases;
 mod distribution;
+mod dns;
 mod enrol;
 mod entries;
 mod freeze;

@@ -147,7 +147,7 @@ impl Agent {
         addresses.extend_from_slice(&wanted.addresses);
         addresses.sort_unstable();
         addresses.dedup();
-        let place = Place { cookie: netns.cookie(), identity: wanted.identity.clone(), addresses };
+        let place = Place { cookie: netns.cookie(), identity: wanted.identity.clone(), addresses, dns: wanted.dns };
         let pod = Pod {
             uid: uid.clone(),
             identity: wanted.identity.clone(),
@@ -202,7 +202,7 @@ impl Agent {
     async fn serve(&self, pod: &Arc<Pod>) -> Result<TcpListener, Obstacle> {
         let mut plaintext = None;
         for index in 0..self.workers.count() {
-            let listeners = Listeners::open(&pod.netns, self.shared.limits.keepalive.as_ref())
+            let listeners = Listeners::open(pod, self.shared.limits.keepalive.as_ref())
                 .map_err(|error| refused("the mesh's ports cannot be listened on in its namespace", &error))?;
             if plaintext.is_none() {
                 let copy = listeners.plaintext.try_clone();
@@ -326,6 +326,7 @@ impl Held {
             netns: self.pod.netns.as_fd(),
             v4: own.iter().find_map(|ip| if let IpAddr::V4(v4) = ip { Some(*v4) } else { None }),
             v6: own.iter().find_map(|ip| if let IpAddr::V6(v6) = ip { Some(*v6) } else { None }),
+            dns: self.place.dns,
             addresses: self.place.addresses.clone(),
             listener: self.plaintext.as_fd(),
         }
@@ -333,7 +334,9 @@ impl Held {
 
     /// True if the pod's capture is what `wanted` asks for, as far as can be told without a closer look.
     fn covers(&self, wanted: &Wanted) -> bool {
-        self.pod.identity == wanted.identity && self.pod.addresses == wanted.addresses && self.pod.path == wanted.netns
+        let Self { pod, place, .. } = self;
+        (&pod.identity, &pod.addresses, &pod.path, place.dns)
+            == (&wanted.identity, &wanted.addresses, &wanted.netns, wanted.dns)
     }
 }
 

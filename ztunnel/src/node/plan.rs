@@ -15,6 +15,8 @@ pub(crate) struct Wanted {
     pub(crate) addresses: Vec<IpAddr>,
     /// Where its network namespace is found.
     pub(crate) netns: PathBuf,
+    /// Whether its DNS queries are captured as well.
+    pub(crate) dns: bool,
 }
 
 /// Why a pod that is in the mesh cannot be captured (yet). Nothing of it is refused or sent on the mesh's behalf.
@@ -58,6 +60,7 @@ pub(crate) fn wanted(snapshot: &Snapshot, node: &str) -> BTreeMap<WorkloadUid, R
                     identity: workload.identity.clone(),
                     addresses: workload.addresses.clone(),
                     netns: netns.clone(),
+                    dns: workload.dns_capture,
                 }),
             };
             (workload.uid.clone(), wanted)
@@ -74,6 +77,8 @@ pub(crate) struct Place {
     pub(crate) identity: Identity,
     /// Every address of the pod, ascending.
     pub(crate) addresses: Vec<IpAddr>,
+    /// Whether its DNS queries are captured as well.
+    pub(crate) dns: bool,
 }
 
 /// A step towards what is wanted.
@@ -103,7 +108,7 @@ mod tests {
 
     fn place(cookie: u64, last: u8) -> Place {
         let identity = Identity::new("cluster.local".parse().unwrap(), "shop", "web");
-        Place { cookie, identity, addresses: vec![IpAddr::from([10, 0, 0, last])] }
+        Place { cookie, identity, addresses: vec![IpAddr::from([10, 0, 0, last])], dns: true }
     }
 
     #[test]

@@ -43,6 +43,7 @@ pub(crate) fn workload(name: &str, addresses: &[&str]) -> Workload {
         network_mode: NetworkMode::Standard,
         enrolment: Enrolment::Enrolled,
         ready: true,
+        dns_capture: true,
         labels: BTreeMap::new(),
         owner: Owner { kind: "deployment".into(), name: name.into() },
         canonical_name: name.into(),

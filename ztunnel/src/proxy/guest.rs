@@ -12,7 +12,7 @@ use std::time::Duration;
 use ambit_model::{Reason, WorkloadUid};
 use ambit_net::socket::turn_away;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::warn;
 
@@ -33,13 +33,16 @@ pub(crate) enum Phase {
 pub(crate) struct Guest {
     /// The pod.
     pub(crate) pod: Arc<Pod>,
+    /// What bounds the pod's DNS queries that are being forwarded.
+    pub(crate) queries: Rc<Semaphore>,
     phase: watch::Sender<Phase>,
 }
 
 impl Guest {
     /// A pod that takes connections.
     pub(crate) fn new(pod: Arc<Pod>) -> Rc<Self> {
-        Rc::new(Self { pod, phase: watch::Sender::new(Phase::Serving) })
+        let queries = Rc::new(Semaphore::new(QUERIES));
+        Rc::new(Self { pod, queries, phase: watch::Sender::new(Phase::Serving) })
     }
 
     /// Moves on to `phase`; phases never go back.
@@ -116,6 +119,8 @@ pub(crate) async fn accept(guest: Rc<Guest>, listener: TcpListener, serve: impl 
     }
 }
 
+/// DNS queries of a pod that are forwarded at once; each has a socket.
+const QUERIES: usize = 256;
 /// Between two attempts to accept when the first has failed.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long handshakes that have begun may take to arrive: more than a round trip within a cluster.

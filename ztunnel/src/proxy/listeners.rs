@@ -1,34 +1,41 @@
-//! The listeners of a pod, one set a worker, opened inside the pod's network namespace.
+//! The listeners of a pod and its DNS sockets, one set a worker, opened inside the pod's network namespace.
 
 use std::io;
 use std::net::TcpListener as StdListener;
+use std::net::UdpSocket as StdUdpSocket;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ambit_model::ports;
-use ambit_net::netns::NetNs;
 use ambit_net::socket::{Keepalive, ListenOptions, listen};
+use ambit_net::udp;
 use nix::errno::Errno;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 
-/// A pod's listeners, each for both address families.
-pub(crate) struct Listeners<L> {
+use super::pod::Pod;
+
+/// A pod's listeners, each for both address families, and its DNS sockets.
+pub(crate) struct Listeners<L, D> {
     /// Port 15001: what the pod opens.
     pub(crate) outbound: L,
     /// Port 15006: what reaches the pod in clear.
     pub(crate) plaintext: L,
     /// Port 15008: what reaches the pod by HBONE.
     pub(crate) hbone: L,
+    /// Port 15053: DNS queries by TCP.
+    pub(crate) dns: L,
+    /// Port 15053: DNS queries by UDP, a socket for each family.
+    pub(crate) queries: Vec<D>,
 }
 
-impl Listeners<StdListener> {
-    /// Opens listeners in `netns`.
+impl Listeners<StdListener, StdUdpSocket> {
+    /// Opens listeners in the network namespace of `pod`.
     ///
     /// # Errors
     /// The kernel's, with the port.
-    pub(crate) fn open(netns: &NetNs, keepalive: Option<&Keepalive>) -> io::Result<Self> {
+    pub(crate) fn open(pod: &Pod, keepalive: Option<&Keepalive>) -> io::Result<Self> {
         let options = ListenOptions { keepalive: keepalive.cloned(), dual_stack: true, ..ListenOptions::default() };
         let on = |port: u16| {
-            let on = |ip: IpAddr| listen(netns, SocketAddr::new(ip, port), &options);
+            let on = |ip: IpAddr| listen(&pod.netns, SocketAddr::new(ip, port), &options);
             let listener = match on(Ipv6Addr::UNSPECIFIED.into()) {
                 // The kernel has no IPv6 at all.
                 Err(error) if error.raw_os_error() == Some(Errno::EAFNOSUPPORT as i32) => {
@@ -38,16 +45,45 @@ impl Listeners<StdListener> {
             };
             listener.map_err(|error| io::Error::new(error.kind(), format!("port {port}: {error}")))
         };
-        Ok(Self { outbound: on(ports::OUTBOUND)?, plaintext: on(ports::INBOUND_PLAINTEXT)?, hbone: on(ports::HBONE)? })
+        Ok(Self {
+            outbound: on(ports::OUTBOUND)?,
+            plaintext: on(ports::INBOUND_PLAINTEXT)?,
+            hbone: on(ports::HBONE)?,
+            dns: on(ports::DNS)?,
+            queries: datagrams(pod)?,
+        })
     }
 
     /// Hands the listeners to the runtime that this is called on.
     ///
     /// # Errors
     /// When the runtime cannot watch another descriptor.
-    pub(crate) fn register(self) -> io::Result<Listeners<TcpListener>> {
-        let Self { outbound, plaintext, hbone } = self;
+    pub(crate) fn register(self) -> io::Result<Listeners<TcpListener, UdpSocket>> {
+        let Self { outbound, plaintext, hbone, dns, queries } = self;
         let on = TcpListener::from_std;
-        Ok(Listeners { outbound: on(outbound)?, plaintext: on(plaintext)?, hbone: on(hbone)? })
+        Ok(Listeners {
+            outbound: on(outbound)?,
+            plaintext: on(plaintext)?,
+            hbone: on(hbone)?,
+            dns: on(dns)?,
+            queries: queries.into_iter().map(UdpSocket::from_std).collect::<io::Result<_>>()?,
+        })
     }
+}
+
+/// A socket on port 15053 of the very address that queries of a family are redirected to, so that answers come from it:
+/// the pod's own, or loopback where it has none.
+fn datagrams(pod: &Pod) -> io::Result<Vec<StdUdpSocket>> {
+    let mut sockets = Vec::new();
+    for loopback in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+        let own = pod.addresses.iter().copied().find(|address| address.is_ipv4() == loopback.is_ipv4());
+        let address = SocketAddr::new(own.unwrap_or(loopback), ports::DNS);
+        match udp::bind(&pod.netns, address) {
+            Ok(socket) => sockets.push(socket),
+            // The kernel has no IPv6 at all.
+            Err(error) if error.raw_os_error() == Some(Errno::EAFNOSUPPORT as i32) => {}
+            Err(error) => return Err(io::Error::new(error.kind(), format!("{address} (UDP): {error}"))),
+        }
+    }
+    Ok(sockets)
 }

@@ -1,5 +1,6 @@
 //! What all workers see: read without locks, replaced as a whole.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ambit_discovery::Snapshots;
@@ -23,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) originals: OriginalDestinations,
     /// Limits and periods.
     pub(crate) limits: Limits,
+    /// Where DNS queries are forwarded to, if not to where they were sent.
+    pub(crate) dns_upstream: Option<SocketAddr>,
 }
 
 /// Limits and periods of the proxy.

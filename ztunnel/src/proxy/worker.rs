@@ -10,7 +10,7 @@ use ambit_net::socket::{ConnectOptions, SPOOF_MARK, connect};
 use ambit_net::tcp::{self, TcpHalves};
 use ambit_process::drain::{self, Drain, Guard};
 use ambit_telemetry::{AccessLog, Meter};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
@@ -21,7 +21,7 @@ use super::pod::Pod;
 use super::shared::Shared;
 use super::tunnels::{PeerConnector, PeerKey};
 use super::verdict::{self, Verdict};
-use super::{inbound, outbound};
+use super::{inbound, outbound, queries};
 
 /// One worker.
 pub(crate) struct Worker {
@@ -53,17 +53,21 @@ impl Worker {
     }
 
     /// Serves `pod` on `listeners`, in the place of whatever was served under its name.
-    pub(crate) fn serve(self: &Rc<Self>, pod: Arc<Pod>, listeners: Listeners<TcpListener>) {
+    pub(crate) fn serve(self: &Rc<Self>, pod: Arc<Pod>, listeners: Listeners<TcpListener, UdpSocket>) {
         let guest = Guest::new(pod);
         if self.drain.phase() != drain::Phase::Running {
             // It came too late to be told with the others.
             guest.advance(Phase::Leaving);
         }
         self.guests.insert(guest.clone());
-        let Listeners { outbound, plaintext, hbone } = listeners;
+        let Listeners { outbound, plaintext, hbone, dns, queries: sockets } = listeners;
         self.accept(&guest, outbound, outbound::serve);
         self.accept(&guest, plaintext, inbound::serve_plaintext);
         self.accept(&guest, hbone, inbound::serve_tunnel);
+        self.accept(&guest, dns, queries::serve_stream);
+        for socket in sockets {
+            spawn_local(queries::serve_datagrams(self.clone(), guest.clone(), socket));
+        }
     }
 
     /// Ends the service of `pod` once nobody can still be on the way to it; what is open goes on.

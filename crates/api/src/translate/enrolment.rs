@@ -28,6 +28,20 @@ pub fn enrolment(pod: &Pod, namespace: Option<DataplaneMode>, excluded: bool) ->
     }
 }
 
+/// Whether the DNS queries of the pod of `metadata` are to be captured. A value that nobody knows counts as none, and is
+/// remarked on.
+pub(super) fn dns_capture(metadata: &ObjectMeta, findings: &mut Findings) -> bool {
+    match metadata.annotations.get(labels::DNS_CAPTURE).map(String::as_str) {
+        None | Some("true") => true,
+        Some("false") => false,
+        Some(other) => {
+            let path = format!("metadata.annotations[{}]", labels::DNS_CAPTURE);
+            findings.remark(Severity::Warning, path, format!("{other:?} has no effect: write true or false"));
+            true
+        }
+    }
+}
+
 /// What the label of `metadata` asks for. A value that nobody knows counts as no label, and is remarked on.
 pub(super) fn dataplane_mode(metadata: &ObjectMeta, findings: &mut Findings) -> Option<DataplaneMode> {
     match metadata.label(labels::DATAPLANE_MODE)? {

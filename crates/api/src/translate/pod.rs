@@ -33,6 +33,7 @@ pub(super) fn translate(pod: &object::Pod, id: &ObjectRef, mesh: &Mesh, findings
         findings.remark(Severity::Warning, path, message);
     }
     let netns = netns(metadata, findings);
+    let dns_capture = enrolment::dns_capture(metadata, findings);
     if matches!(status.phase.as_str(), "Succeeded" | "Failed") {
         return Resource::Inert(id.clone());
     }
@@ -50,6 +51,7 @@ pub(super) fn translate(pod: &object::Pod, id: &ObjectRef, mesh: &Mesh, findings
         network_mode: if spec.host_network { NetworkMode::HostNetwork } else { NetworkMode::Standard },
         enrolment: Enrolment::Outside(Excluded::NotLabelled),
         ready: serving && !terminating,
+        dns_capture,
         labels: shared(&metadata.labels),
         canonical_name: first_of([labels::CANONICAL_NAME, labels::APP_NAME, labels::APP])
             .unwrap_or_else(|| owner.name.clone()),

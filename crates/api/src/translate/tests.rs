@@ -94,6 +94,26 @@ fn labels_that_cannot_enrol_are_remarked_on() {
 }
 
 #[test]
+fn a_pods_dns_is_captured_unless_it_opts_out() {
+    let path = "metadata.annotations[ambient.istio.io/dns-capture]".to_owned();
+    let annotated = |value: Option<&str>| {
+        let annotations = value.map_or(json!({}), |value| json!({ "ambient.istio.io/dns-capture": value }));
+        json!({"metadata": {"name": "p", "annotations": annotations}})
+    };
+    for (value, captured, sound) in [
+        (None, true, true),
+        (Some("true"), true, true),
+        (Some("false"), false, true),
+        (Some("False"), true, false),
+        (Some(""), true, false),
+    ] {
+        assert_eq!(pod(annotated(value)).workload.dns_capture, captured, "{value:?}");
+        let remarks = if sound { vec![] } else { vec![(Severity::Warning, path.clone())] };
+        assert_eq!(remarked(Kind::Pod, annotated(value)), remarks, "{value:?}");
+    }
+}
+
+#[test]
 fn a_pods_owner_is_what_a_person_made() {
     let hash = json!({"pod-template-hash": "5d4f8c"});
     for (kind, name, labels, owner) in [

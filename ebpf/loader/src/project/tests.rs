@@ -52,9 +52,10 @@ fn address() -> impl Strategy<Value = IpAddr> {
 }
 
 fn own() -> impl Strategy<Value = Own> {
-    (option::of(1_u8..4), option::of(1_u16..4)).prop_map(|(v4, v6)| Own {
+    (option::of(1_u8..4), option::of(1_u16..4), any::<bool>()).prop_map(|(v4, v6, dns)| Own {
         v4: v4.map(|last| Ipv4Addr::new(10, 0, 0, last)),
         v6: v6.map(|last| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last)),
+        dns,
     })
 }
 
@@ -127,7 +128,7 @@ proptest! {
 #[test]
 fn enrolling_puts_capture_last_and_withdrawing_takes_it_first() {
     let address = IpAddr::from([10, 0, 0, 1]);
-    let own = Own { v4: Some(Ipv4Addr::new(10, 0, 0, 1)), v6: None };
+    let own = Own { v4: Some(Ipv4Addr::new(10, 0, 0, 1)), v6: None, dns: true };
     let wanted = BTreeMap::from([(7, Wanted { own, addresses: [address].into(), listener: 3 })]);
     let enrol = diff(&wanted, &BTreeMap::new());
     let expected =

@@ -176,6 +176,7 @@ fn a_pod_that_cannot_be_enrolled_does_not_hold_up_the_others() {
         netns: other.fd.as_fd(),
         v4,
         v6: None,
+        dns: true,
         addresses: Vec::new(),
         listener: unconnected.as_fd(),
     };

@@ -8,6 +8,7 @@
     reason = "a test may fail by panicking, in its helpers as well"
 )]
 
+mod dns;
 mod enrolment;
 mod inbound;
 mod outbound;

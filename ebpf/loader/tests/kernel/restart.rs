@@ -52,9 +52,9 @@ fn there_is_one_program_a_hook_after_any_number_of_restarts() {
     }
     // An agent that starts while another runs replaces its programs as well.
     let (_one, _other) = (world.open(), world.open());
-    assert!(eventually(|| world.programs() <= 6 + 1), "the other agent's handle on the steering program is one more");
+    assert!(eventually(|| world.programs() <= 10 + 1), "the other agent's handle on the steering program is one more");
     drop((_one, _other));
-    assert!(eventually(|| world.programs() == 6), "{} programs", world.programs());
+    assert!(eventually(|| world.programs() == 10), "{} programs", world.programs());
     let _client = world.dial_in((POD_V4, 8080)).unwrap();
     accept(&listeners.inbound);
 }

@@ -147,6 +147,7 @@ impl Listeners {
             netns: netns.fd.as_fd(),
             v4: Some(POD_V4),
             v6: Some(POD_V6),
+            dns: true,
             addresses: vec![IpAddr::V4(POD_SECOND)],
             listener: self.inbound.as_fd(),
         }

@@ -6,6 +6,7 @@
 mod bookinfo;
 mod datagram;
 mod dial;
+mod dns;
 mod duplex;
 mod enter;
 mod failure;
@@ -60,6 +61,8 @@ enum Command {
     Greeting(greeting::Args),
     /// Sends UDP datagrams, each answered.
     Datagram(datagram::DatagramArgs),
+    /// Asks a DNS server one question.
+    Dns(dns::Args),
     /// Sends ICMP echo requests.
     Ping(datagram::PingArgs),
     /// Streams messages by gRPC, each answered.
@@ -86,6 +89,7 @@ fn main() -> anyhow::Result<()> {
         Command::Duplex(args) => block_on(duplex::run(args)),
         Command::Greeting(args) => block_on(greeting::run(args)),
         Command::Datagram(args) => block_on(datagram::run(args)),
+        Command::Dns(args) => block_on(dns::run(args)),
         Command::Ping(args) => datagram::ping(&args),
         Command::Grpc(args) => block_on(http2::grpc(args)),
         Command::H2c(args) => block_on(http2::h2c(args)),

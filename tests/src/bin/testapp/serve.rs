@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinSet, spawn_local};
 
-use crate::{datagram, duplex, http2, websocket};
+use crate::{datagram, dns, duplex, http2, websocket};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -52,6 +52,8 @@ enum Protocol {
     Websocket,
     /// Answers UDP datagrams.
     Datagram,
+    /// Answers DNS queries, by UDP and by TCP.
+    Dns,
 }
 
 impl FromStr for Service {
@@ -75,6 +77,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             continue;
         }
         let listener = listen(service.listen)?;
+        if matches!(service.protocol, Protocol::Dns) {
+            servers.spawn_local(dns::serve(datagram::bind(service.listen)?, listener, name.clone()));
+            continue;
+        }
         servers.spawn_local(accept(listener, service.protocol, name.clone()));
     }
     println!("listening");
@@ -138,7 +144,7 @@ async fn serve(mut stream: TcpStream, protocol: Protocol, name: &str) -> anyhow:
         Protocol::Http => http(stream, name).await,
         Protocol::Http2 => http2::serve(stream).await,
         Protocol::Websocket => websocket::serve(stream).await,
-        Protocol::Datagram => bail!("datagrams have no connections"),
+        Protocol::Datagram | Protocol::Dns => bail!("served elsewhere"),
     }
 }
 

@@ -11,16 +11,24 @@ use crate::world::World;
 
 /// The addresses that are listened on in a namespace, as the kernel lists them.
 fn listening(namespace: &Netns) -> BTreeSet<SocketAddr> {
-    let tables = namespace.run(|| {
-        ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap())
-    });
-    tables.unwrap().iter().flat_map(|table| table.lines().skip(1)).filter_map(listener).collect()
+    sockets(namespace, ["tcp", "tcp6"], "0A")
 }
 
-/// The local address on a line of /proc/net/tcp whose state is LISTEN (0A): 32-bit words in host order, and the port.
-fn listener(line: &str) -> Option<SocketAddr> {
+/// The addresses that take datagrams in a namespace; their state is that of a TCP socket that is closed.
+fn receiving(namespace: &Netns) -> BTreeSet<SocketAddr> {
+    sockets(namespace, ["udp", "udp6"], "07")
+}
+
+fn sockets(namespace: &Netns, tables: [&str; 2], state: &str) -> BTreeSet<SocketAddr> {
+    let read = |table| std::fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap();
+    let tables = namespace.run(|| tables.map(read)).unwrap();
+    tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(|line| local(line, state)).collect()
+}
+
+/// The local address on a line of /proc/net/tcp or udp with this state: 32-bit words in host order, and the port.
+fn local(line: &str, state: &str) -> Option<SocketAddr> {
     let fields: Vec<&str> = line.split_whitespace().collect();
-    let (local, state) = (fields[1], fields[3]);
+    let (local, found) = (fields[1], fields[3]);
     let (address, port) = local.split_once(':').unwrap();
     let words = (0..address.len() / 8).map(|word| u32::from_str_radix(&address[word * 8..word * 8 + 8], 16).unwrap());
     let octets: Vec<u8> = words.flat_map(u32::to_ne_bytes).collect();
@@ -28,7 +36,7 @@ fn listener(line: &str) -> Option<SocketAddr> {
         Ok(v4) => IpAddr::from(v4),
         Err(_) => IpAddr::from(<[u8; 16]>::try_from(octets.as_slice()).unwrap()),
     };
-    (state == "0A").then(|| at(ip, u16::from_str_radix(port, 16).unwrap()))
+    (state == found).then(|| at(ip, u16::from_str_radix(port, 16).unwrap()))
 }
 
 #[test]
@@ -36,7 +44,9 @@ fn a_pod_and_a_node_have_the_meshs_ports_and_no_others() {
     let world = World::new();
     let everywhere = |port: u16| at(Ipv6Addr::UNSPECIFIED, port);
     for pod in ["client", "near", "far"] {
-        assert_eq!(listening(&world.pod(pod).netns), [15001, 15006, 15008].map(everywhere).into(), "{pod}");
+        assert_eq!(listening(&world.pod(pod).netns), [15001, 15006, 15008, 15053].map(everywhere).into(), "{pod}");
+        let own = world.pod(pod).addresses().map(|ip| at(ip, 15053));
+        assert_eq!(receiving(&world.pod(pod).netns), own.into(), "{pod}");
     }
     for pod in ["outsider-a", "outsider-b"] {
         assert_eq!(listening(&world.pod(pod).netns), BTreeSet::new(), "{pod}");

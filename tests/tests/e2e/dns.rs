@@ -1,0 +1,224 @@
+//! DNS of pods: who answers which name, and from where the answer seems to come (A-07, A-06).
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use ambit_tests::manifests::ServiceSpec;
+use ambit_tests::{MeshOptions, Process};
+use serde_json::{Value, json};
+
+use crate::shop::until;
+use crate::world::{self, SHOP, SOON, World};
+
+const ANNOTATION: &str = "ambient.istio.io/dns-capture";
+/// The addresses that the tests' own DNS server has for every name.
+const OUTSIDE_NAME: [&str; 2] = ["192.0.2.53", "2001:db8::53"];
+const NAME: &str = "near.shop.svc.cluster.local";
+const VIAS: [&str; 3] = ["connected", "unconnected", "tcp"];
+
+/// Nobody has these.
+fn nobody() -> [SocketAddr; 2] {
+    ["10.96.0.10:53", "[fd00:10:96::a]:53"].map(|address| address.parse().unwrap())
+}
+
+/// The DNS server in `pod`, which is not in the mesh, by both families.
+fn server(world: &World, pod: &str) -> (Process, [SocketAddr; 2]) {
+    let server = world.pod(pod).testapp(&["serve", "--name", pod, "dns=53"]).unwrap();
+    server.wait_line("listening", SOON).unwrap();
+    (server, world.pod(pod).addresses().map(|ip| SocketAddr::new(ip, 53)))
+}
+
+fn ask(world: &World, pod: &str, server: SocketAddr, question: [&str; 3]) -> Value {
+    let [name, kind, via] = question;
+    let server = server.to_string();
+    world.report(pod, &["dns", "--server", &server, "--name", name, "--kind", kind, "--via", via])
+}
+
+/// The addresses of an answer without an error, which came from `server` and nobody else.
+fn addresses(report: &Value, server: SocketAddr) -> Vec<IpAddr> {
+    assert_eq!((&report["code"], report.get("error")), (&json!(0), None), "{report}");
+    assert_eq!(report["from"], json!(server), "{report}");
+    assert!(report["peer"].is_null() || report["peer"] == json!(server), "{report}");
+    serde_json::from_value(report["addresses"].clone()).unwrap()
+}
+
+#[test]
+fn names_of_services_are_answered_whoever_is_asked() {
+    let mut world = World::new();
+    let single = ServiceSpec { name: "single", vips: &["10.96.0.77".parse().unwrap()], ports: &[(80, 80)] };
+    world.manifests.service(SHOP, &single).unwrap();
+    world.manifests.service(SHOP, &ServiceSpec { name: "far", vips: &[], ports: &[(80, 80)] }).unwrap();
+    let knows = || world.agent("a").admin("/config_dump").unwrap()["services"].to_string();
+    until(SOON, || knows().contains("single") && !knows().contains("10.96.0.2\"")).unwrap();
+    for server in nobody() {
+        for via in VIAS {
+            let asked = |name, kind| {
+                let report = ask(&world, "client", server, [name, kind, via]);
+                assert_eq!(report["authoritative"], true, "{server} {via} {report}");
+                addresses(&report, server)
+            };
+            let [v4, v6] = world::vips("near");
+            for name in [NAME, "NEAR.shop.svc", "near.shop", "near"] {
+                assert_eq!((asked(name, "a"), asked(name, "aaaa")), (vec![v4], vec![v6]), "{name} {server} {via}");
+            }
+            assert_eq!(asked("single.shop", "a"), single.vips);
+            assert_eq!(asked("single.shop", "aaaa"), Vec::<IpAddr>::new(), "no error, and no address");
+            let far = world.pod("far");
+            assert_eq!((asked("far.shop", "a"), asked("far.shop", "aaaa")), (vec![far.v4.into()], vec![far.v6.into()]));
+        }
+    }
+}
+
+#[test]
+fn other_queries_go_to_whom_was_asked_and_answers_come_back_as_they_are() {
+    let world = World::new();
+    let servers = ["outsider-a", "outsider-b"].map(|pod| (pod, server(&world, pod)));
+    for (pod, (_, by_family)) in &servers {
+        for (server, own) in by_family.iter().zip(world.pod("client").addresses()) {
+            for via in VIAS {
+                for (kind, expected) in ["a", "aaaa"].into_iter().zip(OUTSIDE_NAME) {
+                    let report = ask(&world, "client", *server, ["www.example.com", kind, via]);
+                    assert_eq!(addresses(&report, *server), [expected.parse::<IpAddr>().unwrap()], "{server} {via}");
+                    assert_eq!(report["authoritative"], false, "as the server said: {report}");
+                }
+                // A type that the mesh does not answer, of a name that it does. The pod itself is seen to ask.
+                let report = ask(&world, "client", *server, [NAME, "txt", via]);
+                addresses(&report, *server);
+                assert_eq!(report["text"], json!([format!("{pod} {own}")]), "{server} {via}");
+            }
+        }
+    }
+}
+
+#[test]
+fn queries_are_counted_under_istios_names() {
+    let world = World::new();
+    let (_server, [server, _]) = server(&world, "outsider-a");
+    for via in VIAS {
+        ask(&world, "client", server, [NAME, "a", via]);
+        ask(&world, "client", server, [NAME, "txt", via]);
+    }
+    ask(&world, "client", SocketAddr::new(world.pod("outsider-b").v4.into(), 53), ["x.y", "a", "unconnected"]);
+    let metrics = world.agent("a").metrics().unwrap();
+    let sum = |name: &str, kind: &str, protocol: &str| {
+        let labels =
+            [("request_query_type", kind), ("request_protocol", protocol), ("source_canonical_service", "client")];
+        metrics.sum(name, &labels)
+    };
+    for (kind, requests, passed_on, failed) in [("a", 3.0, 1.0, 1.0), ("txt", 2.0, 2.0, 0.0)] {
+        assert_eq!(sum("istio_dns_requests_total", kind, "udp"), requests, "{kind}");
+        assert_eq!(sum("istio_dns_upstream_requests_total", kind, "udp"), passed_on, "{kind}");
+        assert_eq!(sum("istio_dns_upstream_failures_total", kind, "udp"), failed, "{kind}");
+        assert_eq!(sum("istio_dns_upstream_request_duration_seconds_count", kind, "udp"), passed_on, "{kind}");
+    }
+    // The client asks twice on a connection.
+    assert_eq!(sum("istio_dns_requests_total", "a", "tcp"), 2.0);
+    assert_eq!(sum("istio_dns_upstream_requests_total", "txt", "tcp"), 2.0);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_a_failure_and_not_silence() {
+    let world = World::new();
+    for ip in world.pod("outsider-a").addresses() {
+        for via in VIAS {
+            let report = ask(&world, "client", SocketAddr::new(ip, 53), ["www.example.com", "a", via]);
+            assert_eq!((&report["code"], report.get("error")), (&json!(2), None), "{ip} {via}: {report}");
+        }
+    }
+}
+
+#[test]
+fn a_pod_that_opts_out_and_one_outside_ask_the_server_itself() {
+    let mut world = World::new();
+    let (_server, servers) = server(&world, "outsider-b");
+    let by_server = |world: &World, pod: &str, server: SocketAddr, via: &str| {
+        let report = ask(world, pod, server, [NAME, "a", via]);
+        addresses(&report, server) == [OUTSIDE_NAME[0].parse::<IpAddr>().unwrap()]
+    };
+    let everywhere = |world: &World, pod: &str, expected: bool| {
+        for server in servers {
+            for via in VIAS {
+                assert_eq!(by_server(world, pod, server, via), expected, "{pod} {server} {via}");
+            }
+        }
+    };
+    everywhere(&world, "outsider-a", true);
+    everywhere(&world, "client", false);
+    world.manifests.annotate((SHOP, "client"), ANNOTATION, Some("false")).unwrap();
+    until(SOON, || by_server(&world, "client", servers[0], "connected")).unwrap();
+    everywhere(&world, "client", true);
+    everywhere(&world, "near", false);
+    // What nobody knows is reported, and is as if it were not there.
+    world.manifests.annotate((SHOP, "client"), ANNOTATION, Some("no")).unwrap();
+    until(SOON, || !by_server(&world, "client", servers[0], "connected")).unwrap();
+    everywhere(&world, "client", false);
+    let reports = world.agent("a").admin("/reports").unwrap().to_string();
+    assert!(reports.contains(ANNOTATION) && reports.contains("write true or false"), "{reports}");
+}
+
+#[test]
+fn without_an_agent_queries_are_refused_and_with_the_next_one_answered() {
+    let mut world = World::new();
+    let (_server, servers) = server(&world, "outsider-b");
+    for _ in 0..2 {
+        world.mesh.agent_mut("a").unwrap().kill().unwrap();
+        for server in servers {
+            for via in ["connected", "tcp"] {
+                assert_eq!(ask(&world, "client", server, ["a.b.c", "a", via])["error"], "refused", "{server} {via}");
+            }
+        }
+        world.mesh.agent_mut("a").unwrap().start().unwrap();
+        world.agent("a").wait_captured(SHOP, "client", true, SOON).unwrap();
+        for server in servers {
+            for via in VIAS {
+                let report = ask(&world, "client", server, ["www.example.com", "a", via]);
+                assert_eq!(addresses(&report, server), [OUTSIDE_NAME[0].parse::<IpAddr>().unwrap()], "{via}");
+                assert_eq!(addresses(&ask(&world, "client", server, [NAME, "a", via]), server).len(), 1, "{via}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_upstream_may_stand_in_for_whom_was_asked() {
+    let world = World::with(&MeshOptions {
+        // In every pod itself.
+        arguments: ["--dns-upstream", "127.0.0.1:53"].map(str::to_owned).into(),
+        ..MeshOptions::default()
+    });
+    let (_server, _) = server(&world, "client");
+    for server in nobody() {
+        for via in VIAS {
+            let report = ask(&world, "client", server, ["www.example.com", "a", via]);
+            assert_eq!(addresses(&report, server), [OUTSIDE_NAME[0].parse::<IpAddr>().unwrap()], "{server} {via}");
+        }
+    }
+}
+
+#[test]
+fn garbage_stops_nobody_and_loopback_is_the_pods_own() {
+    let world = World::new();
+    for ip in world.pod("client").addresses() {
+        let send = move || {
+            let socket = UdpSocket::bind(SocketAddr::new(ip, 0)).unwrap();
+            for length in 0..2000_usize {
+                // Headers of every kind, cut and whole; with a counter in them, none is like another.
+                let message: Vec<u8> = (0..length % 97).map(|at| ((at * length * 7) >> 3) as u8).collect();
+                socket.send_to(&message, SocketAddr::new(ip, 15053)).unwrap();
+            }
+        };
+        world.pod("client").netns.run(send).unwrap();
+    }
+    for server in nobody() {
+        for via in VIAS {
+            assert_eq!(addresses(&ask(&world, "client", server, [NAME, "a", via]), server).len(), 1, "{via}");
+        }
+    }
+    // A resolver of the pod's own, as systemd's, is not the mesh's to answer for.
+    let own = world.pod("client").testapp(&["serve", "--name", "own", "dns=127.0.0.53:53"]).unwrap();
+    own.wait_line("listening", SOON).unwrap();
+    let server = "127.0.0.53:53".parse().unwrap();
+    for via in VIAS {
+        let report = ask(&world, "client", server, [NAME, "a", via]);
+        assert_eq!(addresses(&report, server), [OUTSIDE_NAME[0].parse::<IpAddr>().unwrap()], "{via}");
+    }
+}
