@@ -218,6 +218,7 @@ impl Settings {
                 SameNodePath::Direct => SameNode::Direct,
                 SameNodePath::Tls => SameNode::Tls,
             },
+            ..Mesh::default()
         }
     }
 

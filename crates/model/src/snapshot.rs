@@ -8,6 +8,7 @@ use imbl::OrdMap;
 use serde::Serialize;
 
 use crate::identity::TrustDomains;
+use crate::policy::Policies;
 use crate::service::{Service, ServiceKey};
 use crate::workload::{NetworkMode, Workload, WorkloadUid};
 
@@ -22,6 +23,8 @@ pub struct Mesh {
     pub domain: Arc<str>,
     /// How enrolled pods of one node reach one another.
     pub same_node: SameNode,
+    /// The namespace whose policies are for the whole mesh (Istio MeshConfig `rootNamespace`).
+    pub root_namespace: Arc<str>,
 }
 
 impl Default for Mesh {
@@ -31,6 +34,7 @@ impl Default for Mesh {
             cluster: Arc::from("Kubernetes"),
             domain: Arc::from("cluster.local"),
             same_node: SameNode::default(),
+            root_namespace: Arc::from("istio-system"),
         }
     }
 }
@@ -63,6 +67,8 @@ pub struct Node {
 pub struct Snapshot {
     /// What holds for the whole mesh.
     pub mesh: Arc<Mesh>,
+    /// Who may talk to whom.
+    pub policies: Policies,
     workloads: OrdMap<WorkloadUid, Arc<Workload>>,
     services: OrdMap<ServiceKey, Arc<Service>>,
     nodes: OrdMap<Arc<str>, Arc<Node>>,
