@@ -20,6 +20,10 @@ pub enum Kind {
     EndpointSlice,
     /// core Pod
     Pod,
+    /// security.istio.io PeerAuthentication
+    PeerAuthentication,
+    /// security.istio.io AuthorizationPolicy
+    AuthorizationPolicy,
 }
 
 impl Kind {
@@ -33,6 +37,8 @@ impl Kind {
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::Pod => "Pod",
+            Self::PeerAuthentication => "PeerAuthentication",
+            Self::AuthorizationPolicy => "AuthorizationPolicy",
         }
     }
 
@@ -46,6 +52,9 @@ impl Kind {
     const fn versions(self) -> &'static [&'static str] {
         match self {
             Self::EndpointSlice => &["discovery.k8s.io/v1", "discovery.k8s.io/v1beta1", "discovery.k8s.io/v1alpha1"],
+            Self::PeerAuthentication | Self::AuthorizationPolicy => {
+                &["security.istio.io/v1", "security.istio.io/v1beta1"]
+            }
             _ => &["v1"],
         }
     }
@@ -124,25 +133,36 @@ const MESH_GROUPS: [&str; 5] = [
     "gateway.networking.k8s.io",
 ];
 
+/// Every kind that the mesh acts on.
+const ALL: [Kind; 8] = [
+    Kind::Namespace,
+    Kind::Node,
+    Kind::ServiceAccount,
+    Kind::Service,
+    Kind::EndpointSlice,
+    Kind::Pod,
+    Kind::PeerAuthentication,
+    Kind::AuthorizationPolicy,
+];
+
 /// What `api_version` and `kind` mean to the mesh.
 #[must_use]
 pub fn recognise(api_version: &str, kind: &str) -> Recognised {
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let of_group = |version: &str| version.split_once('/').map_or("", |(group, _)| group) == group;
+    if let Some(known) = ALL.into_iter().find(|known| known.as_str() == kind) {
+        let versions = known.versions();
+        match versions.first() {
+            _ if versions.contains(&api_version) => return Recognised::Known(known),
+            Some(current) if group.is_empty() || of_group(current) => return Recognised::WrongVersion(current),
+            // Other groups have kinds of these names, such as Knative's `serving.knative.dev/v1` Service.
+            _ => {}
+        }
+    }
     if MESH_GROUPS.contains(&group) || (group.is_empty() && kind == "Endpoints") {
         return Recognised::NotInEffect;
     }
-    let all = [Kind::Namespace, Kind::Node, Kind::ServiceAccount, Kind::Service, Kind::EndpointSlice, Kind::Pod];
-    let Some(known) = all.into_iter().find(|known| known.as_str() == kind) else {
-        return Recognised::Foreign;
-    };
-    let versions = known.versions();
-    let of_group = |version: &str| version.split_once('/').map_or("", |(group, _)| group) == group;
-    match versions.first() {
-        _ if versions.contains(&api_version) => Recognised::Known(known),
-        Some(current) if group.is_empty() || of_group(current) => Recognised::WrongVersion(current),
-        // Other groups have kinds of these names, such as Knative's `serving.knative.dev/v1` Service.
-        _ => Recognised::Foreign,
-    }
+    Recognised::Foreign
 }
 
 #[cfg(test)]
@@ -162,6 +182,11 @@ mod tests {
             ("", "Pod", Recognised::WrongVersion("v1")),
             ("serving.knative.dev/v1", "Service", Recognised::Foreign),
             ("apps/v1", "Deployment", Recognised::Foreign),
+            ("security.istio.io/v1", "AuthorizationPolicy", Recognised::Known(Kind::AuthorizationPolicy)),
+            ("security.istio.io/v1beta1", "PeerAuthentication", Recognised::Known(Kind::PeerAuthentication)),
+            ("security.istio.io/v1alpha1", "AuthorizationPolicy", Recognised::WrongVersion("security.istio.io/v1")),
+            ("policy.linkerd.io/v1alpha1", "AuthorizationPolicy", Recognised::Foreign),
+            ("security.istio.io/v1", "RequestAuthentication", Recognised::NotInEffect),
             ("networking.istio.io/v1", "VirtualService", Recognised::NotInEffect),
             ("gateway.networking.k8s.io/v1", "HTTPRoute", Recognised::NotInEffect),
             ("v1", "Endpoints", Recognised::NotInEffect),

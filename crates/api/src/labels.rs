@@ -32,5 +32,7 @@ pub const ZONE_BETA: &str = "failure-domain.beta.kubernetes.io/zone";
 pub const HOSTNAME: &str = "kubernetes.io/hostname";
 /// Annotation on a service or namespace: which of its endpoints a service's clients go to.
 pub const TRAFFIC_DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
+/// Annotation on an AuthorizationPolicy: `true` makes it be noted and nothing else.
+pub const DRY_RUN: &str = "istio.io/dry-run";
 /// Annotation on a pod: the path of its network namespace, where nothing else can tell (standalone).
 pub const NETNS: &str = "ambit.dev/netns";

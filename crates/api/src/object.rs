@@ -4,6 +4,7 @@
 pub mod endpoint_slice;
 pub mod meta;
 pub mod pod;
+pub mod policy;
 pub mod service;
 
 use serde::Deserialize;
@@ -11,6 +12,7 @@ use serde::Deserialize;
 pub use endpoint_slice::EndpointSlice;
 pub use meta::ObjectMeta;
 pub use pod::Pod;
+pub use policy::{AuthorizationPolicy, PeerAuthentication};
 pub use service::Service;
 
 use crate::kind::{Kind, ObjectRef};
@@ -30,6 +32,10 @@ pub enum Object {
     ServiceAccount(Bare),
     /// discovery.k8s.io EndpointSlice
     EndpointSlice(EndpointSlice),
+    /// security.istio.io PeerAuthentication
+    PeerAuthentication(Box<PeerAuthentication>),
+    /// security.istio.io AuthorizationPolicy
+    AuthorizationPolicy(Box<AuthorizationPolicy>),
 }
 
 impl Object {
@@ -45,6 +51,8 @@ impl Object {
             Kind::Service => Self::Service(Box::deserialize(from)?),
             Kind::ServiceAccount => Self::ServiceAccount(Bare::deserialize(from)?),
             Kind::EndpointSlice => Self::EndpointSlice(EndpointSlice::deserialize(from)?),
+            Kind::PeerAuthentication => Self::PeerAuthentication(Box::deserialize(from)?),
+            Kind::AuthorizationPolicy => Self::AuthorizationPolicy(Box::deserialize(from)?),
         })
     }
 
@@ -58,6 +66,8 @@ impl Object {
             Self::Service(_) => Kind::Service,
             Self::ServiceAccount(_) => Kind::ServiceAccount,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::PeerAuthentication(_) => Kind::PeerAuthentication,
+            Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
         }
     }
 
@@ -70,6 +80,8 @@ impl Object {
             Self::Pod(pod) => &pod.metadata,
             Self::Service(service) => &service.metadata,
             Self::EndpointSlice(slice) => &slice.metadata,
+            Self::PeerAuthentication(policy) => &policy.metadata,
+            Self::AuthorizationPolicy(policy) => &policy.metadata,
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ambit_model::policy::{PeerAuthentication, Policy, PolicyKey};
 use ambit_model::{Distribution, Node, Topology, Workload, WorkloadUid};
 
 use crate::kind::{Kind, ObjectRef};
@@ -22,6 +23,10 @@ pub enum Resource {
     Service(Arc<Service>),
     /// Endpoints that somebody wrote down.
     EndpointSlice(Arc<EndpointSlice>),
+    /// Who takes connections in clear.
+    PeerAuthentication(Arc<PeerAuthentication>),
+    /// Who may talk to whom.
+    AuthorizationPolicy(Arc<Policy>),
     /// An object that stands for nothing in the mesh: a finished pod, an ExternalName service, a service account.
     Inert(ObjectRef),
 }
@@ -35,12 +40,15 @@ impl Resource {
             namespace: namespace.clone(),
             name: name.clone(),
         };
+        let of_policy = |kind, key: &PolicyKey| named(kind, &key.namespace, &key.name);
         match self {
             Self::Namespace(namespace) => named(Kind::Namespace, &Arc::default(), &namespace.name),
             Self::Node(node) => named(Kind::Node, &Arc::default(), &node.name),
             Self::Pod(pod) => named(Kind::Pod, &pod.workload.namespace, &pod.workload.name),
             Self::Service(service) => named(Kind::Service, &service.namespace, &service.name),
             Self::EndpointSlice(slice) => named(Kind::EndpointSlice, &slice.namespace, &slice.name),
+            Self::PeerAuthentication(policy) => of_policy(Kind::PeerAuthentication, &policy.key),
+            Self::AuthorizationPolicy(policy) => of_policy(Kind::AuthorizationPolicy, &policy.key),
             Self::Inert(reference) => reference.clone(),
         }
     }

@@ -9,6 +9,7 @@ use crate::field::Severity;
 use crate::resource::{DataplaneMode, EndpointSlice, Families, Pod, Service, TargetPort};
 
 mod distribution;
+mod policy;
 
 fn read(kind: Kind, object: Value) -> Result<Translated, Vec<FieldError>> {
     translate(&Object::read(kind, object).unwrap(), &Mesh::default())

@@ -9,6 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::source::contents;
 
+mod policy;
+
 /// The objects of a YAML text without mistakes.
 fn objects(yaml: &str) -> Vec<Resource> {
     let contents = contents::read(yaml.as_bytes(), &Mesh::default());
@@ -341,7 +343,7 @@ fn any_event() -> impl Strategy<Value = Event> {
             Kind::Service => format!("s{id}"),
             Kind::EndpointSlice => format!("e{id}"),
             Kind::Node => format!("node-{}", ['a', 'b', 'c'][usize::from(id)]),
-            Kind::Namespace | Kind::ServiceAccount => "default".to_owned(),
+            _ => "default".to_owned(),
         };
         Event::Delete(ObjectRef::new(kind, "default", &name))
     });
