@@ -12,6 +12,7 @@ mod pod;
 mod record;
 mod session;
 mod shared;
+mod standing;
 mod tunnels;
 mod verdict;
 mod worker;

@@ -28,8 +28,8 @@ pub enum Decision {
     Passthrough(Upstream),
     /// Refuse it.
     Refuse(Reason),
-    /// Refuse it, since a policy does.
-    Deny(Denial),
+    /// Refuse it, since a policy of the pod that it would be delivered to does.
+    Deny(Upstream, Denial),
 }
 
 /// Where a connection goes.
@@ -60,11 +60,12 @@ pub fn decide(snapshot: &Snapshot, connection: &Connection) -> Decision {
 
 /// What is delivered here passes the policies of the pod that it is delivered to.
 fn admit(snapshot: &Snapshot, connection: &Connection, decided: Decision) -> Decision {
-    let Decision::Local(Upstream { address, workload: Some(pod), .. }) = &decided else { return decided };
-    let access = Access::new(connection, pod.uid.clone(), *address);
-    match policy::evaluate(snapshot, pod, &access) {
-        Ok(()) => decided,
-        Err(denial) => Decision::Deny(denial),
+    let Decision::Local(upstream) = decided else { return decided };
+    let Some(access) = Access::new(connection, &upstream) else { return Decision::Local(upstream) };
+    let denied = upstream.workload.as_ref().and_then(|pod| policy::evaluate(snapshot, pod, &access).err());
+    match denied {
+        Some(denial) => Decision::Deny(upstream, denial),
+        None => Decision::Local(upstream),
     }
 }
 

@@ -146,6 +146,14 @@ impl Snapshot {
         }
     }
 
+    /// True if policy answers in `other` as it does here, since workloads, nodes and policies are the same. Costs nothing;
+    /// false may be an error.
+    #[must_use]
+    pub fn admits_as(&self, other: &Self) -> bool {
+        let known = self.workloads.ptr_eq(&other.workloads) && self.nodes.ptr_eq(&other.nodes);
+        known && self.policies.is_same(&other.policies)
+    }
+
     /// The workload `uid`.
     #[must_use]
     pub fn workload(&self, uid: &WorkloadUid) -> Option<&Arc<Workload>> {

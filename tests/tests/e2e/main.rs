@@ -16,6 +16,7 @@ mod enrol;
 mod freeze;
 mod harness;
 mod observe;
+mod policy;
 mod protocols;
 mod refusals;
 mod services;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::connection::Connection;
+use crate::decide::Upstream;
 use crate::identity::Identity;
 use crate::snapshot::Snapshot;
 use crate::workload::{Workload, WorkloadUid};
@@ -33,9 +34,10 @@ pub enum Client {
 }
 
 impl Access {
-    /// The access that `connection` asks for, being delivered to `pod` at `address`.
+    /// The access that `connection` asks for, being delivered to the pod of `upstream`; none where that is no pod.
     #[must_use]
-    pub fn new(connection: &Connection, pod: WorkloadUid, address: SocketAddr) -> Self {
+    pub fn new(connection: &Connection, upstream: &Upstream) -> Option<Self> {
+        let pod = upstream.workload.as_ref()?.uid.clone();
         let client = match connection {
             Connection::Outbound { source, .. } => Client::Pod(source.clone()),
             Connection::InboundHbone { peer, identity, .. } => {
@@ -43,7 +45,7 @@ impl Access {
             }
             Connection::InboundPlaintext { peer, .. } => Client::Stranger(peer.ip().to_canonical()),
         };
-        Self { client, pod, address }
+        Some(Self { client, pod, address: upstream.address })
     }
 }
 

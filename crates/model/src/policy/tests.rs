@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fixtures::{World, any_access_world, pod, uid};
-use crate::{Identity, Node};
+use crate::{Identity, Node, Upstream};
 
 fn values<T: std::str::FromStr>(positive: bool, texts: &[&str]) -> Values<T>
 where
@@ -408,9 +408,10 @@ proptest! {
         }
         let answer = |world: &World| {
             let snapshot = world.snapshot();
-            let pod = world.pods.first().map(|pod| pod.uid.clone()).unwrap();
-            let access = Access::new(&connection, pod.clone(), address);
-            evaluate(&snapshot, snapshot.workload(&pod).unwrap(), &access).is_ok()
+            let workload = snapshot.workload(&world.pods[0].uid).cloned();
+            let upstream = Upstream { address, workload, service: None };
+            let access = Access::new(&connection, &upstream).unwrap();
+            evaluate(&snapshot, &upstream.workload.unwrap(), &access).is_ok()
         };
         prop_assert!(!answer(&world) || answer(&full));
     }
@@ -426,9 +427,10 @@ proptest! {
         stricter.policies.push(Policy { action: Action::Deny, ..added });
         let answer = |world: &World| {
             let snapshot = world.snapshot();
-            let pod = world.pods.first().map(|pod| pod.uid.clone()).unwrap();
-            let access = Access::new(&connection, pod.clone(), address);
-            evaluate(&snapshot, snapshot.workload(&pod).unwrap(), &access).is_ok()
+            let workload = snapshot.workload(&world.pods[0].uid).cloned();
+            let upstream = Upstream { address, workload, service: None };
+            let access = Access::new(&connection, &upstream).unwrap();
+            evaluate(&snapshot, &upstream.workload.unwrap(), &access).is_ok()
         };
         prop_assert!(!answer(&stricter) || answer(&before));
     }

@@ -121,9 +121,9 @@ fn upstream(address: SocketAddr, pod: Option<&Workload>, service: Option<&Servic
 
 fn expected(world: &World, connection: &Connection) -> Decision {
     let routed = expected_unjudged(world, connection);
-    match policy::judged(world, connection, &routed) {
-        Some(denial) => Decision::Deny(denial),
-        None => routed,
+    match (policy::judged(world, connection, &routed), routed) {
+        (Some(denial), Decision::Local(upstream)) => Decision::Deny(upstream, denial),
+        (_, routed) => routed,
     }
 }
 
