@@ -238,17 +238,12 @@ fn closed(world: &World, node: &str, direction: &str) -> usize {
 #[test]
 fn a_new_deny_closes_exactly_the_open_connections_that_it_is_for() {
     const COUNT: usize = 50;
-    let plan = Plan::new(&["a", "b"])
-        .pod("client", "a")
-        .pod("second", "a")
-        .pod("near", "a")
-        .pod("third", "b")
-        .pod("far", "b")
-        .pod("outsider-a", "a");
+    let plan =
+        Plan::new(&["a", "b"]).pod("client", "a").pod("second", "a").pod("near", "a").pod("third", "b").pod("far", "b");
     let mut world = World::build(plan, &MeshOptions::default());
     let _servers = ["near", "far"].map(|pod| world.serve(pod));
     let mut held = Vec::new();
-    for client in ["client", "second", "third", "outsider-a"] {
+    for client in ["client", "second", "third"] {
         for (family, server) in ["near", "far"].into_iter().enumerate() {
             held.push((client, hold(&world, client, at(&world, server, ECHO)[family], COUNT)));
         }
@@ -265,7 +260,7 @@ fn a_new_deny_closes_exactly_the_open_connections_that_it_is_for() {
     let after = begun.elapsed();
     assert!(after < Duration::from_secs(1), "{after:?}");
     until(SOON, || closed(&world, "a", "outbound") == 2 * COUNT).unwrap();
-    eprintln!("{} of {} connections were closed {after:?} after the policy was written", 2 * COUNT, 8 * COUNT);
+    eprintln!("{} of {} connections were closed {after:?} after the policy was written", 2 * COUNT, 6 * COUNT);
     for (client, held) in &mut held {
         let expected = if *client == "client" { 0 } else { COUNT };
         assert_eq!(alive(held), expected as u64, "{client}");

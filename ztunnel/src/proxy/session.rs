@@ -105,14 +105,16 @@ pub(crate) async fn run<C: Caller, S: ByteSource, K: ByteSink>(
         }
     };
     let tell = C::telling(&client.1);
+    let told = async {
+        let why: Failure = cut.await.into();
+        // Before the relay is dropped, which resets what it relays.
+        tell(why.reason);
+        why
+    };
     let outcome = tokio::select! {
         biased;
         // First: what is cut may break in more ways than one at the same moment, and this is why.
-        why = &mut cut => {
-            let why: Failure = why.into();
-            tell(why.reason);
-            Err(why)
-        }
+        why = told => Err(why),
         closed = relay(client, server, lives.traffic()) => outcome(&closed),
     };
     lives.close(outcome);
