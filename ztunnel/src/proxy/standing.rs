@@ -58,22 +58,26 @@ impl Standing {
 
     /// Judges what stands by `now`, after `before`, and revokes the leave of what is refused.
     async fn review(&self, before: &Snapshot, now: &Snapshot) {
-        let mut next = 0;
-        loop {
-            let mut register = self.0.borrow_mut();
-            let batch = register.entries.range(next..).take(BATCH);
-            let batch: Vec<_> = batch.map(|(number, entry)| (*number, refused(&entry.access, before, now))).collect();
-            let Some((last, _)) = batch.last() else { return };
-            next = last.wrapping_add(1);
-            for (number, why) in batch.into_iter().filter_map(|(number, why)| Some((number, why?))) {
-                if let Some(entry) = register.entries.remove(&number) {
-                    // An error means that the connection has ended by itself.
-                    let _ = entry.revoke.send(why);
-                }
-            }
-            drop(register);
+        let mut from = 0;
+        while let Some(last) = self.review_batch(from, before, now) {
+            from = last.wrapping_add(1);
             yield_now().await;
         }
+    }
+
+    /// The same for the next batch, beginning with number `from`; the last number in it.
+    fn review_batch(&self, from: u64, before: &Snapshot, now: &Snapshot) -> Option<u64> {
+        let mut register = self.0.borrow_mut();
+        let batch = register.entries.range(from..).take(BATCH);
+        let judged: Vec<_> = batch.map(|(number, entry)| (*number, refused(&entry.access, before, now))).collect();
+        let last = judged.last().map(|(number, _)| *number);
+        for (number, why) in judged.into_iter().filter_map(|(number, why)| Some((number, why?))) {
+            if let Some(entry) = register.entries.remove(&number) {
+                // An error means that the connection has ended by itself.
+                let _ = entry.revoke.send(why);
+            }
+        }
+        last
     }
 }
 

@@ -79,7 +79,8 @@ pub(super) fn authorization(
     let scope = target(policy, id, mesh, findings);
     remark_on_action(action, findings);
     let rules = spec.rules.iter().enumerate();
-    let rules = rules.map(|(place, rule)| rule::rule(rule, &format!("spec.rules[{place}]"), id, findings)).collect();
+    let rules = rules.map(|(place, rule)| rule::rule(rule, &format!("spec.rules[{place}]"), id, findings));
+    let rules: Vec<_> = rules.collect();
     if !matches!(scope, Scope::Targets(_)) {
         rule::remark_on_what_is_beyond(&rules, action, findings);
     }

@@ -55,7 +55,7 @@ pub(super) fn rule(rule: &written::Rule, path: &str, id: &ObjectRef, findings: &
 }
 
 /// Says what the layer below HTTP makes of the rules that name what only HTTP has.
-pub(super) fn remark_on_what_is_beyond(rules: &Vec<Rule>, action: Action, findings: &mut Findings) {
+pub(super) fn remark_on_what_is_beyond(rules: &[Rule], action: Action, findings: &mut Findings) {
     for (place, rule) in rules.iter().enumerate() {
         let terms = rule.from.iter().chain(&rule.to).flatten().chain(&rule.when);
         let beyond = terms.filter_map(|term| if let Term::BeyondLayer4(key) = term { Some(&**key) } else { None });

@@ -247,7 +247,8 @@ fn what_is_wrong_with_an_authorization_policy_is_named() {
 #[test]
 fn ten_thousand_rules_are_read_and_every_bad_one_is_named() {
     let rule = |n: usize| {
-        let block = if n % 1000 == 0 { "10.0.0.0/99".to_owned() } else { format!("10.0.{}.{}", n / 256, n % 256) };
+        let block =
+            if n.is_multiple_of(1000) { "10.0.0.0/99".to_owned() } else { format!("10.0.{}.{}", n / 256, n % 256) };
         json!({"from": [{"source": {"ipBlocks": [block]}}]})
     };
     let rules: Vec<Value> = (0..10_000).map(rule).collect();
