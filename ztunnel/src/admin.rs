@@ -73,6 +73,8 @@ fn config_dump(sources: &Sources) -> Value {
         },
         "workloads": snapshot.workloads().collect::<Vec<_>>(),
         "services": snapshot.services().collect::<Vec<_>>(),
+        "peerAuthentications": snapshot.policies.peers().collect::<Vec<_>>(),
+        "authorizationPolicies": snapshot.policies.authorizations().collect::<Vec<_>>(),
         "nodes": snapshot.nodes().collect::<Vec<_>>(),
         "pods": *sources.board.read(),
         "certificates": sources.shared.certificates.list(),

@@ -13,6 +13,7 @@ mod queries;
 mod record;
 mod session;
 mod shared;
+mod standing;
 mod tunnels;
 mod verdict;
 mod worker;

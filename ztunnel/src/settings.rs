@@ -227,6 +227,7 @@ impl Settings {
                 SameNodePath::Direct => SameNode::Direct,
                 SameNodePath::Tls => SameNode::Tls,
             },
+            ..Mesh::default()
         }
     }
 

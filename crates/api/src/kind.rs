@@ -24,6 +24,10 @@ pub enum Kind {
     WorkloadEntry,
     /// core Pod
     Pod,
+    /// security.istio.io PeerAuthentication
+    PeerAuthentication,
+    /// security.istio.io AuthorizationPolicy
+    AuthorizationPolicy,
 }
 
 impl Kind {
@@ -39,6 +43,8 @@ impl Kind {
             Self::EndpointSlice => "EndpointSlice",
             Self::WorkloadEntry => "WorkloadEntry",
             Self::Pod => "Pod",
+            Self::PeerAuthentication => "PeerAuthentication",
+            Self::AuthorizationPolicy => "AuthorizationPolicy",
         }
     }
 
@@ -54,6 +60,9 @@ impl Kind {
             Self::EndpointSlice => &["discovery.k8s.io/v1", "discovery.k8s.io/v1beta1", "discovery.k8s.io/v1alpha1"],
             Self::ServiceEntry | Self::WorkloadEntry => {
                 &["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"]
+            }
+            Self::PeerAuthentication | Self::AuthorizationPolicy => {
+                &["security.istio.io/v1", "security.istio.io/v1beta1"]
             }
             _ => &["v1"],
         }
@@ -124,8 +133,17 @@ pub enum Recognised {
     Foreign,
 }
 
+/// The API groups whose every kind configures a mesh.
+const MESH_GROUPS: [&str; 5] = [
+    "networking.istio.io",
+    "security.istio.io",
+    "telemetry.istio.io",
+    "extensions.istio.io",
+    "gateway.networking.k8s.io",
+];
+
 /// Every kind that the mesh acts on.
-const ALL: [Kind; 8] = [
+const ALL: [Kind; 10] = [
     Kind::Namespace,
     Kind::Node,
     Kind::ServiceAccount,
@@ -134,15 +152,8 @@ const ALL: [Kind; 8] = [
     Kind::EndpointSlice,
     Kind::WorkloadEntry,
     Kind::Pod,
-];
-
-/// The API groups whose every kind configures a mesh.
-const MESH_GROUPS: [&str; 5] = [
-    "networking.istio.io",
-    "security.istio.io",
-    "telemetry.istio.io",
-    "extensions.istio.io",
-    "gateway.networking.k8s.io",
+    Kind::PeerAuthentication,
+    Kind::AuthorizationPolicy,
 ];
 
 /// What `api_version` and `kind` mean to the mesh.
@@ -180,6 +191,11 @@ mod tests {
             ("", "Pod", Recognised::WrongVersion("v1")),
             ("serving.knative.dev/v1", "Service", Recognised::Foreign),
             ("apps/v1", "Deployment", Recognised::Foreign),
+            ("security.istio.io/v1", "AuthorizationPolicy", Recognised::Known(Kind::AuthorizationPolicy)),
+            ("security.istio.io/v1beta1", "PeerAuthentication", Recognised::Known(Kind::PeerAuthentication)),
+            ("security.istio.io/v1alpha1", "AuthorizationPolicy", Recognised::WrongVersion("security.istio.io/v1")),
+            ("policy.linkerd.io/v1alpha1", "AuthorizationPolicy", Recognised::Foreign),
+            ("security.istio.io/v1", "RequestAuthentication", Recognised::NotInEffect),
             ("networking.istio.io/v1", "VirtualService", Recognised::NotInEffect),
             ("networking.istio.io/v1alpha3", "ServiceEntry", Recognised::Known(Kind::ServiceEntry)),
             ("networking.istio.io/v1beta1", "WorkloadEntry", Recognised::Known(Kind::WorkloadEntry)),

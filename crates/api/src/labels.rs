@@ -38,5 +38,7 @@ pub const HOSTNAME: &str = "kubernetes.io/hostname";
 pub const TRAFFIC_DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
 /// Label of a ServiceEntry: `false` keeps its hosts from being given addresses.
 pub const AUTO_ALLOCATE: &str = "networking.istio.io/enable-autoallocate-ip";
+/// Annotation on an AuthorizationPolicy: `true` makes it be noted and nothing else.
+pub const DRY_RUN: &str = "istio.io/dry-run";
 /// Annotation on a pod: the path of its network namespace, where nothing else can tell (standalone).
 pub const NETNS: &str = "ambit.dev/netns";

@@ -4,6 +4,7 @@
 pub mod endpoint_slice;
 pub mod meta;
 pub mod pod;
+pub mod policy;
 pub mod service;
 pub mod service_entry;
 pub mod workload_entry;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 pub use endpoint_slice::EndpointSlice;
 pub use meta::ObjectMeta;
 pub use pod::Pod;
+pub use policy::{AuthorizationPolicy, PeerAuthentication};
 pub use service::Service;
 pub use service_entry::ServiceEntry;
 pub use workload_entry::WorkloadEntry;
@@ -38,6 +40,10 @@ pub enum Object {
     ServiceEntry(Box<ServiceEntry>),
     /// networking.istio.io WorkloadEntry
     WorkloadEntry(Box<WorkloadEntry>),
+    /// security.istio.io PeerAuthentication
+    PeerAuthentication(Box<PeerAuthentication>),
+    /// security.istio.io AuthorizationPolicy
+    AuthorizationPolicy(Box<AuthorizationPolicy>),
 }
 
 impl Object {
@@ -55,6 +61,8 @@ impl Object {
             Kind::EndpointSlice => Self::EndpointSlice(EndpointSlice::deserialize(from)?),
             Kind::ServiceEntry => Self::ServiceEntry(Box::deserialize(from)?),
             Kind::WorkloadEntry => Self::WorkloadEntry(Box::deserialize(from)?),
+            Kind::PeerAuthentication => Self::PeerAuthentication(Box::deserialize(from)?),
+            Kind::AuthorizationPolicy => Self::AuthorizationPolicy(Box::deserialize(from)?),
         })
     }
 
@@ -70,6 +78,8 @@ impl Object {
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::ServiceEntry(_) => Kind::ServiceEntry,
             Self::WorkloadEntry(_) => Kind::WorkloadEntry,
+            Self::PeerAuthentication(_) => Kind::PeerAuthentication,
+            Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
         }
     }
 
@@ -84,6 +94,8 @@ impl Object {
             Self::EndpointSlice(slice) => &slice.metadata,
             Self::ServiceEntry(entry) => &entry.metadata,
             Self::WorkloadEntry(entry) => &entry.metadata,
+            Self::PeerAuthentication(policy) => &policy.metadata,
+            Self::AuthorizationPolicy(policy) => &policy.metadata,
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ambit_model::policy::{PeerAuthentication, Policy, PolicyKey};
 use ambit_model::{Cidr, Distribution, Node, Resolution, ServiceKey, Topology, Workload, WorkloadUid};
 
 use crate::kind::{Kind, ObjectRef};
@@ -30,6 +31,10 @@ pub enum Resource {
     ServiceEntry(Arc<ServiceEntry>),
     /// A workload that is no pod.
     WorkloadEntry(Arc<WorkloadEntry>),
+    /// Who takes connections in clear.
+    PeerAuthentication(Arc<PeerAuthentication>),
+    /// Who may talk to whom.
+    AuthorizationPolicy(Arc<Policy>),
     /// An object that stands for nothing in the mesh: a finished pod, a service account.
     Inert(ObjectRef),
 }
@@ -43,6 +48,7 @@ impl Resource {
             namespace: namespace.clone(),
             name: name.clone(),
         };
+        let of_policy = |kind, key: &PolicyKey| named(kind, &key.namespace, &key.name);
         match self {
             Self::Namespace(namespace) => named(Kind::Namespace, &Arc::default(), &namespace.name),
             Self::Node(node) => named(Kind::Node, &Arc::default(), &node.name),
@@ -51,6 +57,8 @@ impl Resource {
             Self::EndpointSlice(slice) => named(Kind::EndpointSlice, &slice.namespace, &slice.name),
             Self::ServiceEntry(entry) => named(Kind::ServiceEntry, &entry.namespace, &entry.name),
             Self::WorkloadEntry(entry) => named(Kind::WorkloadEntry, &entry.namespace, &entry.name),
+            Self::PeerAuthentication(policy) => of_policy(Kind::PeerAuthentication, &policy.key),
+            Self::AuthorizationPolicy(policy) => of_policy(Kind::AuthorizationPolicy, &policy.key),
             Self::Inert(reference) => reference.clone(),
         }
     }

@@ -6,6 +6,7 @@ mod enrolment;
 mod owner;
 mod place;
 mod pod;
+mod policy;
 mod service;
 mod service_entry;
 mod written;
@@ -48,6 +49,8 @@ pub fn translate(object: &Object, mesh: &Mesh) -> Result<Translated, Vec<FieldEr
         Object::EndpointSlice(slice) => endpoint_slice::translate(slice, &id, mesh, &mut findings),
         Object::ServiceEntry(entry) => service_entry::translate(entry, &id, &mut findings),
         Object::WorkloadEntry(entry) => written::workload_entry(entry, &id, &mut findings),
+        Object::PeerAuthentication(policy) => policy::peer_authentication(policy, &id, mesh, &mut findings),
+        Object::AuthorizationPolicy(policy) => policy::authorization(policy, &id, mesh, &mut findings),
         Object::ServiceAccount(_) => Resource::Inert(id),
     };
     findings.finish(resource).map(|(resource, remarks)| Translated { resource, remarks })
@@ -59,8 +62,7 @@ fn identify(object: &Object, findings: &mut Findings) -> ObjectRef {
     let id = object.reference();
     let named = match object.kind() {
         Kind::Namespace | Kind::Service => name::label(&id.name),
-        Kind::Node | Kind::ServiceAccount | Kind::EndpointSlice | Kind::Pod => name::subdomain(&id.name),
-        Kind::ServiceEntry | Kind::WorkloadEntry => name::subdomain(&id.name),
+        _ => name::subdomain(&id.name),
     };
     findings.take("metadata.name", named);
     if id.kind.is_namespaced() {

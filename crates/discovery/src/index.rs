@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ambit_api::{Kind, ObjectRef, Resource, resource, translate};
+use ambit_model::policy::PolicyKey;
 use ambit_model::{Mesh, Node, ServiceKey, Snapshot, Workload, WorkloadUid};
 
 use crate::event::Event;
@@ -97,6 +98,12 @@ impl Index {
                 let (namespace, name) = (slice.namespace.clone(), slice.name.clone());
                 self.set_slice(&namespace, &name, Some(slice), touched);
             }
+            Resource::PeerAuthentication(policy) => {
+                touched.anything |= self.snapshot.policies.set_peer(&policy.key.clone(), Some(policy));
+            }
+            Resource::AuthorizationPolicy(policy) => {
+                touched.anything |= self.snapshot.policies.set_authorization(&policy.key.clone(), Some(policy));
+            }
             Resource::Inert(_) => {}
         }
     }
@@ -116,6 +123,14 @@ impl Index {
                 touched.services.extend(self.namespace(namespace).set_workload_entry(name, None));
             }
             Kind::EndpointSlice => self.set_slice(namespace, name, None, touched),
+            Kind::PeerAuthentication | Kind::AuthorizationPolicy => {
+                let key = PolicyKey { namespace: namespace.clone(), name: name.clone() };
+                let policies = &mut self.snapshot.policies;
+                touched.anything |= match kind {
+                    Kind::PeerAuthentication => policies.set_peer(&key, None),
+                    _ => policies.set_authorization(&key, None),
+                };
+            }
             Kind::ServiceAccount => {}
         }
         let home = if *kind == Kind::Namespace { name } else { namespace };
@@ -267,6 +282,8 @@ fn rank(event: &Event) -> Kind {
         Event::Upsert(Resource::EndpointSlice(_)) => Kind::EndpointSlice,
         Event::Upsert(Resource::WorkloadEntry(_)) => Kind::WorkloadEntry,
         Event::Upsert(Resource::Pod(_)) => Kind::Pod,
+        Event::Upsert(Resource::PeerAuthentication(_)) => Kind::PeerAuthentication,
+        Event::Upsert(Resource::AuthorizationPolicy(_)) => Kind::AuthorizationPolicy,
         Event::Upsert(Resource::Inert(reference)) | Event::Delete(reference) => reference.kind,
     }
 }

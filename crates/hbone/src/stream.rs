@@ -1,6 +1,6 @@
 //! The two halves of a stream of a tunnel, as a byte source and a byte sink. Knows nothing of who opened it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -39,6 +39,15 @@ impl StreamSource {
     /// [`Error::Refused`] if the peer answered something else than 200; otherwise why there is no answer.
     pub async fn answer(&mut self) -> Result<ConnectResponse, Error> {
         poll_fn(|cx| self.flow.poll_answer(cx)).await
+    }
+}
+
+impl StreamSink {
+    /// The error code of a reset to come, [`Code::CONNECT_ERROR`] unless it is replaced; it can be when the halves are
+    /// in other hands.
+    #[must_use]
+    pub fn reset_code(&self) -> Rc<Cell<Code>> {
+        self.flow.outbound.borrow().code.clone()
     }
 }
 
@@ -111,6 +120,8 @@ struct Outbound {
     stream: Option<SendStream<Bytes>>,
     finished: bool,
     aborted: bool,
+    /// What a reset tells the peer.
+    code: Rc<Cell<Code>>,
     /// The pieces handed over while [`Shared::written`] had the value beside it.
     ahead: (u64, u32),
 }
@@ -141,7 +152,13 @@ impl Flow {
     fn enter(tunnel: &Rc<Shared>, head: Head, on_end: Option<Rc<dyn Fn()>>) -> Rc<Self> {
         tunnel.enter(|key| {
             let inbound = Inbound { head, inbox: Inbox::default(), reader: None, ended: false };
-            let outbound = Outbound { stream: None, finished: false, aborted: false, ahead: (0, 0) };
+            let outbound = Outbound {
+                stream: None,
+                finished: false,
+                aborted: false,
+                code: Rc::new(Cell::new(Code::CONNECT_ERROR)),
+                ahead: (0, 0),
+            };
             let (inbound, outbound) = (RefCell::new(inbound), RefCell::new(outbound));
             Rc::new(Self { inbound, outbound, tunnel: Rc::clone(tunnel), key, on_end })
         })
@@ -372,9 +389,10 @@ impl Outbound {
         }
         self.aborted = true;
         let is_ahead = self.ahead.0 == tunnel.written() && self.ahead.1 > 0;
+        let code = self.code.get().0.into();
         match self.stream.take_if(|_| is_ahead) {
-            Some(stream) => tunnel.reset_once_written(stream),
-            None => self.cancel(h2::Reason::CONNECT_ERROR),
+            Some(stream) => tunnel.reset_once_written(stream, code),
+            None => self.cancel(code),
         }
     }
 

@@ -36,7 +36,7 @@ pub(crate) struct Shared {
     /// Those who have handed over as many pieces as they may.
     writers: RefCell<Vec<Waker>>,
     /// Streams that end by a reset, which would take back what has not been written.
-    resets: RefCell<Vec<SendStream<Bytes>>>,
+    resets: RefCell<Vec<(SendStream<Bytes>, h2::Reason)>>,
     swept_at: Cell<u64>,
     ended: RefCell<Option<Error>>,
     flows: RefCell<HashMap<u64, Weak<Flow>>>,
@@ -89,17 +89,17 @@ impl Shared {
         self.writers.borrow_mut().push(writer.clone());
     }
 
-    /// Resets `stream` when everything handed over has been written.
-    pub(crate) fn reset_once_written(&self, stream: SendStream<Bytes>) {
-        self.resets.borrow_mut().push(stream);
+    /// Resets `stream` with `code` when everything handed over has been written.
+    pub(crate) fn reset_once_written(&self, stream: SendStream<Bytes>, code: h2::Reason) {
+        self.resets.borrow_mut().push((stream, code));
     }
 
     /// Called by the driver when it has received and written what it could.
     pub(crate) fn end_turn(&self) {
         if !self.meter.is_blocked() {
             self.written.set(self.written.get().wrapping_add(1));
-            for mut stream in self.resets.take() {
-                stream.send_reset(h2::Reason::CONNECT_ERROR);
+            for (mut stream, code) in self.resets.take() {
+                stream.send_reset(code);
             }
             self.wake_writers();
         }

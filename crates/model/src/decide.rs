@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::connection::{Authority, Connection};
 use crate::identity::Identity;
+use crate::policy::{self, Access, Denial};
 use crate::ports;
 use crate::reason::Reason;
 use crate::service::{Resolution, Service, Target};
@@ -27,6 +28,8 @@ pub enum Decision {
     Passthrough(Upstream),
     /// Refuse it.
     Refuse(Reason),
+    /// Refuse it, since a policy of the pod that it would be delivered to does.
+    Deny(Upstream, Denial),
 }
 
 /// Where a connection goes.
@@ -52,7 +55,18 @@ pub fn decide(snapshot: &Snapshot, connection: &Connection) -> Decision {
             inbound(snapshot, pod, &Authority::Address(*destination))
         }
     };
-    decided.unwrap_or_else(Decision::Refuse)
+    admit(snapshot, connection, decided.unwrap_or_else(Decision::Refuse))
+}
+
+/// What is delivered here passes the policies of the pod that it is delivered to.
+fn admit(snapshot: &Snapshot, connection: &Connection, decided: Decision) -> Decision {
+    let Decision::Local(upstream) = decided else { return decided };
+    let Some(access) = Access::new(connection, &upstream) else { return Decision::Local(upstream) };
+    let denied = upstream.workload.as_ref().and_then(|pod| policy::evaluate(snapshot, pod, &access).err());
+    match denied {
+        Some(denial) => Decision::Deny(upstream, denial),
+        None => Decision::Local(upstream),
+    }
 }
 
 fn outbound(snapshot: &Snapshot, source: &WorkloadUid, dialled: SocketAddr, draw: u64) -> Result<Decision, Reason> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 
+use crate::policy::{self, Action, Attribute, Mtls, PeerAuthentication, Policy, PolicyKey, Rule, Term, Values};
 use crate::{
     Authority, Cidr, Connection, Distribution, Enrolment, Excluded, Identity, Mesh, NetworkMode, Node, Owner,
     Resolution, SameNode, Scope, Service, ServiceKey, ServicePort, Snapshot, Target, Topology, TrustDomains, Workload,
@@ -21,11 +22,13 @@ pub(crate) struct World {
     pub(crate) pods: Vec<Workload>,
     pub(crate) services: Vec<Service>,
     pub(crate) nodes: Vec<Node>,
+    pub(crate) policies: Vec<Policy>,
+    pub(crate) peers: Vec<PeerAuthentication>,
 }
 
 impl World {
     pub(crate) fn new(pods: Vec<Workload>, services: Vec<Service>) -> Self {
-        Self { mesh: Mesh::default(), pods, services, nodes: vec![] }
+        Self { mesh: Mesh::default(), pods, services, nodes: vec![], policies: vec![], peers: vec![] }
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -33,6 +36,12 @@ impl World {
         self.pods.iter().for_each(|pod| snapshot.insert_workload(Arc::new(pod.clone())));
         self.services.iter().for_each(|service| snapshot.insert_service(Arc::new(service.clone())));
         self.nodes.iter().for_each(|node| snapshot.insert_node(Arc::new(node.clone())));
+        for policy in &self.policies {
+            snapshot.policies.set_authorization(&policy.key, Some(Arc::new(policy.clone())));
+        }
+        for peer in &self.peers {
+            snapshot.policies.set_peer(&peer.key, Some(Arc::new(peer.clone())));
+        }
         snapshot
     }
 
@@ -40,6 +49,8 @@ impl World {
         self.pods.reverse();
         self.services.reverse();
         self.nodes.reverse();
+        self.policies.reverse();
+        self.peers.reverse();
         self
     }
 }
@@ -150,7 +161,8 @@ pub(crate) fn any_pod() -> impl Strategy<Value = Workload> {
     (select(&NAMES[..]), addresses, place, some_identity(), 0..6).prop_map(
         |(name, addresses, (node, (region, zone), subzone), identity, kind)| {
             let (region, zone, subzone) = (region.into(), zone.into(), subzone.into());
-            let pod = Workload { addresses, identity, region, zone, subzone, ..pod(name, node, &[]) };
+            let labels = BTreeMap::from([(Arc::from("app"), Arc::from(name))]);
+            let pod = Workload { addresses, identity, region, zone, subzone, labels, ..pod(name, node, &[]) };
             match kind {
                 0 => unenrolled(pod),
                 1 => on_host_network(pod),
@@ -252,7 +264,12 @@ pub(crate) fn any_world() -> impl Strategy<Value = World> {
     let nodes = prop::collection::vec(any_node(), 0..3);
     let aliases = subsequence(vec!["old.example"], 0..=1);
     let objects = (pods, services, nodes);
-    (objects, aliases, any::<bool>()).prop_map(|((mut pods, mut services, mut nodes), aliases, tls)| {
+    let rules = (prop::collection::vec(any_policy(), 0..4), prop::collection::vec(any_peer(), 0..4));
+    (objects, rules, aliases, any::<bool>()).prop_map(|((mut pods, mut services, mut nodes), rules, aliases, tls)| {
+        let (mut policies, mut peers) = rules;
+        let (mut seen, mut seen_peers) = (BTreeSet::new(), BTreeSet::new());
+        policies.retain(|policy| seen.insert(policy.key.clone()));
+        peers.retain(|peer| seen_peers.insert(peer.key.clone()));
         let (mut uids, mut keys, mut names) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         pods.retain(|pod| uids.insert(pod.uid.clone()));
         services.retain(|service| keys.insert(service.key.clone()));
@@ -265,7 +282,7 @@ pub(crate) fn any_world() -> impl Strategy<Value = World> {
             same_node: if tls { SameNode::Tls } else { SameNode::Direct },
             ..Mesh::default()
         };
-        World { mesh, pods, services, nodes }
+        World { mesh, pods, services, nodes, policies, peers }
     })
 }
 
@@ -310,4 +327,81 @@ pub(crate) fn any_call() -> impl Strategy<Value = (World, Connection)> {
             Some((world, Connection::Outbound { source, destination, draw }))
         },
     )
+}
+
+fn any_scope() -> impl Strategy<Value = policy::Scope> {
+    let labels = |name: &str| BTreeMap::from([(Arc::from("app"), Arc::from(name))]);
+    let namespace = || prop::option::of(select(vec![Arc::from("shop"), Arc::from("other")]));
+    prop_oneof![
+        Just(policy::Scope::Mesh),
+        select(vec!["shop", "other"]).prop_map(|namespace| policy::Scope::Namespace(namespace.into())),
+        (namespace(), select(&NAMES[..])).prop_map(move |(ns, name)| policy::Scope::Selector(ns, labels(name))),
+        Just(policy::Scope::Targets(vec!["Service a".into()])),
+    ]
+}
+
+fn any_values<T: std::str::FromStr<Err: std::fmt::Debug> + Clone + std::fmt::Debug + 'static>(
+    texts: &[&str],
+) -> impl Strategy<Value = Values<T>> + use<T> {
+    let values: Vec<T> = texts.iter().map(|text| text.parse().unwrap()).collect();
+    let list = move || subsequence(values.clone(), 0..3);
+    (list(), list()).prop_map(|(any, none)| Values { any, none })
+}
+
+fn any_term() -> impl Strategy<Value = Term> {
+    let text = |attribute: Attribute, texts: &[&str]| {
+        any_values(texts).prop_map(move |values| Term::Text(attribute.clone(), values)).boxed()
+    };
+    let blocks = ["10.0.0.1", "10.0.0.0/30", "fd00::/127", "::/0", "10.96.0.1"];
+    prop_oneof![
+        text(Attribute::Principal, &["cluster.local/ns/shop/sa/a", "old.example/*", "*/sa/b", "*"]),
+        text(Attribute::Namespace, &["shop", "other", "*"]),
+        text(Attribute::ServiceAccount, &["shop/a", "shop/b"]),
+        text(Attribute::TrustDomain, &["old.example", "cluster*", "*"]),
+        text(Attribute::Label("app".into()), &["a", "b", "*"]),
+        text(Attribute::Label("none".into()), &["a", "*"]),
+        any_values(&blocks).prop_map(Term::SourceIp),
+        any_values(&blocks).prop_map(Term::DestinationIp),
+        any_values(&["80", "8080", "9090"]).prop_map(Term::DestinationPort),
+        Just(Term::BeyondLayer4("to.operation.methods".into())),
+    ]
+}
+
+/// A policy of any of the few names, for any of the pods, with 0 to 2 rules.
+pub(crate) fn any_policy() -> impl Strategy<Value = Policy> {
+    let terms = || prop::collection::vec(any_term(), 0..3);
+    let rule = (prop::collection::vec(terms(), 0..3), prop::collection::vec(terms(), 0..2), terms())
+        .prop_map(|(from, to, when)| Rule { from, to, when });
+    let action = select(vec![Action::Allow, Action::Allow, Action::Deny, Action::Audit, Action::Custom]);
+    let rules = prop::collection::vec(rule, 0..3);
+    (select(&NAMES[..]), any_scope(), action, prop::bool::weighted(0.2), rules).prop_map(
+        |(name, scope, action, dry_run, rules)| Policy {
+            key: PolicyKey::new("shop", name),
+            scope,
+            action,
+            dry_run,
+            rules,
+        },
+    )
+}
+
+fn any_peer() -> impl Strategy<Value = PeerAuthentication> {
+    let mode = || select(vec![Mtls::Strict, Mtls::Permissive]);
+    let ports = prop::collection::btree_map(select(vec![80, 8080]), mode(), 0..2);
+    let created = prop::option::of(select(vec!["2023-01-01T00:00:00Z", "2024-01-01T00:00:00Z"]));
+    (select(&NAMES[..]), any_scope(), created, prop::option::of(mode()), ports).prop_map(
+        |(name, scope, created, mode, ports)| PeerAuthentication {
+            key: PolicyKey::new("shop", name),
+            scope,
+            created: created.map(Arc::from),
+            mode,
+            ports,
+        },
+    )
+}
+
+/// A small mesh of at least one pod, and a connection that reaches the first of them at an address.
+pub(crate) fn any_access_world() -> impl Strategy<Value = (World, Connection, SocketAddr)> {
+    (any_world(), any_connection(), destination())
+        .prop_filter("nobody to reach", |(world, _, _)| !world.pods.is_empty())
 }

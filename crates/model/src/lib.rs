@@ -9,6 +9,7 @@ pub mod distribution;
 #[cfg(test)]
 mod fixtures;
 pub mod identity;
+pub mod policy;
 pub mod ports;
 pub mod reason;
 pub mod service;
@@ -21,6 +22,7 @@ pub use connection::{Authority, Connection};
 pub use decide::{Decision, Upstream, decide};
 pub use distribution::{Distribution, Locality, Scope};
 pub use identity::{Identity, TrustDomain, TrustDomains};
+pub use policy::{Access, Denial, Policies};
 pub use reason::Reason;
 pub use service::{Resolution, Service, ServiceKey, ServicePort, Target, Topology};
 pub use snapshot::{Mesh, Node, SameNode, Snapshot};

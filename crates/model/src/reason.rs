@@ -100,6 +100,18 @@ reasons! {
     /// The HTTP/2 connection to the peer could not be set up or broke.
     H2Failure = "h2-failure", H2HandshakeFailure, 503,
         "the HTTP/2 connection to the peer failed";
+    /// A DENY policy of the destination refuses the connection.
+    PolicyDenied = "policy-denied", Deny, 401,
+        "a DENY policy of the destination refuses the connection";
+    /// The destination has ALLOW policies and no rule of them admits the connection.
+    NoPolicyMatched = "no-policy-matched", Deny, 401,
+        "no ALLOW policy of the destination admits the connection: add a rule that does";
+    /// The destination takes no connections in clear.
+    MtlsRequired = "mtls-required", Deny, 401,
+        "the destination takes mutual TLS only: enrol the client, or make its PeerAuthentication PERMISSIVE";
+    /// A change of policy refuses what it admitted before.
+    PolicyChanged = "policy-changed", Deny, 401,
+        "connection closed due to policy change";
     /// No certificate could be had for the workload.
     IdentityUnavailable = "identity-unavailable", IdentityError, 503,
         "no certificate could be obtained for the workload's identity";

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::cidr::Cidr;
 use crate::identity::TrustDomains;
+use crate::policy::Policies;
 use crate::service::{Service, ServiceKey};
 use crate::workload::{NetworkMode, Workload, WorkloadUid};
 
@@ -23,6 +24,8 @@ pub struct Mesh {
     pub domain: Arc<str>,
     /// How enrolled pods of one node reach one another.
     pub same_node: SameNode,
+    /// The namespace whose policies are for the whole mesh (Istio MeshConfig `rootNamespace`).
+    pub root_namespace: Arc<str>,
 }
 
 impl Default for Mesh {
@@ -32,6 +35,7 @@ impl Default for Mesh {
             cluster: Arc::from("Kubernetes"),
             domain: Arc::from("cluster.local"),
             same_node: SameNode::default(),
+            root_namespace: Arc::from("istio-system"),
         }
     }
 }
@@ -66,6 +70,8 @@ pub struct Node {
 pub struct Snapshot {
     /// What holds for the whole mesh.
     pub mesh: Arc<Mesh>,
+    /// Who may talk to whom.
+    pub policies: Policies,
     workloads: OrdMap<WorkloadUid, Arc<Workload>>,
     services: OrdMap<ServiceKey, Arc<Service>>,
     nodes: OrdMap<Arc<str>, Arc<Node>>,
@@ -148,6 +154,14 @@ impl Snapshot {
         for address in &old.addresses {
             release(&mut self.nodes_by_address, &address.to_canonical(), &old.name);
         }
+    }
+
+    /// True if policy answers in `other` as it does here, since workloads, nodes and policies are the same. Costs nothing;
+    /// false may be an error.
+    #[must_use]
+    pub fn admits_as(&self, other: &Self) -> bool {
+        let known = self.workloads.ptr_eq(&other.workloads) && self.nodes.ptr_eq(&other.nodes);
+        known && self.policies.is_same(&other.policies)
     }
 
     /// The workload `uid`.

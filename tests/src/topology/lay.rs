@@ -49,7 +49,7 @@ pub(super) fn pod(pod: &Pod, node: &Node) -> anyhow::Result<()> {
     settings(&pod.netns)?;
     let mut batch = Batch::default();
     add_link(&mut batch, pod);
-    gateway(&mut batch, pod);
+    gateway(&mut batch, node, pod);
     batch.run(&node.netns)?;
     pod_side(pod).run(&pod.netns)
 }
@@ -93,18 +93,19 @@ fn node_side(topology: &Topology, node: &Node) -> Batch {
         batch.add(format!("addr add {}/128 dev lo nodad", node.v6));
     }
     for pod in topology.pods.iter().filter(|pod| pod.node == node.name) {
-        gateway(&mut batch, pod);
+        gateway(&mut batch, node, pod);
     }
     batch
 }
 
-fn gateway(batch: &mut Batch, pod: &Pod) {
+/// The node reaches its pods from its own address, as a kubelet does.
+fn gateway(batch: &mut Batch, node: &Node, pod: &Pod) {
     let link = link(pod);
     batch.add(format!("addr add 169.254.1.1/32 dev {link}"));
     batch.add(format!("addr add fe80::1/64 dev {link} nodad"));
     batch.add(format!("link set {link} up"));
-    batch.add(format!("route add {}/32 dev {link}", pod.v4));
-    batch.add(format!("route add {}/128 dev {link}", pod.v6));
+    batch.add(format!("route add {}/32 dev {link} src {}", pod.v4, node.v4));
+    batch.add(format!("route add {}/128 dev {link} src {}", pod.v6, node.v6));
 }
 
 fn pod_side(pod: &Pod) -> Batch {

@@ -19,6 +19,7 @@ mod entries;
 mod freeze;
 mod harness;
 mod observe;
+mod policy;
 mod protocols;
 mod refusals;
 mod services;

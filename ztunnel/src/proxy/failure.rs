@@ -5,8 +5,20 @@ use std::io;
 
 use ambit_hbone as hbone;
 use ambit_identity::tls;
-use ambit_model::Reason;
+use ambit_model::{Denial, Reason};
 use ambit_net::socket::ConnectError;
+
+/// How an Ambit tells another that a stream is cut by policy. Whoever else is told takes it for INTERNAL_ERROR, as any code
+/// that is not known (RFC 9113 section 7).
+const POLICY_CHANGED: hbone::Code = hbone::Code(0x616d_6270);
+
+/// The HTTP/2 code that a stream is reset with for `reason`.
+pub(crate) fn code_of(reason: Reason) -> hbone::Code {
+    match reason {
+        Reason::PolicyChanged => POLICY_CHANGED,
+        _ => hbone::Code::CONNECT_ERROR,
+    }
+}
 
 /// Why a connection could not be had or did not end well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +61,7 @@ impl Failure {
         use hbone::Error as E;
         match error {
             E::Refused { status, reason } => Self::of_refusal(*status, reason.as_deref()),
+            E::Reset { code: POLICY_CHANGED } => Reason::PolicyChanged.into(),
             E::Reset { code } => Self::new(usual, code.to_string()),
             E::Aborted => usual.into(),
             E::PeerGone { silence } => Self::new(Reason::PeerGone, format!("not a byte for {silence:?}")),
@@ -109,6 +122,12 @@ impl std::error::Error for Failure {}
 impl From<Reason> for Failure {
     fn from(reason: Reason) -> Self {
         Self::new(reason, String::new())
+    }
+}
+
+impl From<&Denial> for Failure {
+    fn from(denial: &Denial) -> Self {
+        Self::new(denial.reason, denial.to_string())
     }
 }
 

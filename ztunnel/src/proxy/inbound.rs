@@ -113,7 +113,12 @@ impl Ask {
                 let named = request.forwarded.and_then(|forwarded| forwarded.host);
                 let service = dialled_service(&snapshot, named.as_deref(), &to);
                 let lives = record.hbone(said, to.address.ip(), authority, service);
-                session::run(asking, worker.deliver(&guest.pod, peer.ip(), to.address), guest.cut(), lives).await;
+                let cut = worker.standing.enter(&snapshot, &connection, &to).or(guest.cut());
+                session::run(asking, worker.deliver(&guest.pod, peer.ip(), to.address), cut, lives).await;
+            }
+            Decision::Deny(to, denial) => {
+                let lives = record.hbone(said, to.address.ip(), authority, to.service);
+                session::refuse(asking, &denial, lives);
             }
             refused => {
                 let dialled = guest.pod.addresses.first().map_or(peer.ip(), |ip| *ip);
@@ -149,9 +154,11 @@ pub(crate) async fn serve_plaintext(worker: Rc<Worker>, guest: Rc<Guest>, stream
     let record = record::Inbound { meter: &worker.meter, snapshot: &snapshot, pod: &guest.pod, peer, start };
     match decision {
         Decision::Local(to) => {
-            let lives = record.plaintext(to.address, to.service);
-            session::run(caller, worker.deliver(&guest.pod, peer.ip(), to.address), guest.cut(), lives).await;
+            let lives = record.plaintext(to.address, to.service.clone());
+            let cut = worker.standing.enter(&snapshot, &connection, &to).or(guest.cut());
+            session::run(caller, worker.deliver(&guest.pod, peer.ip(), to.address), cut, lives).await;
         }
+        Decision::Deny(to, denial) => session::refuse(caller, &denial, record.plaintext(to.address, to.service)),
         refused => session::refuse(caller, refusal(&refused), record.plaintext(destination, None)),
     }
 }

@@ -37,7 +37,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, guest: Rc<Guest>, stream: TcpStrea
     match decision {
         Decision::Local(to) => {
             let lives = record.local(&to);
-            session::run(caller, local(&worker, &to, client), cut_at_either(&worker, &guest, &to), lives).await;
+            let leave = worker.standing.enter(&snapshot, &connection, &to);
+            let cut = leave.or(cut_at_either(&worker, &guest, &to));
+            session::run(caller, local(&worker, &to, client), cut, lives).await;
         }
         Decision::Tunnel(to) => {
             let lives = record.tunnel(&to);
@@ -52,6 +54,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, guest: Rc<Guest>, stream: TcpStrea
         // Going around a waypoint would go around its policy, so that whoever cannot go through one refuses.
         Decision::Waypoint(_) => session::refuse(caller, Reason::Internal, record.refused()),
         Decision::Refuse(reason) => session::refuse(caller, reason, record.refused()),
+        Decision::Deny(to, denial) => session::refuse(caller, &denial, record.local(&to)),
     }
 }
 

@@ -10,7 +10,7 @@ use ambit_net::relay::{Closed, relay};
 use ambit_net::stream::{ByteSink, ByteSource};
 use ambit_net::tcp::{TcpHalves, TcpSink, TcpSource};
 
-use super::failure::Failure;
+use super::failure::{self, Failure};
 use super::record::Lives;
 
 /// Who asked for a connection, before it is known whether it can be had.
@@ -24,6 +24,10 @@ pub(crate) trait Caller {
     fn gave_up(&mut self) -> impl Future<Output = Failure>;
     /// Tells the caller that it is connected.
     fn accept(self) -> Result<(Self::Source, Self::Sink), Failure>;
+    /// What tells the caller why it is about to be reset, as far as its protocol can.
+    fn telling(_: &Self::Sink) -> impl FnOnce(Reason) + use<Self> {
+        |_| {}
+    }
     /// Tells the caller that it is not, and why as far as its protocol can.
     fn refuse(self, reason: Reason);
 }
@@ -68,6 +72,11 @@ impl Caller for Asking {
         Ok(self.incoming.accept(&self.answer)?)
     }
 
+    fn telling(sink: &StreamSink) -> impl FnOnce(Reason) + use<> {
+        let code = sink.reset_code();
+        move |reason| code.set(failure::code_of(reason))
+    }
+
     fn refuse(self, reason: Reason) {
         self.incoming.refuse(reason.status(), Some(reason.code()));
     }
@@ -77,13 +86,13 @@ impl Caller for Asking {
 pub(crate) async fn run<C: Caller, S: ByteSource, K: ByteSink>(
     mut caller: C,
     dial: impl Future<Output = Result<(S, K), Failure>>,
-    cut: impl Future<Output = Reason>,
+    cut: impl Future<Output: Into<Failure>>,
     lives: Lives,
 ) {
     let mut cut = pin!(cut);
     let dialled = tokio::select! {
         biased;
-        reason = &mut cut => Err(reason.into()),
+        why = &mut cut => Err(why.into()),
         dialled = dial => dialled,
         failure = caller.gave_up() => Err(failure),
     };
@@ -102,19 +111,27 @@ pub(crate) async fn run<C: Caller, S: ByteSource, K: ByteSink>(
             return lives.close(Err(failure));
         }
     };
+    let tell = C::telling(&client.1);
+    let told = async {
+        let why: Failure = cut.await.into();
+        // Before the relay is dropped, which resets what it relays.
+        tell(why.reason);
+        why
+    };
     let outcome = tokio::select! {
         biased;
         // First: what is cut may break in more ways than one at the same moment, and this is why.
-        reason = &mut cut => Err(reason.into()),
+        why = told => Err(why),
         closed = relay(client, server, lives.traffic()) => outcome(&closed),
     };
     lives.close(outcome);
 }
 
 /// Refuses `caller` and records why.
-pub(crate) fn refuse(caller: impl Caller, reason: Reason, lives: Lives) {
-    caller.refuse(reason);
-    lives.close(Err(reason.into()));
+pub(crate) fn refuse(caller: impl Caller, why: impl Into<Failure>, lives: Lives) {
+    let why = why.into();
+    caller.refuse(why.reason);
+    lives.close(Err(why));
 }
 
 fn outcome(closed: &Closed) -> Result<(), Failure> {

@@ -19,6 +19,7 @@ use super::guest::{self, Guest, Guests, Phase};
 use super::listeners::Listeners;
 use super::pod::Pod;
 use super::shared::Shared;
+use super::standing::{self, Standing};
 use super::tunnels::{PeerConnector, PeerKey};
 use super::verdict::{self, Verdict};
 use super::{inbound, outbound, queries};
@@ -33,6 +34,8 @@ pub(crate) struct Worker {
     pub(crate) tunnels: Tunnels<PeerKey, PeerConnector>,
     /// The pods that it serves.
     pub(crate) guests: Guests,
+    /// What stands by leave of policy.
+    pub(crate) standing: Standing,
     drain: Drain,
 }
 
@@ -49,7 +52,9 @@ impl Worker {
         let tunnels = Tunnels::new(connector, limits.tunnel.clone(), pool);
         let drain = drain.scoped();
         spawn_local(wind_down(drain.clone(), guests.clone(), tunnels.clone()));
-        Self { shared, meter: Meter::new(access), tunnels, guests, drain }
+        let standing = Standing::default();
+        spawn_local(standing::follow(shared.snapshots.clone(), standing.clone()));
+        Self { shared, meter: Meter::new(access), tunnels, guests, standing, drain }
     }
 
     /// Serves `pod` on `listeners`, in the place of whatever was served under its name.

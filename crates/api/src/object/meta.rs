@@ -18,6 +18,8 @@ pub struct ObjectMeta {
     pub annotations: BTreeMap<String, String>,
     /// What the object belongs to.
     pub owner_references: Vec<OwnerReference>,
+    /// When the object was made (RFC 3339).
+    pub creation_timestamp: Option<String>,
     /// Set while the object is being deleted (RFC 3339).
     pub deletion_timestamp: Option<String>,
 }

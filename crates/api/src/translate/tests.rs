@@ -10,6 +10,7 @@ use crate::resource::{DataplaneMode, EndpointSlice, Families, Pod, Service, Targ
 
 mod distribution;
 mod entries;
+mod policy;
 
 fn read(kind: Kind, object: Value) -> Result<Translated, Vec<FieldError>> {
     translate(&Object::read(kind, object).unwrap(), &Mesh::default())

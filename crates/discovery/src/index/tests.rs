@@ -10,6 +10,7 @@ use super::*;
 use crate::source::contents;
 
 mod entries;
+mod policy;
 
 /// The objects of a YAML text without mistakes.
 fn objects(yaml: &str) -> Vec<Resource> {
@@ -374,7 +375,7 @@ fn any_event() -> impl Strategy<Value = Event> {
             Kind::ServiceEntry => format!("n{id}"),
             Kind::WorkloadEntry => format!("w{id}"),
             Kind::Node => format!("node-{}", ['a', 'b', 'c'][usize::from(id)]),
-            Kind::Namespace | Kind::ServiceAccount => "default".to_owned(),
+            _ => "default".to_owned(),
         };
         Event::Delete(ObjectRef::new(kind, "default", &name))
     });

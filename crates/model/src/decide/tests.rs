@@ -36,6 +36,7 @@ fn told(decision: &Decision) -> String {
         Decision::Waypoint(upstream) => ("Waypoint", upstream),
         Decision::Passthrough(upstream) => ("Passthrough", upstream),
         Decision::Refuse(reason) => return format!("Refuse {}", reason.code()),
+        Decision::Deny(_, denial) => return format!("Deny {} by {denial}", denial.reason.code()),
     };
     let name = upstream.workload.as_ref().map_or("-", |workload| &*workload.name);
     let via = upstream.service.as_ref().map_or("-".to_owned(), |service| service.key.to_string());

@@ -12,6 +12,8 @@ use super::*;
 use crate::fixtures::{any_call, any_connection, any_world};
 use crate::{Distribution, Enrolment, NetworkMode, Resolution, Scope};
 
+mod policy;
+
 fn number(ip: IpAddr) -> u128 {
     match ip {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
@@ -151,6 +153,14 @@ fn upstream(address: SocketAddr, pod: Option<&Workload>, service: Option<&Servic
 }
 
 fn expected(world: &World, connection: &Connection) -> Decision {
+    let routed = expected_unjudged(world, connection);
+    match (policy::judged(world, connection, &routed), routed) {
+        (Some(denial), Decision::Local(upstream)) => Decision::Deny(upstream, denial),
+        (_, routed) => routed,
+    }
+}
+
+fn expected_unjudged(world: &World, connection: &Connection) -> Decision {
     match connection {
         Connection::Outbound { source, destination, draw } => {
             expected_outbound(world, source, plain(*destination), *draw)
@@ -303,7 +313,8 @@ fn the_meshes_drawn_reach_every_answer() {
     for _ in 0..20_000 {
         let (world, connection) = cases.new_tree(&mut runner).unwrap().current();
         let told = told(&decide(&world.snapshot(), &connection));
-        let words = told.split(' ').take(if told.starts_with("Refuse") { 2 } else { 1 });
+        let named = ["Refuse", "Deny"].iter().any(|kind| told.starts_with(kind));
+        let words = told.split(' ').take(if named { 2 } else { 1 });
         let kind = match connection {
             Connection::Outbound { .. } => "outbound",
             Connection::InboundHbone { .. } => "hbone",
@@ -312,12 +323,16 @@ fn the_meshes_drawn_reach_every_answer() {
         seen.insert(format!("{kind} {}", words.collect::<Vec<_>>().join(" ")));
     }
     let all = [
+        "hbone Deny no-policy-matched",
+        "hbone Deny policy-denied",
         "hbone Local",
         "hbone Refuse authority-mismatch",
         "hbone Refuse peer-identity-mismatch",
         "hbone Refuse recursive-call",
         "hbone Refuse unknown-workload",
         "hbone Refuse untrusted-domain",
+        "outbound Deny no-policy-matched",
+        "outbound Deny policy-denied",
         "outbound Local",
         "outbound Passthrough",
         "outbound Refuse no-healthy-upstream",
@@ -325,6 +340,9 @@ fn the_meshes_drawn_reach_every_answer() {
         "outbound Refuse recursive-call",
         "outbound Refuse unknown-workload",
         "outbound Tunnel",
+        "plaintext Deny mtls-required",
+        "plaintext Deny no-policy-matched",
+        "plaintext Deny policy-denied",
         "plaintext Local",
         "plaintext Refuse authority-mismatch",
         "plaintext Refuse recursive-call",

@@ -1,0 +1,195 @@
+//! PeerAuthentication and AuthorizationPolicy: whom they are for and what they say. What is not understood is an
+//! error, so that a policy is in force as it was meant or not at all.
+
+mod rule;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use ambit_model::Mesh;
+use ambit_model::policy::{self as model, Action, Mtls, Policy, PolicyKey, Scope};
+
+use super::shared;
+use crate::field::{Findings, Severity};
+use crate::kind::ObjectRef;
+use crate::labels;
+use crate::name;
+use crate::object::policy::{AuthorizationPolicy, PeerAuthentication, Selector, TargetRef, Unknown};
+use crate::resource::Resource;
+
+pub(super) fn peer_authentication(
+    policy: &PeerAuthentication,
+    id: &ObjectRef,
+    mesh: &Mesh,
+    findings: &mut Findings,
+) -> Resource {
+    let spec = &policy.spec;
+    refuse_unknown("spec", &spec.unknown, "selector, mtls, portLevelMtls", findings);
+    let scope = scope(spec.selector.as_ref(), id, mesh, findings);
+    let whole = spec.mtls.as_ref().and_then(|mtls| mode("spec.mtls", &mtls.mode, &mtls.unknown, findings));
+    if !spec.port_level_mtls.is_empty() && !matches!(scope, Scope::Selector(..)) {
+        let message = "takes a selector: ports are those of the pods that it selects";
+        findings.error("spec.portLevelMtls", message);
+    }
+    let mut ports = BTreeMap::new();
+    for (text, mtls) in &spec.port_level_mtls {
+        let path = format!("spec.portLevelMtls[{text}]");
+        let port = findings.take(&path, rule::port(text));
+        if let (Some(port), Some(mode)) = (port, mode(&path, &mtls.mode, &mtls.unknown, findings)) {
+            ports.insert(port, mode);
+        }
+    }
+    let created = policy.metadata.creation_timestamp.as_deref().map(Arc::from);
+    Resource::PeerAuthentication(Arc::new(model::PeerAuthentication {
+        key: key(id),
+        scope,
+        created,
+        mode: whole,
+        ports,
+    }))
+}
+
+pub(super) fn authorization(
+    policy: &AuthorizationPolicy,
+    id: &ObjectRef,
+    mesh: &Mesh,
+    findings: &mut Findings,
+) -> Resource {
+    let spec = &policy.spec;
+    let known = "selector, targetRef, targetRefs, action, rules, provider";
+    refuse_unknown("spec", &spec.unknown, known, findings);
+    let action = match spec.action.as_str() {
+        "" | "ALLOW" => Action::Allow,
+        "DENY" => Action::Deny,
+        "AUDIT" => Action::Audit,
+        "CUSTOM" => Action::Custom,
+        other => {
+            findings.error("spec.action", format!("{other:?} is none of ALLOW, DENY, AUDIT, CUSTOM"));
+            Action::Deny
+        }
+    };
+    if action != Action::Allow && spec.rules.is_empty() {
+        let message = "is missing: without a rule the policy does nothing; write [{}] to match everything";
+        findings.error("spec.rules", message);
+    }
+    if spec.provider.is_some() && action != Action::Custom {
+        findings.error("spec.provider", "is for the action CUSTOM only: remove it");
+    }
+    let scope = target(policy, id, mesh, findings);
+    remark_on_action(action, findings);
+    let rules = spec.rules.iter().enumerate();
+    let rules = rules.map(|(place, rule)| rule::rule(rule, &format!("spec.rules[{place}]"), id, findings));
+    let rules: Vec<_> = rules.collect();
+    if !matches!(scope, Scope::Targets(_)) {
+        rule::remark_on_what_is_beyond(&rules, action, findings);
+    }
+    let dry_run = dry_run(policy, findings);
+    Resource::AuthorizationPolicy(Arc::new(Policy { key: key(id), scope, action, dry_run, rules }))
+}
+
+fn key(id: &ObjectRef) -> PolicyKey {
+    PolicyKey { namespace: id.namespace.clone(), name: id.name.clone() }
+}
+
+/// The pods that are selected, the namespace, or of the root namespace the mesh.
+fn scope(selector: Option<&Selector>, id: &ObjectRef, mesh: &Mesh, findings: &mut Findings) -> Scope {
+    let root = *id.namespace == *mesh.root_namespace;
+    let Some(selector) = selector.filter(|selector| !selector.match_labels.is_empty() || !selector.unknown.is_empty())
+    else {
+        return if root { Scope::Mesh } else { Scope::Namespace(id.namespace.clone()) };
+    };
+    refuse_unknown("spec.selector", &selector.unknown, "matchLabels", findings);
+    for (key, value) in &selector.match_labels {
+        let checked = name::label_key(key).and_then(|()| name::label_value(value));
+        findings.take(format_args!("spec.selector.matchLabels[{key}]"), checked);
+    }
+    Scope::Selector((!root).then(|| id.namespace.clone()), shared(&selector.match_labels))
+}
+
+/// Pods, or what `targetRefs` name instead.
+fn target(policy: &AuthorizationPolicy, id: &ObjectRef, mesh: &Mesh, findings: &mut Findings) -> Scope {
+    let spec = &policy.spec;
+    let targets: Vec<(String, &TargetRef)> = match &spec.target_ref {
+        Some(single) => vec![("spec.targetRef".to_owned(), single)],
+        None => {
+            let each = spec.target_refs.iter().enumerate();
+            each.map(|(place, target)| (format!("spec.targetRefs[{place}]"), target)).collect()
+        }
+    };
+    let Some((first, _)) = targets.first() else {
+        return scope(spec.selector.as_ref(), id, mesh, findings);
+    };
+    if spec.target_ref.is_some() && !spec.target_refs.is_empty() {
+        findings.error("spec.targetRef", "stands beside targetRefs: write targetRefs alone");
+    }
+    if spec.selector.is_some() {
+        findings.error("spec.selector", "stands beside targetRefs: a policy is for pods or for targets, write one");
+    }
+    for (path, target) in &targets {
+        if !matches!(target.kind.as_str(), "Service" | "Gateway" | "GatewayClass" | "ServiceEntry") {
+            let message = format!("{:?} is none of Service, Gateway, GatewayClass, ServiceEntry", target.kind);
+            findings.error(format_args!("{path}.kind"), message);
+        }
+        findings.take(format_args!("{path}.name"), name::subdomain(&target.name));
+    }
+    let message = "is for a waypoint or gateway, which this version does not have: the policy is not in force; \
+                   write a selector to have it enforced at the pods";
+    findings.remark(Severity::Warning, first, message);
+    Scope::Targets(targets.iter().map(|(_, target)| format!("{} {}", target.kind, target.name).into()).collect())
+}
+
+fn remark_on_action(action: Action, findings: &mut Findings) {
+    match action {
+        Action::Allow | Action::Deny => {}
+        Action::Audit => findings.remark(
+            Severity::Notice,
+            "spec.action",
+            "AUDIT has no effect at layer 4 but a line of the log for each connection that it matches",
+        ),
+        Action::Custom => findings.remark(
+            Severity::Warning,
+            "spec.action",
+            "CUSTOM asks somebody who cannot be asked at layer 4: connections that its rules match are refused",
+        ),
+    }
+}
+
+fn dry_run(policy: &AuthorizationPolicy, findings: &mut Findings) -> bool {
+    match policy.metadata.annotations.get(labels::DRY_RUN).map(String::as_str) {
+        Some("true") => true,
+        None | Some("false") => false,
+        Some(other) => {
+            let path = format!("metadata.annotations[{}]", labels::DRY_RUN);
+            findings.error(path, format!("{other:?} is neither true nor false"));
+            false
+        }
+    }
+}
+
+/// `PERMISSIVE` or `STRICT`; nothing for what inherits.
+fn mode(path: &str, text: &str, unknown: &Unknown, findings: &mut Findings) -> Option<Mtls> {
+    refuse_unknown(path, unknown, "mode", findings);
+    match text {
+        "" | "UNSET" => None,
+        "PERMISSIVE" => Some(Mtls::Permissive),
+        "STRICT" => Some(Mtls::Strict),
+        "DISABLE" => {
+            let message = "DISABLE cannot turn mutual TLS off between pods of the mesh: it is taken as PERMISSIVE";
+            findings.remark(Severity::Warning, format_args!("{path}.mode"), message);
+            Some(Mtls::Permissive)
+        }
+        other => {
+            let message = format!("{other:?} is none of UNSET, DISABLE, PERMISSIVE, STRICT");
+            findings.error(format_args!("{path}.mode"), message);
+            None
+        }
+    }
+}
+
+/// An error for each of the fields at `path` that are none of the `known` ones.
+fn refuse_unknown(path: impl fmt::Display, unknown: &Unknown, known: &str, findings: &mut Findings) {
+    for field in unknown.keys() {
+        findings.error(format_args!("{path}.{field}"), format!("is no field of this: write one of {known}"));
+    }
+}

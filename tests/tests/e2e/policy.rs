@@ -1,0 +1,297 @@
+//! Who may talk to whom, at the destination's agent: PeerAuthentication, AuthorizationPolicy by identity and by labels,
+//! probes, and what a change of policy does to connections that are open (A-10, C-10, F-01, F-05, F-06, F-12, F-13).
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use ambit_tests::topology::Plan;
+use ambit_tests::{MeshOptions, Process};
+use serde_json::{Value, json};
+
+use crate::shop::until;
+use crate::world::{BANNER, ECHO, SHOP, SOON, WHOAMI, World};
+
+/// Writes a policy of `kind` into namespace `shop` and waits until both agents have it.
+fn apply(world: &mut World, kind: &str, name: &str, spec: Value) {
+    let metadata = json!({"name": name, "namespace": SHOP});
+    let object = json!({"apiVersion": "security.istio.io/v1", "kind": kind, "metadata": metadata, "spec": spec});
+    world.manifests.apply(object).unwrap();
+    await_policy(world, kind, name, true);
+}
+
+fn remove(world: &mut World, kind: &str, name: &str) {
+    world.manifests.delete(kind, SHOP, name).unwrap();
+    await_policy(world, kind, name, false);
+}
+
+fn await_policy(world: &World, kind: &str, name: &str, present: bool) {
+    let list = if kind == "PeerAuthentication" { "peerAuthentications" } else { "authorizationPolicies" };
+    let has = |node: &str| {
+        let dump = world.agent(node).admin("/config_dump").unwrap();
+        dump[list].as_array().unwrap().iter().any(|policy| policy["key"] == format!("{SHOP}/{name}"))
+    };
+    until(SOON, || ["a", "b"].into_iter().all(|node| has(node) == present)).unwrap();
+}
+
+/// The addresses of `pod` with `port`, IPv4 first.
+fn at(world: &World, pod: &str, port: u16) -> [SocketAddr; 2] {
+    world.pod(pod).addresses().map(|ip| SocketAddr::new(ip, port))
+}
+
+/// True if `pod` is answered at `to`; otherwise it has been reset.
+fn answered(world: &World, pod: &str, to: SocketAddr) -> bool {
+    let arguments = ["greeting", "--to", &to.to_string()];
+    world.pod(pod).testapp(&arguments).unwrap().finish(SOON).unwrap().status.success()
+}
+
+/// Every client that `expected` names can reach `to` by both families, or not, as it says; every refusal is logged
+/// for `reason` where the pod `server` runs.
+fn expect(world: &World, (server, port): (&str, u16), reason: &str, expected: &[(&str, bool)]) {
+    for to in at(world, server, port) {
+        for (client, admitted) in expected {
+            assert_eq!(answered(world, client, to), *admitted, "{client} to {server} at {to}");
+            if !admitted {
+                refused(world, client, server, to, reason);
+            }
+        }
+    }
+}
+
+/// Both sides have logged why `client` was refused at `to`; a client outside the mesh has no side.
+fn refused(world: &World, client: &str, server: &str, to: SocketAddr, reason: &str) {
+    let ip = world.pod(client).addresses().into_iter().find(|ip| ip.is_ipv4() == to.is_ipv4()).unwrap().to_string();
+    let port = to.port().to_string();
+    let logged = |node: &str, direction: &str| {
+        let is = |lines: &[ambit_tests::AccessLog]| {
+            lines.iter().any(|line| {
+                let address = if line.field("dst.hbone_addr").is_empty() { "dst.addr" } else { "dst.hbone_addr" };
+                line.has(&[("reason", reason), ("direction", direction), ("dst.workload", server)])
+                    && line.field(address).ends_with(&format!(":{port}"))
+                    && line.field("src.addr").contains(&ip)
+            })
+        };
+        until(SOON, || is(&world.agent(node).access_log())).unwrap_or_else(|_| {
+            panic!("{client} to {server}: no {direction} line with {reason}: {:?}", world.agent(node).access_log())
+        });
+    };
+    logged(&world.pod(server).node, "inbound");
+    if !client.starts_with("outsider") {
+        logged(&world.pod(client).node, "outbound");
+    }
+}
+
+fn source(source: Value) -> Value {
+    json!([{"from": [{"source": source}]}])
+}
+
+#[test]
+fn strict_refuses_clear_text_and_permissive_takes_it_port_by_port() {
+    let mut world = World::new();
+    let _servers = ["near", "far"].map(|pod| world.serve(pod));
+    let all = [("client", true), ("outsider-a", true), ("outsider-b", true)];
+    let meshed = [("client", true), ("outsider-a", false), ("outsider-b", false)];
+    let reason = "mtls-required";
+    expect(&world, ("near", WHOAMI), reason, &all);
+    apply(&mut world, "PeerAuthentication", "default", json!({"mtls": {"mode": "STRICT"}}));
+    for server in ["near", "far"] {
+        expect(&world, (server, WHOAMI), reason, &meshed);
+    }
+    let ports = json!({BANNER.to_string(): {"mode": "PERMISSIVE"}});
+    let spec = json!({"selector": {"matchLabels": {"app": "far"}}, "portLevelMtls": ports});
+    apply(&mut world, "PeerAuthentication", "exception", spec);
+    expect(&world, ("far", BANNER), reason, &all);
+    expect(&world, ("far", WHOAMI), reason, &meshed);
+    expect(&world, ("near", BANNER), reason, &meshed);
+    remove(&mut world, "PeerAuthentication", "default");
+    expect(&world, ("near", WHOAMI), reason, &all);
+}
+
+#[test]
+fn policies_admit_and_deny_by_principal_namespace_and_port_deny_first() {
+    let mut world = World::new();
+    let _servers = ["near", "far"].map(|pod| world.serve(pod));
+    let principal = format!("cluster.local/ns/{SHOP}/sa/client");
+    apply(&mut world, "AuthorizationPolicy", "allow", json!({"rules": source(json!({"principals": [principal]}))}));
+    // Each client is on the server's node or not: within the node and across, and in clear.
+    expect(&world, ("far", WHOAMI), "no-policy-matched", &[("client", true), ("near", false), ("outsider-b", false)]);
+    expect(&world, ("near", WHOAMI), "no-policy-matched", &[("client", true), ("far", false), ("outsider-a", false)]);
+    let rules = json!([{
+        "from": [{"source": {"namespaces": [SHOP]}}],
+        "to": [{"operation": {"ports": [WHOAMI.to_string()]}}],
+    }]);
+    apply(&mut world, "AuthorizationPolicy", "deny", json!({"action": "DENY", "rules": rules}));
+    for server in ["near", "far"] {
+        expect(&world, (server, WHOAMI), "policy-denied", &[("client", false)]);
+        expect(&world, (server, BANNER), "policy-denied", &[("client", true)]);
+    }
+    // The same on trial: it is noted, and has no effect.
+    let metadata = json!({"name": "deny", "namespace": SHOP, "annotations": {"istio.io/dry-run": "true"}});
+    world.manifests.edit("AuthorizationPolicy", SHOP, "deny", |policy| policy["metadata"] = metadata).unwrap();
+    let on_trial = |node: &str| {
+        let dump = world.agent(node).admin("/config_dump").unwrap();
+        dump["authorizationPolicies"].as_array().unwrap().iter().any(|policy| policy["dry_run"] == true)
+    };
+    until(SOON, || on_trial("a") && on_trial("b")).unwrap();
+    for server in ["near", "far"] {
+        expect(&world, (server, WHOAMI), "", &[("client", true)]);
+        let agent = world.agent(&world.pod(server).node).process().unwrap();
+        let line = agent.wait_line("policy on trial", SOON).unwrap().text;
+        assert!(line.contains("policy=shop/deny") && line.contains("client"), "{line}");
+    }
+    remove(&mut world, "AuthorizationPolicy", "deny");
+    remove(&mut world, "AuthorizationPolicy", "allow");
+    for server in ["near", "far"] {
+        expect(&world, (server, WHOAMI), "", &[("client", true), ("outsider-a", true)]);
+    }
+}
+
+#[test]
+fn three_tiers_that_share_one_service_account_are_locked_down_by_their_labels() {
+    let tiers = ["todoui", "todobackend", "postgresdb"];
+    let plan = Plan::new(&["a", "b"]).pod("todoui", "a").pod("todobackend", "b").pod("postgresdb", "b");
+    let mut world = World::build(plan, &MeshOptions::default());
+    for tier in tiers {
+        let default = |pod: &mut Value| pod["spec"]["serviceAccountName"] = json!("default");
+        world.manifests.edit("Pod", SHOP, tier, default).unwrap();
+    }
+    let shares = |node: &str| {
+        let dump = world.agent(node).admin("/config_dump").unwrap();
+        let identity = format!("spiffe://cluster.local/ns/{SHOP}/sa/default");
+        dump["workloads"].as_array().unwrap().iter().all(|workload| workload["identity"] == identity)
+    };
+    until(SOON, || shares("a") && shares("b")).unwrap();
+    let _servers = tiers.map(|pod| world.serve(pod));
+    let pairs = || tiers.into_iter().flat_map(|from| tiers.into_iter().map(move |to| (from, to)));
+    for (from, to) in pairs().filter(|(from, to)| from != to) {
+        expect(&world, (to, WHOAMI), "", &[(from, true)]);
+    }
+    let only = |server: &str, client: &str| {
+        let when = json!([{"key": "source.labels[app]", "values": [client]}]);
+        json!({"selector": {"matchLabels": {"app": server}}, "rules": [{ "when": when }]})
+    };
+    apply(&mut world, "AuthorizationPolicy", "backend", only("todobackend", "todoui"));
+    apply(&mut world, "AuthorizationPolicy", "postgres", only("postgresdb", "todobackend"));
+    apply(&mut world, "AuthorizationPolicy", "ui", json!({"selector": {"matchLabels": {"app": "todoui"}}}));
+    for (from, to) in pairs().filter(|(from, to)| from != to) {
+        let admitted = [("todoui", "todobackend"), ("todobackend", "postgresdb")].contains(&(from, to));
+        expect(&world, (to, WHOAMI), "no-policy-matched", &[(from, admitted)]);
+    }
+    for name in ["backend", "postgres", "ui"] {
+        remove(&mut world, "AuthorizationPolicy", name);
+    }
+    for (from, to) in pairs().filter(|(from, to)| from != to) {
+        expect(&world, (to, WHOAMI), "", &[(from, true)]);
+    }
+}
+
+#[test]
+fn probes_of_the_pods_own_node_pass_and_those_of_another_do_not() {
+    let mut world = World::new();
+    let _server = world.serve("far");
+    apply(&mut world, "PeerAuthentication", "default", json!({"mtls": {"mode": "STRICT"}}));
+    apply(&mut world, "AuthorizationPolicy", "nobody", json!({}));
+    for (family, to) in at(&world, "far", WHOAMI).into_iter().enumerate() {
+        let ask = |node: &str| {
+            let arguments = ["greeting", "--to", &to.to_string()];
+            world.topology.node(node).unwrap().testapp(&arguments).unwrap().report::<Value>(SOON)
+        };
+        let own = world.topology.node("b").unwrap();
+        let own = [IpAddr::from(own.v4), own.v6.into()][family];
+        let line = ask("b").unwrap()["lines"][0].as_str().unwrap().to_owned();
+        let peer: SocketAddr = line.split(' ').nth(1).unwrap().parse().unwrap();
+        assert_eq!(peer.ip(), own, "the source is the node's: {line}");
+        assert!(ask("a").is_err(), "{to}");
+        let fields = [("dst.addr", &*to.to_string()), ("reason", "mtls-required")];
+        world.agent("b").wait_access_log(&fields, SOON).unwrap();
+    }
+}
+
+/// Connections held open by `pod` to `to`.
+fn hold(world: &World, pod: &str, to: SocketAddr, count: usize) -> Process {
+    let count = count.to_string();
+    let held = world.pod(pod).testapp(&["hold", "--to", &to.to_string(), "--count", &count]).unwrap();
+    let report = held.wait_line("holding", SOON).map(|_| held.lines()[0].text.clone()).unwrap();
+    assert!(report.contains(&format!(r#""ok":{count},"failed":0"#)), "{report}");
+    held
+}
+
+/// How many of the connections that `held` holds still work.
+fn alive(held: &mut Process) -> u64 {
+    let mark = held.mark();
+    held.write_line("try").unwrap();
+    let report = held.wait_line_after(mark, r#""ok""#, SOON).unwrap();
+    serde_json::from_str::<Value>(&report.text).unwrap()["ok"].as_u64().unwrap()
+}
+
+/// How many lines the log of `node` has of connections that a change of policy closed.
+fn closed(world: &World, node: &str, direction: &str) -> usize {
+    let text = "connection closed due to policy change: policy-denied, AuthorizationPolicy shop/deny, rule 0";
+    let lines = world.agent(node).access_log().into_iter().filter(|line| {
+        // The far side of a tunnel knows the reason and not the policy.
+        line.has(&[("reason", "policy-changed"), ("direction", direction)])
+            && text.starts_with(line.field("error"))
+            && !line.field("error").is_empty()
+    });
+    lines.count()
+}
+
+#[test]
+fn a_new_deny_closes_exactly_the_open_connections_that_it_is_for() {
+    const COUNT: usize = 50;
+    let plan =
+        Plan::new(&["a", "b"]).pod("client", "a").pod("second", "a").pod("near", "a").pod("third", "b").pod("far", "b");
+    let mut world = World::build(plan, &MeshOptions::default());
+    let _servers = ["near", "far"].map(|pod| world.serve(pod));
+    let mut held = Vec::new();
+    for client in ["client", "second", "third"] {
+        for (family, server) in ["near", "far"].into_iter().enumerate() {
+            held.push((client, hold(&world, client, at(&world, server, ECHO)[family], COUNT)));
+        }
+    }
+    let rules = source(json!({"serviceAccounts": ["client"]}));
+    let metadata = json!({"name": "deny", "namespace": SHOP});
+    let spec = json!({"action": "DENY", "rules": rules});
+    let kind = "AuthorizationPolicy";
+    let object = json!({"apiVersion": "security.istio.io/v1", "kind": kind, "metadata": metadata, "spec": spec});
+    let begun = Instant::now();
+    world.manifests.apply(object).unwrap();
+    // Within the node both ends are this agent's; across, each has its own: 50 of each.
+    until(SOON, || closed(&world, "a", "inbound") == COUNT && closed(&world, "b", "inbound") == COUNT).unwrap();
+    let after = begun.elapsed();
+    assert!(after < Duration::from_secs(1), "{after:?}");
+    until(SOON, || closed(&world, "a", "outbound") == 2 * COUNT).unwrap();
+    eprintln!("{} of {} connections were closed {after:?} after the policy was written", 2 * COUNT, 6 * COUNT);
+    for (client, held) in &mut held {
+        let expected = if *client == "client" { 0 } else { COUNT };
+        assert_eq!(alive(held), expected as u64, "{client}");
+    }
+    assert_eq!(closed(&world, "b", "outbound"), 0);
+    for node in ["a", "b"] {
+        let full = world.agent(node).access_log().into_iter();
+        let full = full.filter(|line| line.field("error").ends_with("AuthorizationPolicy shop/deny, rule 0"));
+        assert!(full.count() >= COUNT, "the destination's agent names the policy");
+    }
+}
+
+#[test]
+fn the_applications_at_both_ends_of_what_policy_closes_are_reset() {
+    let mut world = World::new();
+    for (client, server) in [("client", "near"), ("client", "far"), ("outsider-a", "far")] {
+        for (family, to) in at(&world, server, 7100).into_iter().enumerate() {
+            let listen = ["peer", "--listen", &to.to_string(), "--script", "recv:5,observe:20000"];
+            let listening = world.pod(server).testapp(&listen).unwrap();
+            listening.wait_line("listening", SOON).unwrap();
+            let dial = ["peer", "--dial", &to.to_string(), "--script", "send:5,observe:20000"];
+            let dialling = world.pod(client).testapp(&dial).unwrap();
+            listening.wait_line(r#""event":"received""#, SOON).unwrap();
+            let deny = format!("deny{family}");
+            let rules = json!([{"to": [{"operation": {"ports": ["7100"]}}]}]);
+            apply(&mut world, "AuthorizationPolicy", &deny, json!({"action": "DENY", "rules": rules}));
+            for end in [listening, dialling] {
+                let seen = end.finish(SOON).unwrap().stdout();
+                assert!(seen.contains(r#""error":"reset""#), "{client} to {to}: {seen}");
+            }
+            remove(&mut world, "AuthorizationPolicy", &deny);
+        }
+    }
+}
