@@ -3,6 +3,7 @@
 
 mod buffers;
 pub mod netns;
+pub mod ports;
 pub mod relay;
 pub mod routes;
 pub mod socket;

@@ -12,6 +12,7 @@ use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type}
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::netns::NetNs;
+use crate::ports;
 
 /// SO_MARK of the proxy's own sockets: what carries it is never captured.
 pub const OUR_MARK: u32 = 0x539;
@@ -76,6 +77,9 @@ pub struct ConnectOptions {
     /// The address to connect from though the namespace does not have it, of the target's family (IP_TRANSPARENT;
     /// CAP_NET_ADMIN). The kernel chooses if none.
     pub source: Option<IpAddr>,
+    /// Connect from a port that the client does not choose for itself: see [`crate::ports`]. For a client whose own
+    /// connections to the target end in this namespace too.
+    pub apart: bool,
     /// SO_MARK (CAP_NET_ADMIN); 0 sets none.
     pub mark: u32,
     /// How long the target may take to answer.
@@ -89,7 +93,7 @@ impl ConnectOptions {
     #[must_use]
     pub fn outward() -> Self {
         let (timeout, keepalive) = (Duration::from_secs(10), Some(Keepalive::default()));
-        Self { source: None, mark: OUR_MARK, timeout, keepalive }
+        Self { source: None, apart: false, mark: OUR_MARK, timeout, keepalive }
     }
 
     /// For a connection that an application is to take for `client`'s: [`SPOOF_MARK`], 10 s. The application's
@@ -189,12 +193,35 @@ pub async fn connect(
     options: &ConnectOptions,
 ) -> Result<TcpStream, ConnectError> {
     let target = canonical(target);
-    let failed = |error| ConnectError::because(target, error);
+    for port in ports::apart().filter(|_| options.apart && options.source.is_some()) {
+        match connect_from(namespace, port, target, options).await {
+            Err(ConnectError::Source { error, .. }) if is_taken(&error) => {}
+            outcome => return outcome,
+        }
+    }
+    connect_from(namespace, ports::ANY, target, options).await
+}
+
+/// One attempt, from `port` if there is a source to connect from.
+async fn connect_from(
+    namespace: &NetNs,
+    port: u16,
+    target: SocketAddr,
+    options: &ConnectOptions,
+) -> Result<TcpStream, ConnectError> {
+    let failed = |error| match options.source {
+        Some(client) if port != ports::ANY && is_taken(&error) => ConnectError::Source { client, target, error },
+        _ => ConnectError::because(target, error),
+    };
     let socket = open(namespace, target).map_err(failed)?;
     mark(&socket, options.mark).map_err(failed)?;
     prepare(&socket, options.keepalive.as_ref()).map_err(failed)?;
     if let Some(client) = options.source {
-        bind_source(&socket, client, target).map_err(|error| ConnectError::Source { client, target, error })?;
+        bind_source(&socket, SocketAddr::new(client, port), target).map_err(|error| ConnectError::Source {
+            client,
+            target,
+            error,
+        })?;
     }
     let connecting = TcpSocket::from_std_stream(socket.into()).connect(target);
     match tokio::time::timeout(options.timeout, connecting).await {
@@ -252,10 +279,20 @@ fn set_transparent(socket: &Socket, address: IpAddr) -> io::Result<()> {
     }
 }
 
-/// Lets `socket` speak in `client`'s name, from a port that the kernel chooses once it knows the target: so a port
-/// is taken only if this very pair of addresses has it already (IP_BIND_ADDRESS_NO_PORT).
-fn bind_source(socket: &Socket, client: IpAddr, target: SocketAddr) -> io::Result<()> {
+/// Lets `socket` speak in `client`'s name. A port that the kernel may choose, it chooses once it knows the target: so a
+/// port is taken only if this very pair of addresses has it already (IP_BIND_ADDRESS_NO_PORT).
+fn bind_source(socket: &Socket, client: SocketAddr, target: SocketAddr) -> io::Result<()> {
     set_transparent(socket, target.ip())?;
-    setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?;
-    socket.bind(&SocketAddr::new(client.to_canonical(), 0).into())
+    if client.port() == ports::ANY {
+        setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?;
+    } else {
+        // What else has the port may be connected to something else, or be a connection that has ended.
+        socket.set_reuse_address(true)?;
+    }
+    socket.bind(&SocketAddr::new(client.ip().to_canonical(), client.port()).into())
+}
+
+/// True if another port may do.
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable)
 }

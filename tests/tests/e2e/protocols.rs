@@ -190,3 +190,23 @@ fn heavy_ten_thousand_connections_stay_open_and_answer() {
         assert_eq!(open, COUNT, "on {node}");
     }
 }
+
+/// A stranger's ports and those that the proxy takes in the stranger's name are ports of one address: were they chosen
+/// alike, some of the connections would be mistaken for others.
+#[test]
+fn many_connections_in_clear_from_one_stranger_are_told_apart() {
+    let world = World::new();
+    let _server = world.serve("near");
+    for address in world.pod("near").addresses() {
+        let to = SocketAddr::new(address, world::ECHO).to_string();
+        let mut held = world.pod("outsider-a").testapp(&["hold", "--to", &to, "--count", "500"]).unwrap();
+        held.wait_line("holding", SOON).unwrap();
+        for _ in 0..3 {
+            let mark = held.mark();
+            held.write_line("again").unwrap();
+            let report = held.wait_line_after(mark, "\"ok\"", SOON).unwrap();
+            let report: Value = serde_json::from_str(&report.text).unwrap();
+            assert_eq!((&report["ok"], &report["failed"]), (&500.into(), &0.into()), "{to}: {report}");
+        }
+    }
+}

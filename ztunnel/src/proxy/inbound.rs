@@ -19,7 +19,7 @@ use super::guest::Guest;
 use super::introduction::baggage;
 use super::session::Asking;
 use super::verdict::Verdict;
-use super::worker::Worker;
+use super::worker::{Arrival, Worker};
 use super::{record, session};
 
 /// Serves one peer's tunnel to `guest`: the handshake, then every stream of it.
@@ -114,7 +114,8 @@ impl Ask {
                 let service = dialled_service(&snapshot, named.as_deref(), &to);
                 let lives = record.hbone(said, to.address.ip(), authority, service);
                 let cut = worker.standing.enter(&snapshot, &connection, &to).or(guest.cut());
-                session::run(asking, worker.deliver(&guest.pod, peer.ip(), to.address), cut, lives).await;
+                session::run(asking, worker.deliver(&guest.pod, Arrival::Carried(peer.ip()), to.address), cut, lives)
+                    .await;
             }
             Decision::Deny(to, denial) => {
                 let lives = record.hbone(said, to.address.ip(), authority, to.service);
@@ -156,7 +157,7 @@ pub(crate) async fn serve_plaintext(worker: Rc<Worker>, guest: Rc<Guest>, stream
         Decision::Local(to) => {
             let lives = record.plaintext(to.address, to.service.clone());
             let cut = worker.standing.enter(&snapshot, &connection, &to).or(guest.cut());
-            session::run(caller, worker.deliver(&guest.pod, peer.ip(), to.address), cut, lives).await;
+            session::run(caller, worker.deliver(&guest.pod, Arrival::InClear(peer.ip()), to.address), cut, lives).await;
         }
         Decision::Deny(to, denial) => session::refuse(caller, &denial, record.plaintext(to.address, to.service)),
         refused => session::refuse(caller, refusal(&refused), record.plaintext(destination, None)),

@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::guest::Guest;
 use super::tunnels::PeerKey;
 use super::verdict::Verdict;
-use super::worker::Worker;
+use super::worker::{Arrival, Worker};
 use super::{introduction, record, session};
 
 /// Carries one captured connection of `guest` from its first byte to its record.
@@ -63,7 +63,7 @@ async fn local(worker: &Worker, to: &Upstream, client: SocketAddr) -> Result<Tcp
     let workload = to.workload.as_ref().ok_or(Reason::Internal)?;
     let arrival = worker.guests.arrival(&workload.uid, to.address.ip());
     let guest = timeout(worker.shared.limits.patience, arrival).await.map_err(|_| Reason::UnknownWorkload)?;
-    worker.deliver(&guest.pod, client.ip(), to.address).await
+    worker.deliver(&guest.pod, Arrival::Carried(client.ip()), to.address).await
 }
 
 /// Resolves once what is open has to be cut at either end of a connection that stays on this node.
@@ -101,7 +101,7 @@ async fn tunnel(
 /// To what is not in the mesh, in clear and from the pod itself.
 async fn passthrough(worker: &Worker, guest: &Guest, to: &Upstream) -> Result<TcpHalves, Failure> {
     let keepalive = worker.shared.limits.keepalive.clone();
-    let options = ConnectOptions { source: None, mark: OUR_MARK, timeout: PASSTHROUGH, keepalive };
+    let options = ConnectOptions { source: None, apart: false, mark: OUR_MARK, timeout: PASSTHROUGH, keepalive };
     Ok(tcp::split(connect(&guest.pod.netns, to.address, &options).await?))
 }
 

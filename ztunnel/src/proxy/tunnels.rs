@@ -64,6 +64,7 @@ impl PeerConnector {
         let limits = &self.shared.limits;
         let options = ConnectOptions {
             source: None,
+            apart: false,
             mark: OUR_MARK,
             timeout: limits.connect_timeout,
             keepalive: limits.keepalive.clone(),

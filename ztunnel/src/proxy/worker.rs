@@ -24,6 +24,15 @@ use super::tunnels::{PeerConnector, PeerKey};
 use super::verdict::{self, Verdict};
 use super::{inbound, outbound, queries};
 
+/// A client whose connection is to be delivered to an application, and how it got to the application's pod.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Arrival {
+    /// In a tunnel, or from another pod of this node: its own connection ends in another place.
+    Carried(IpAddr),
+    /// By itself: its own connection is open in the pod's namespace as well, and must not be taken for the delivered one.
+    InClear(IpAddr),
+}
+
 /// One worker.
 pub(crate) struct Worker {
     /// What all workers see.
@@ -120,13 +129,18 @@ impl Worker {
     }
 
     /// Connects to the application at `address` in `pod`, which sees the connection come from `client`.
-    pub(crate) async fn deliver(&self, pod: &Pod, client: IpAddr, address: SocketAddr) -> Result<TcpHalves, Failure> {
+    pub(crate) async fn deliver(&self, pod: &Pod, client: Arrival, address: SocketAddr) -> Result<TcpHalves, Failure> {
         if !pod.addresses.contains(&address.ip()) {
             // What is not an address of the pod would lead out of it.
             return Err(Failure::new(Reason::UnknownWorkload, format!("{} is not served at {address} yet", pod.uid)));
         }
+        let (ip, apart) = match client {
+            Arrival::Carried(ip) => (ip, false),
+            Arrival::InClear(ip) => (ip, true),
+        };
         let options = ConnectOptions {
-            source: pod.seen_as(client, address.ip()),
+            source: pod.seen_as(ip, address.ip()),
+            apart,
             mark: SPOOF_MARK,
             timeout: self.shared.limits.connect_timeout,
             keepalive: self.shared.limits.keepalive.clone(),
