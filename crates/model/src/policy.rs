@@ -15,7 +15,7 @@ use serde::Serialize;
 
 pub use access::{Access, Client};
 pub use index::Policies;
-pub use pattern::{IpBlock, Pattern};
+pub use pattern::Pattern;
 pub use peer::{Mtls, PeerAuthentication};
 pub use rule::{Action, Attribute, Policy, Rule, Term, Values};
 

@@ -1,7 +1,6 @@
-//! How a policy writes texts and addresses: `exact`, `prefix*`, `*suffix`, `*`, and CIDR blocks of either family.
+//! How a policy writes texts: `exact`, `prefix*`, `*suffix`, `*`.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -68,72 +67,4 @@ impl Serialize for Pattern {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
-}
-
-/// A block of addresses of one family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IpBlock {
-    network: IpAddr,
-    prefix: u8,
-}
-
-impl IpBlock {
-    /// True if `address` is of the block's family and in it; a v4 address written as a v6 one is v4.
-    #[must_use]
-    pub fn contains(self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        address.is_ipv4() == self.network.is_ipv4() && {
-            let host_bits = width(address).saturating_sub(self.prefix);
-            high(address, host_bits) == high(self.network, host_bits)
-        }
-    }
-}
-
-/// The text is neither an address nor a block such as `10.0.0.0/8` or `fd00::/8`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("write an address or a CIDR block such as 10.0.0.0/8 or fd00::/8")]
-pub struct IpBlockError;
-
-impl FromStr for IpBlock {
-    type Err = IpBlockError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (address, prefix) = text.split_once('/').map_or((text, None), |(ip, prefix)| (ip, Some(prefix)));
-        let network: IpAddr = address.parse().map_err(|_| IpBlockError)?;
-        if network != network.to_canonical() {
-            return Err(IpBlockError);
-        }
-        let digits = |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        let prefix = match prefix {
-            None => width(network),
-            Some(text) => Some(text).filter(digits).and_then(|text| text.parse().ok()).ok_or(IpBlockError)?,
-        };
-        if prefix > width(network) { Err(IpBlockError) } else { Ok(Self { network, prefix }) }
-    }
-}
-
-impl fmt::Display for IpBlock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.network, self.prefix)
-    }
-}
-
-impl Serialize for IpBlock {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// How many bits an address of this family has.
-fn width(address: IpAddr) -> u8 {
-    if address.is_ipv4() { 32 } else { 128 }
-}
-
-/// The bits of `address` without the `host_bits` lowest.
-fn high(address: IpAddr, host_bits: u8) -> u128 {
-    let bits = match address {
-        IpAddr::V4(v4) => u128::from(v4.to_bits()),
-        IpAddr::V6(v6) => v6.to_bits(),
-    };
-    bits.checked_shr(u32::from(host_bits)).unwrap_or_default()
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::access::Seen;
-use super::pattern::{IpBlock, Pattern};
+use super::pattern::Pattern;
 use super::{PolicyKey, Scope, Truth};
+use crate::cidr::Cidr;
 
 /// What becomes of a connection that a rule matches (Istio `AuthorizationPolicy.Action`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -94,9 +95,9 @@ pub enum Term {
     /// About a text.
     Text(Attribute, Values<Pattern>),
     /// About the address that the connection comes from.
-    SourceIp(Values<IpBlock>),
+    SourceIp(Values<Cidr>),
     /// About the pod's address.
-    DestinationIp(Values<IpBlock>),
+    DestinationIp(Values<Cidr>),
     /// About the pod's port.
     DestinationPort(Values<u16>),
     /// About what layer 4 does not see, such as `to.operation.methods`.

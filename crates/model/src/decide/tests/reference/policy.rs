@@ -162,8 +162,8 @@ fn is_like(pattern: &str, text: &str) -> bool {
     }
 }
 
-fn in_blocks(values: &Values<crate::policy::IpBlock>, ip: IpAddr) -> bool {
-    let within = |block: &crate::policy::IpBlock| {
+fn in_blocks(values: &Values<crate::Cidr>, ip: IpAddr) -> bool {
+    let within = |block: &crate::Cidr| {
         let text = block.to_string();
         let (network, prefix) = text.split_once('/').unwrap();
         let network: IpAddr = network.parse().unwrap();
