@@ -23,6 +23,6 @@ pub use distribution::{Distribution, Locality, Scope};
 pub use identity::{Identity, TrustDomain, TrustDomains};
 pub use reason::Reason;
 pub use service::{Resolution, Service, ServiceKey, ServicePort, Target, Topology};
-pub use snapshot::{Mesh, Node, SameNode, Snapshot};
+pub use snapshot::{Mesh, Node, Resolved, SameNode, Snapshot};
 pub use traffic::Traffic;
 pub use workload::{Enrolment, Excluded, NetworkMode, Owner, Workload, WorkloadUid};

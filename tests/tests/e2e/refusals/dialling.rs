@@ -151,8 +151,7 @@ fn an_independent_peer_that_does_all_right_is_served() {
 
 #[test]
 fn a_peer_is_told_who_answered_it_only_where_that_is_wished() {
-    let says =
-        "k8s.cluster.name=Kubernetes,k8s.namespace.name=shop,k8s.pod.name=near,service.name=near,service.version=latest";
+    let says = "k8s.cluster.name=Kubernetes,k8s.namespace.name=shop,k8s.pod.name=near,service.name=near,service.version=latest";
     for (arguments, expected) in [(&[][..], json!(null)), (&["--response-baggage"], json!(says))] {
         let shop = half_open(arguments);
         let _server = shop.serve("near", &["echo=7000"]);
