@@ -25,6 +25,6 @@ pub use identity::{Identity, TrustDomain, TrustDomains};
 pub use policy::{Access, Denial, Policies};
 pub use reason::Reason;
 pub use service::{Resolution, Service, ServiceKey, ServicePort, Target, Topology};
-pub use snapshot::{Mesh, Node, SameNode, Snapshot};
+pub use snapshot::{Mesh, Node, Resolved, SameNode, Snapshot};
 pub use traffic::Traffic;
 pub use workload::{Enrolment, Excluded, NetworkMode, Owner, Workload, WorkloadUid};

@@ -13,6 +13,8 @@ use crate::policy::Policies;
 use crate::service::{Service, ServiceKey};
 use crate::workload::{NetworkMode, Workload, WorkloadUid};
 
+pub use names::Resolved;
+
 /// What holds for the whole mesh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mesh {

@@ -7,7 +7,7 @@ use ambit_tests::{MeshOptions, Process};
 use serde_json::{Value, json};
 
 use crate::shop::until;
-use crate::world::{self, SHOP, SOON, World};
+use crate::world::{self, SHOP, SOON, WHOAMI, World};
 
 const ANNOTATION: &str = "ambient.istio.io/dns-capture";
 /// The addresses that the tests' own DNS server has for every name.
@@ -84,6 +84,77 @@ fn other_queries_go_to_whom_was_asked_and_answers_come_back_as_they_are() {
                 let report = ask(&world, "client", *server, [NAME, "txt", via]);
                 addresses(&report, *server);
                 assert_eq!(report["text"], json!([format!("{pod} {own}")]), "{server} {via}");
+            }
+        }
+    }
+}
+
+/// Writes a ServiceEntry of `host` whose only endpoint is `far`, and waits until the client's agent answers for it.
+fn declare(world: &mut World, host: &str) {
+    let endpoints: Vec<Value> =
+        world.pod("far").addresses().iter().map(|address| json!({"address": address})).collect();
+    let ports = json!([{"number": 80, "name": "who", "protocol": "TCP", "targetPort": WHOAMI}]);
+    let spec = json!({"hosts": [host], "ports": ports, "resolution": "STATIC", "endpoints": endpoints});
+    apply(world, "networking.istio.io/v1", "ServiceEntry", "declared", spec);
+    until(SOON, || world.agent("a").admin("/config_dump").unwrap()["services"].to_string().contains(host)).unwrap();
+}
+
+fn apply(world: &mut World, version: &str, kind: &str, name: &str, spec: Value) {
+    let metadata = json!({"name": name, "namespace": SHOP});
+    world.manifests.apply(json!({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec})).unwrap();
+}
+
+#[test]
+fn a_declared_host_is_dialled_by_its_name_and_unknown_to_a_pod_that_opts_out() {
+    let mut world = World::new();
+    let _far = world.serve("far");
+    let (_server, servers) = server(&world, "outsider-b");
+    declare(&mut world, "given.example");
+    for server in servers {
+        for via in VIAS {
+            for (kind, prefix) in [("a", "240.240."), ("aaaa", "2001:2::")] {
+                let given = addresses(&ask(&world, "client", server, ["given.example", kind, via]), server);
+                assert!(given.len() == 1 && given[0].to_string().starts_with(prefix), "{server} {via} {given:?}");
+                let to = SocketAddr::new(given[0], 80).to_string();
+                let report = world.report("client", &["greeting", "--to", &to, "--count", "1"]);
+                assert!(report["lines"][0].as_str().unwrap().starts_with("far "), "{report}");
+            }
+        }
+    }
+    world.manifests.annotate((SHOP, "client"), ANNOTATION, Some("false")).unwrap();
+    let code = |server, via| ask(&world, "client", server, ["given.example", "a", via])["code"].clone();
+    until(SOON, || code(servers[0], "connected") == 3).unwrap();
+    for server in servers {
+        for via in VIAS {
+            assert_eq!(code(server, via), 3, "the server's own answer: no such name ({server} {via})");
+        }
+    }
+}
+
+#[test]
+fn an_external_name_is_an_alias_whoever_knows_its_target() {
+    let mut world = World::new();
+    let (_server, servers) = server(&world, "outsider-b");
+    declare(&mut world, "given.example");
+    let targets = [("ours", "given.example"), ("theirs", "www.example.com"), ("nobodys", "not.example")];
+    for (name, target) in targets {
+        apply(&mut world, "v1", "Service", name, json!({"type": "ExternalName", "externalName": target}));
+    }
+    let knows = || world.agent("a").admin("/config_dump").unwrap()["services"].to_string();
+    until(SOON, || targets.iter().all(|(name, _)| knows().contains(&format!("{name}.shop.svc")))).unwrap();
+    for server in servers {
+        for via in VIAS {
+            for (kind, outside) in ["a", "aaaa"].into_iter().zip(OUTSIDE_NAME) {
+                let asked = |name: &str| ask(&world, "client", server, [name, kind, via]);
+                let given = addresses(&asked("given.example"), server);
+                let theirs = vec![outside.parse::<IpAddr>().unwrap()];
+                for ((name, target), expected) in targets.iter().zip([&given, &theirs]) {
+                    let report = asked(&format!("{name}.shop.svc.cluster.local"));
+                    assert_eq!(report["aliases"], json!([target]), "{server} {via} {report}");
+                    assert_eq!(&addresses(&report, server), expected, "{server} {via}");
+                }
+                let report = asked("nobodys.shop");
+                assert_eq!((&report["code"], &report["aliases"]), (&json!(3), &json!(["not.example"])), "{report}");
             }
         }
     }

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::message::{self, Query};
-use super::resolver::{Resolver, Via};
+use super::resolver::{Plan, Resolver, Via};
 
 /// Longest query that is read: far more than a question with its options takes.
 const QUERY: usize = 4096;
@@ -52,18 +52,18 @@ pub(crate) async fn serve<G: 'static>(
         };
         failing = false;
         let Some(message) = buffer.get(..length).filter(|message| message.len() <= QUERY) else { continue };
-        let own = Query::read(message).and_then(|query| resolver.answer(&query, Via::Udp));
-        if let Some(answer) = own {
-            send(&socket, &answer, client);
-            continue;
-        }
-        let (resolver, socket, message, guard) = (resolver.clone(), socket.clone(), message.to_vec(), guard());
-        spawn_local(async move {
-            if let Some(answer) = resolver.pass_on(&message, Via::Udp, ask(&resolver, &message, client)).await {
-                send(&socket, &answer, client);
+        match resolver.plan(message, Query::read(message), Via::Udp) {
+            None => {}
+            Some(Plan::Answer(answer)) => send(&socket, &answer, client),
+            Some(Plan::Ask(errand)) => {
+                let (resolver, socket, guard) = (resolver.clone(), socket.clone(), guard());
+                spawn_local(async move {
+                    let asked = async |message: &[u8]| ask(&resolver, message, client).await;
+                    send(&socket, &resolver.pass_on(errand, Via::Udp, asked).await, client);
+                    drop(guard);
+                });
             }
-            drop(guard);
-        });
+        }
     }
 }
 

@@ -1,34 +1,23 @@
-//! DNS messages (RFC 1035), as far as the mesh answers them: reads one question and writes addresses. Pure; what it cannot
-//! read is not its to answer.
+//! DNS messages as far as the mesh answers them: reads one question, and writes what its name is an alias of and the
+//! addresses it has. Pure; what it cannot read is not its to answer.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-/// Bytes of a header.
-const HEADER: usize = 12;
-/// Longest name on the wire (RFC 1035, 2.3.4).
-const NAME: usize = 255;
+use hickory_proto::ProtoError;
+use hickory_proto::op::{self, Edns, EmitAndCount, Header, Message, MessageType, Metadata, OpCode, ResponseCode};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME};
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable, BinEncoder};
+
 /// What a client takes by UDP that does not say otherwise (RFC 1035, 4.2.1).
-const PLAIN_LIMIT: usize = 512;
+const PLAIN_LIMIT: u16 = 512;
 /// Most that is sent by UDP, whatever the client says it takes.
-const LIMIT: usize = 4096;
+const LIMIT: u16 = 4096;
+/// Bytes of an OPT record without options (RFC 6891, 6.1.2).
+const OPT: u16 = 11;
 /// Seconds for which an answer may be kept, as Istio has it.
 const TTL: u32 = 30;
-
-const A: u16 = 1;
-const AAAA: u16 = 28;
-const OPT: u16 = 41;
-const IXFR: u16 = 251;
-const AXFR: u16 = 252;
-const INTERNET: u16 = 1;
-
-/// QR, AA and RA; TC; and what is copied from a query: RD and CD (RFC 1035, 4.1.1; RFC 4035, 3.2.2).
-const ANSWER: u16 = 0x8480;
-const TRUNCATED: u16 = 0x0200;
-const COPIED: u16 = 0x0110;
-/// QR, OPCODE; SERVFAIL.
-const RESPONSE: u16 = 0x8000;
-const OPCODE: u16 = 0x7800;
-const SERVER_FAILURE: u16 = 2;
 
 /// Which addresses a question asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,177 +30,223 @@ pub(super) enum Family {
 
 /// A query of one question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Query<'a> {
-    head: [u8; 4],
+pub(super) struct Query {
+    metadata: Metadata,
     /// The question as it was asked.
-    question: &'a [u8],
+    question: op::Query,
     /// The name, in lower case and without its last dot.
     pub(super) name: String,
-    kind: u16,
-    class: u16,
     /// What the client takes by UDP, if it speaks EDNS (RFC 6891).
     edns: Option<u16>,
 }
 
-impl<'a> Query<'a> {
-    /// Reads a query. `None` for whatever is not exactly one standard question, with EDNS at most.
-    pub(super) fn read(message: &'a [u8]) -> Option<Self> {
-        let (header, rest) = message.split_first_chunk::<HEADER>()?;
-        let [id, ie, f, g, counts @ ..] = *header;
-        if u16::from_be_bytes([f, g]) & (RESPONSE | OPCODE) != 0 || counts.get(..6)? != [0, 1, 0, 0, 0, 0] {
+/// What there is to say to a question for addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Content {
+    /// What its name is an alias of, what that is one of, and so on.
+    aliases: Vec<Arc<str>>,
+    /// The addresses of the last of them, of any family.
+    addresses: Vec<IpAddr>,
+    /// Seconds for which the addresses may be kept.
+    ttl: u32,
+    code: ResponseCode,
+    /// True if there are more.
+    truncated: bool,
+}
+
+impl Query {
+    /// Reads a query. `None` for whatever is not exactly one standard question, with EDNS at most. Another version of
+    /// EDNS than 0 is for somebody else to answer.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let counts = Header::read(&mut BinDecoder::new(bytes)).ok()?.counts;
+        // Before room is made for what the header promises.
+        if (counts.queries, counts.answers, counts.authorities) != (1, 0, 0) || counts.additionals > 1 {
             return None;
         }
-        let (name, length) = name(rest)?;
-        let (kind, after) = rest.get(length..)?.split_first_chunk::<2>()?;
-        let (class, after) = after.split_first_chunk::<2>()?;
-        let edns = match counts.get(6..)? {
-            [0, 0] if after.is_empty() => None,
-            [0, 1] => Some(edns(after)?),
-            _ => return None,
-        };
-        let [kind, class] = [kind, class].map(|field| u16::from_be_bytes(*field));
-        Some(Self { head: [id, ie, f, g], question: rest.get(..length + 4)?, name, kind, class, edns })
+        let mut decoder = BinDecoder::new(bytes);
+        let message = Message::read(&mut decoder).ok()?;
+        let standard = message.metadata.message_type == MessageType::Query && message.metadata.op_code == OpCode::Query;
+        if !standard || !decoder.is_empty() || !message.additionals.is_empty() || message.version() != 0 {
+            return None;
+        }
+        let question = message.queries.into_iter().next()?;
+        let name = name(question.name())?;
+        Some(Self { metadata: message.metadata, question, name, edns: message.edns.map(|edns| edns.max_payload()) })
     }
 
     /// Which addresses it asks for, if it asks for addresses.
     pub(super) fn family(&self) -> Option<Family> {
-        match (self.class, self.kind) {
-            (INTERNET, A) => Some(Family::V4),
-            (INTERNET, AAAA) => Some(Family::V6),
+        match (self.question.query_class(), self.question.query_type()) {
+            (DNSClass::IN, RecordType::A) => Some(Family::V4),
+            (DNSClass::IN, RecordType::AAAA) => Some(Family::V6),
             _ => None,
         }
     }
 
     /// True if more than one message may answer it.
     pub(super) fn is_transfer(&self) -> bool {
-        matches!(self.kind, AXFR | IXFR)
+        matches!(self.question.query_type(), RecordType::AXFR | RecordType::IXFR)
     }
 
     /// The type asked for, as Istio's metrics name it.
     pub(super) fn kind(&self) -> &'static str {
-        match self.kind {
-            A => "a",
-            2 => "ns",
-            5 => "cname",
-            6 => "soa",
-            12 => "ptr",
-            15 => "mx",
-            16 => "txt",
-            AAAA => "aaaa",
-            33 => "srv",
-            65 => "https",
+        match self.question.query_type() {
+            RecordType::A => "a",
+            RecordType::NS => "ns",
+            RecordType::CNAME => "cname",
+            RecordType::SOA => "soa",
+            RecordType::PTR => "ptr",
+            RecordType::MX => "mx",
+            RecordType::TXT => "txt",
+            RecordType::AAAA => "aaaa",
+            RecordType::SRV => "srv",
+            RecordType::HTTPS => "https",
             _ => "unknown",
         }
     }
 
     /// What fits into an answer by UDP.
-    pub(super) fn datagram_limit(&self) -> usize {
-        self.edns.map_or(PLAIN_LIMIT, |size| usize::from(size).clamp(PLAIN_LIMIT, LIMIT))
+    pub(super) fn datagram_limit(&self) -> u16 {
+        self.edns.map_or(PLAIN_LIMIT, |size| size.clamp(PLAIN_LIMIT, LIMIT))
     }
 
-    /// The answer with those of `addresses` that were asked for and that fit into `limit` bytes; it says so if some do
-    /// not.
-    pub(super) fn answer(&self, addresses: &[IpAddr], limit: usize) -> Vec<u8> {
-        let records: Vec<Vec<u8>> = addresses.iter().filter_map(|address| self.record(*address)).collect();
-        let options = self.edns.map(|_| options()).unwrap_or_default();
-        let taken = HEADER + self.question.len() + options.len();
-        let size = records.first().map_or(1, Vec::len);
-        let fit = (limit.min(usize::from(u16::MAX)).saturating_sub(taken) / size).min(records.len());
-        let truncated = if fit < records.len() { TRUNCATED } else { 0 };
-        let [_, _, f, g] = self.head;
-        let flags = ANSWER | truncated | u16::from_be_bytes([f, g]) & COPIED;
-        let counts = [1, u16::try_from(fit).unwrap_or(u16::MAX), 0, u16::from(self.edns.is_some())];
-        let mut message = self.header(flags, counts);
-        message.extend_from_slice(self.question);
-        records.iter().take(fit).for_each(|record| message.extend_from_slice(record));
-        message.extend_from_slice(&options);
-        message
+    /// The answer that says of `content` what was asked for and fits into `limit` bytes; it says so if something does
+    /// not. `None` if an alias is no name.
+    pub(super) fn answer(&self, content: &Content, limit: u16) -> Option<Vec<u8>> {
+        let mut metadata = Metadata::response_from_request(&self.metadata);
+        metadata.authoritative = true;
+        metadata.recursion_available = true;
+        metadata.truncation = content.truncated;
+        metadata.response_code = content.code;
+        let edns = self.edns.map(|_| options());
+        let fit = limit.saturating_sub(if edns.is_some() { OPT } else { 0 });
+        let mut records = Fitting { records: self.records(content)?, fit, limit };
+        let mut buffer = Vec::new();
+        let mut encoder = BinEncoder::new(&mut buffer);
+        let (question, none) = ([&self.question], Vec::<Record>::new());
+        op::emit_message_parts(
+            &metadata,
+            &mut question.into_iter(),
+            &mut records,
+            &mut none.iter(),
+            &mut none.iter(),
+            edns.as_ref(),
+            None,
+            &mut encoder,
+        )
+        .ok()?;
+        Some(buffer)
     }
 
-    /// Of the family asked for, named by a pointer to the question (RFC 1035, 4.1.4).
-    fn record(&self, address: IpAddr) -> Option<Vec<u8>> {
-        let octets = match (self.family()?, address) {
-            (Family::V4, IpAddr::V4(v4)) => v4.octets().to_vec(),
-            (Family::V6, IpAddr::V6(v6)) => v6.octets().to_vec(),
-            _ => return None,
-        };
-        let length = u16::try_from(octets.len()).ok()?;
-        let mut record = vec![0xc0, 12];
-        record.extend([self.kind, INTERNET].map(u16::to_be_bytes).concat());
-        record.extend(TTL.to_be_bytes());
-        record.extend(length.to_be_bytes());
-        record.extend(octets);
-        Some(record)
+    /// The same query for `target`.
+    pub(super) fn about(&self, target: &str) -> Option<Vec<u8>> {
+        let mut message = Message::new(self.metadata.id, MessageType::Query, OpCode::Query);
+        message.metadata.recursion_desired = self.metadata.recursion_desired;
+        message.metadata.checking_disabled = self.metadata.checking_disabled;
+        message.edns = self.edns.map(|_| options());
+        message.add_query(op::Query::query(Name::from_ascii(target).ok()?, self.question.query_type()));
+        message.to_vec().ok()
     }
 
-    fn header(&self, flags: u16, counts: [u16; 4]) -> Vec<u8> {
-        let [id, ie, ..] = self.head;
-        let fields = [flags].into_iter().chain(counts).flat_map(u16::to_be_bytes);
-        [id, ie].into_iter().chain(fields).collect()
+    fn records(&self, content: &Content) -> Option<Vec<Record>> {
+        let mut records = Vec::new();
+        let mut owner = self.question.name().clone();
+        for alias in &content.aliases {
+            let mut target = Name::from_ascii(alias).ok()?;
+            target.set_fqdn(true);
+            records.push(Record::from_rdata(owner, TTL, RData::CNAME(CNAME(target.clone()))));
+            owner = target;
+        }
+        let family = self.family();
+        let data = content.addresses.iter().filter_map(|address| match (family?, address) {
+            (Family::V4, IpAddr::V4(v4)) => Some(RData::A(A(*v4))),
+            (Family::V6, IpAddr::V6(v6)) => Some(RData::AAAA(AAAA(*v6))),
+            _ => None,
+        });
+        records.extend(data.map(|data| Record::from_rdata(owner.clone(), content.ttl, data)));
+        Some(records)
+    }
+}
+
+impl Content {
+    /// What the mesh itself knows.
+    pub(super) fn known(aliases: Vec<Arc<str>>, addresses: Vec<IpAddr>) -> Self {
+        Self { aliases, addresses, ttl: TTL, code: ResponseCode::NoError, truncated: false }
+    }
+
+    /// What a server said of the last of `aliases` in `answer`, as if it had no aliases further on. `None` if it cannot
+    /// be read.
+    pub(super) fn learned(aliases: Vec<Arc<str>>, answer: &[u8]) -> Option<Self> {
+        let message = Message::from_vec(answer).ok()?;
+        let [question] = message.queries.as_slice() else { return None };
+        if name(question.name())?.as_str() != &**aliases.last()? {
+            return None;
+        }
+        let addresses = message.answers.iter().filter_map(|record| match &record.data {
+            RData::A(v4) => Some(IpAddr::V4(v4.0)),
+            RData::AAAA(v6) => Some(IpAddr::V6(v6.0)),
+            _ => None,
+        });
+        let addresses = addresses.collect();
+        let ttl = message.answers.iter().map(|record| record.ttl).min().map_or(TTL, |ttl| ttl.min(TTL));
+        Some(Self {
+            aliases,
+            addresses,
+            ttl,
+            code: message.metadata.response_code,
+            truncated: message.metadata.truncation,
+        })
+    }
+}
+
+/// Records that leave room for what comes after them in a message.
+struct Fitting {
+    records: Vec<Record>,
+    fit: u16,
+    limit: u16,
+}
+
+impl EmitAndCount for Fitting {
+    fn emit(&mut self, encoder: &mut BinEncoder<'_>) -> Result<usize, ProtoError> {
+        encoder.set_max_size(self.fit);
+        let written = encoder.emit_all(self.records.iter());
+        encoder.set_max_size(self.limit);
+        written
     }
 }
 
 /// The answer to `message` that nobody could answer; `None` if it is no query.
 pub(super) fn failure(message: &[u8]) -> Option<Vec<u8>> {
-    let header = message.first_chunk::<HEADER>()?;
-    let [id, ie, f, g, ..] = *header;
-    let flags = u16::from_be_bytes([f, g]);
-    if flags & RESPONSE != 0 {
+    let asked = Header::read(&mut BinDecoder::new(message)).ok()?.metadata;
+    if asked.message_type == MessageType::Response {
         return None;
     }
-    let question = Query::read(message).map(|query| query.question).unwrap_or_default();
-    let flags = RESPONSE | flags & (OPCODE | COPIED) | SERVER_FAILURE;
-    let [f, g] = flags.to_be_bytes();
-    let count = u8::from(!question.is_empty());
-    Some([&[id, ie, f, g, 0, count, 0, 0, 0, 0, 0, 0], question].concat())
+    let mut failure = Message::error_msg(asked.id, asked.op_code, ResponseCode::ServFail);
+    failure.metadata.recursion_desired = asked.recursion_desired;
+    failure.metadata.checking_disabled = asked.checking_disabled;
+    failure.queries.extend(Query::read(message).map(|query| query.question));
+    failure.to_bytes().ok()
 }
 
 /// True if `answer` may be the answer to `query`: the same ID, and a response.
 pub(super) fn answers(answer: &[u8], query: &[u8]) -> bool {
-    let response = answer.get(2).is_some_and(|flags| flags & 0x80 != 0);
-    response && answer.len() >= HEADER && answer.get(..2) == query.get(..2)
+    let [answer, query] = [answer, query].map(|message| Header::read(&mut BinDecoder::new(message)));
+    let (Ok(answer), Ok(query)) = (answer, query) else { return false };
+    answer.metadata.message_type == MessageType::Response && answer.metadata.id == query.metadata.id
 }
 
-/// The name at the start of `bytes`, and how many of them it takes. No name of a question is compressed.
-fn name(bytes: &[u8]) -> Option<(String, usize)> {
-    let (mut name, mut at) = (String::new(), 0);
-    loop {
-        let length = usize::from(*bytes.get(at)?);
-        at += 1;
-        if length == 0 {
-            return (at <= NAME).then_some((name, at));
-        }
-        // Two more bits would make it a pointer or worse.
-        let label = Some(length).filter(|length| *length < 64).and_then(|length| bytes.get(at..at + length))?;
-        if label.contains(&b'.') || at > NAME {
-            return None;
-        }
-        if !name.is_empty() {
-            name.push('.');
-        }
-        name.push_str(&std::str::from_utf8(label).ok()?.to_ascii_lowercase());
-        at += length;
-    }
+/// `name` in lower case and without its last dot. `None` for what is not written so: with a dot within a label, or with
+/// bytes that are no text.
+fn name(name: &Name) -> Option<String> {
+    let labels = name.iter().map(|label| std::str::from_utf8(label).ok().filter(|label| !label.contains('.')));
+    Some(labels.collect::<Option<Vec<_>>>()?.join(".").to_ascii_lowercase())
 }
 
-/// What the client takes by UDP: the class of the one additional record, of type OPT (RFC 6891, 6.1.2). Another version
-/// of EDNS than 0 is for somebody else to answer.
-fn edns(record: &[u8]) -> Option<u16> {
-    match *record {
-        [0, t, u, high, low, _, 0, _, _, m, n, ref options @ ..]
-            if u16::from_be_bytes([t, u]) == OPT && options.len() == usize::from(u16::from_be_bytes([m, n])) =>
-        {
-            Some(u16::from_be_bytes([high, low]))
-        }
-        _ => None,
-    }
-}
-
-/// An OPT record that says what is taken here.
-fn options() -> Vec<u8> {
-    let [high, low] = u16::try_from(LIMIT).unwrap_or(u16::MAX).to_be_bytes();
-    let [t, u] = OPT.to_be_bytes();
-    vec![0, t, u, high, low, 0, 0, 0, 0, 0, 0]
+/// What is taken here.
+fn options() -> Edns {
+    let mut edns = Edns::new();
+    edns.set_max_payload(LIMIT);
+    edns
 }
 
 #[cfg(test)]

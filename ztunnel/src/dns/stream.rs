@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::message::{self, Query};
-use super::resolver::{Resolver, Via};
+use super::resolver::{Plan, Resolver, Via};
 
 /// For a client to send its next query, or to take an answer.
 const IDLE: Duration = Duration::from_secs(30);
@@ -28,12 +28,13 @@ pub(crate) async fn serve(resolver: &Resolver, mut client: TcpStream, server: So
             server.write_all(&framed(&message)?).await?;
             return copy_bidirectional(&mut client, &mut server).await.map(drop);
         }
-        let own = query.and_then(|query| resolver.answer(&query, Via::Tcp));
-        let answer = match own {
-            Some(answer) => Some(answer),
-            None => resolver.pass_on(&message, Via::Tcp, ask(resolver, &message, server)).await,
+        let answer = match resolver.plan(&message, query, Via::Tcp) {
+            None => return Ok(()),
+            Some(Plan::Answer(answer)) => answer,
+            Some(Plan::Ask(errand)) => {
+                resolver.pass_on(errand, Via::Tcp, async |message| ask(resolver, message, server).await).await
+            }
         };
-        let Some(answer) = answer else { return Ok(()) };
         timeout(IDLE, client.write_all(&framed(&answer)?)).await??;
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! What a DNS name means to a client in the mesh: the addresses of the service that it names. It knows the names of
-//! services and of the pods of StatefulSets, no query and no server.
+//! What a DNS name means to a client in the mesh: the addresses of the service that it names, and the names that it is an
+//! alias of. It knows the names of services and of the pods of StatefulSets, no query and no server.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,19 +8,57 @@ use super::Snapshot;
 use crate::service::Service;
 use crate::workload::WorkloadUid;
 
+/// More aliases of aliases than this are taken for a circle.
+const ALIASES: usize = 8;
+
+/// What the mesh knows of a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolved {
+    /// What the name is an alias of, what that is one of, and so on: the last is the name that has the addresses. Of a
+    /// name with addresses of its own, none.
+    pub aliases: Vec<Arc<str>>,
+    /// The addresses, of both families, ascending. `None` if the last alias is a name that the mesh does not know.
+    pub addresses: Option<Vec<IpAddr>>,
+}
+
+/// What a service makes of its host.
+enum Meaning {
+    Addresses(Vec<IpAddr>),
+    Alias(Arc<str>),
+    /// Somebody else has to say.
+    Unknown,
+}
+
 impl Snapshot {
-    /// The addresses, of both families, that `name` (lower case, without the last dot) has for clients in `namespace`;
-    /// none where it has no address now. `None` if the mesh does not know, and whoever was asked has to say.
+    /// What `name` (lower case, without the last dot) means to clients in `namespace`. `None` if the mesh does not know,
+    /// and whoever was asked has to say.
     ///
     /// A name may be short as Kubernetes shortens them: `<service>`, `<service>.<namespace>`, `<service>.<namespace>.svc`,
-    /// each with `<pod>.` before it for a StatefulSet's pod.
-    /// A host of several services is that of the client's namespace first; of wildcards (`*.example.com`) the closest.
+    /// each with `<pod>.` before it for a StatefulSet's pod. What a name is an alias of is never short.
+    /// A host of several services is that of the client's namespace first; of wildcards (`*.example.com`) the closest,
+    /// and one without addresses hides a wider one.
     #[must_use]
-    pub fn resolve(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>> {
-        self.spellings(namespace, name).iter().find_map(|name| {
-            let exact = self.host(namespace, name).or_else(|| self.stateful_pod(namespace, name));
-            exact.or_else(|| parents(name).find_map(|parent| self.host(namespace, &format!("*.{parent}"))))
-        })
+    pub fn resolve(&self, namespace: &str, name: &str) -> Option<Resolved> {
+        let mut aliases = Vec::new();
+        let mut meaning = self.spellings(namespace, name).iter().find_map(|name| self.meaning(namespace, name))?;
+        loop {
+            match meaning {
+                Meaning::Addresses(addresses) => return Some(Resolved { aliases, addresses: Some(addresses) }),
+                Meaning::Alias(target) if aliases.len() < ALIASES => {
+                    meaning = self.meaning(namespace, &target).unwrap_or(Meaning::Unknown);
+                    aliases.push(target);
+                }
+                Meaning::Alias(_) => return None,
+                Meaning::Unknown => return (!aliases.is_empty()).then_some(Resolved { aliases, addresses: None }),
+            }
+        }
+    }
+
+    /// What the full name `name` means by itself.
+    fn meaning(&self, namespace: &str, name: &str) -> Option<Meaning> {
+        let exact = self.host(namespace, name);
+        let exact = exact.or_else(|| self.stateful_pod(namespace, name).map(Meaning::Addresses));
+        exact.or_else(|| parents(name).find_map(|parent| self.host(namespace, &format!("*.{parent}"))))
     }
 
     /// `name` itself, and the full names that it may be short for.
@@ -38,10 +76,13 @@ impl Snapshot {
         std::iter::once(name.to_owned()).chain(full).collect()
     }
 
-    fn host(&self, namespace: &str, hostname: &str) -> Option<Vec<IpAddr>> {
-        let known = self.named(hostname).filter_map(|service| Some((service, self.addresses(service)?)));
-        let strange = |service: &Service| &*service.key.namespace != namespace;
-        known.min_by_key(|(service, _)| strange(service)).map(|(_, addresses)| addresses)
+    /// What the services of `hostname` make of it; `None` if there are none.
+    fn host(&self, namespace: &str, hostname: &str) -> Option<Meaning> {
+        let meanings = self.named(hostname).map(|service| (service, meaning(service)));
+        let rank = |service: &Service, meaning: &Meaning| {
+            (matches!(meaning, Meaning::Unknown), &*service.key.namespace != namespace)
+        };
+        meanings.min_by_key(|(service, meaning)| rank(service, meaning)).map(|(_, meaning)| meaning)
     }
 
     /// `<pod>.<headless service>`: a StatefulSet names the pod's host after the pod.
@@ -64,17 +105,22 @@ impl Snapshot {
     fn named(&self, hostname: &str) -> impl Iterator<Item = &Arc<Service>> {
         self.services_by_hostname.get(hostname).into_iter().flatten().filter_map(|key| self.services.get(key))
     }
+}
 
-    /// The service's own addresses; of a headless one its endpoints'. `None` for one that is neither, or of whose
-    /// endpoints nothing is known, since it has no TCP port.
-    fn addresses(&self, service: &Service) -> Option<Vec<IpAddr>> {
-        if !service.vips.is_empty() {
-            return Some(distinct(service.vips.iter().map(IpAddr::to_canonical)));
-        }
-        let in_cluster = service.hostname.strip_suffix(&*self.mesh.domain).is_some_and(|name| name.ends_with(".svc."));
-        let targets = service.ports.iter().flat_map(|port| &port.targets);
-        (in_cluster && !service.ports.is_empty()).then(|| distinct(targets.map(|target| target.address.ip())))
+/// The service's own addresses; of a headless one its endpoints'. Nothing is known of the endpoints of a Service without
+/// a TCP port, and a ServiceEntry without addresses is dialled by what its host really has.
+fn meaning(service: &Service) -> Meaning {
+    if let Some(target) = &service.alias {
+        return Meaning::Alias(target.clone());
     }
+    if !service.vips.is_empty() {
+        return Meaning::Addresses(distinct(service.vips.iter().map(IpAddr::to_canonical)));
+    }
+    if service.key.host.is_some() || service.ports.is_empty() {
+        return Meaning::Unknown;
+    }
+    let targets = service.ports.iter().flat_map(|port| &port.targets);
+    Meaning::Addresses(distinct(targets.map(|target| target.address.ip())))
 }
 
 /// What is left of `name` without its first label, without its first two, and so on.

@@ -1,5 +1,5 @@
 //! DNS, as far as the tests speak it (RFC 1035): a client that asks one question, by UDP or TCP, and a server that knows
-//! one address of each family and says in a TXT record who asked.
+//! one address of each family and says in a TXT record who asked. Of names below `example.` it says that there are none.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
@@ -16,6 +16,8 @@ use crate::{datagram, failure, print};
 
 const PATIENCE: Duration = Duration::from_secs(8);
 const HEADER: usize = 12;
+/// RCODE NXDOMAIN.
+const NO_SUCH_NAME: u8 = 3;
 const ID: [u8; 2] = [0x1a, 0x2b];
 /// What the server answers for every name.
 const V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
@@ -65,6 +67,8 @@ struct Report {
     peer: Option<SocketAddr>,
     code: u8,
     authoritative: bool,
+    /// What the name is an alias of, one after the other.
+    aliases: Vec<String>,
     addresses: Vec<IpAddr>,
     text: Vec<String>,
 }
@@ -150,15 +154,21 @@ fn query(name: &str, kind: Kind) -> anyhow::Result<Vec<u8>> {
     Ok(message)
 }
 
-/// One record of the type asked for; of TXT, this server's name and the client's address.
-fn answer(query: &[u8], client: SocketAddr, name: &str) -> anyhow::Result<Vec<u8>> {
+/// One record of the type asked for, if the name exists; of TXT, this server's name and the client's address.
+fn answer(query: &[u8], client: SocketAddr, server: &str) -> anyhow::Result<Vec<u8>> {
     ensure!(query.len() > HEADER, "no question");
+    let (asked, _) = name(query, HEADER)?;
+    if asked.to_ascii_lowercase().ends_with(".example") {
+        let mut message = query.to_vec();
+        message.splice(2..4, [0x81, NO_SUCH_NAME]);
+        return Ok(message);
+    }
     let kind = query.len().checked_sub(3).and_then(|at| query.get(at)).copied();
     let data = match kind {
         Some(1) => V4.octets().to_vec(),
         Some(28) => V6.octets().to_vec(),
         _ => {
-            let text = format!("{name} {}", client.ip().to_canonical());
+            let text = format!("{server} {}", client.ip().to_canonical());
             [&[u8::try_from(text.len())?], text.as_bytes()].concat()
         }
     };
@@ -178,18 +188,41 @@ fn read(query: &[u8], answer: &[u8]) -> anyhow::Result<Report> {
     ensure!(answer.get(HEADER..query.len()) == query.get(HEADER..), "another question");
     let [flags, code] = answer.get(2..4).and_then(<[u8]>::first_chunk).copied().context("no header")?;
     let mut report = Report { code: code & 15, authoritative: flags & 4 != 0, ..Report::default() };
-    let mut rest = answer.get(query.len()..).unwrap_or_default();
-    while let Some((&[_, _, _, kind, _, _, _, _, _, _, _, length], data)) = rest.split_first_chunk::<12>() {
-        let (data, after) = data.split_at_checked(usize::from(length)).context("a record ends early")?;
+    let mut at = query.len();
+    while at < answer.len() {
+        let (_, data_head) = name(answer, at)?;
+        let (&[_, kind, _, _, _, _, _, _, h, l], data) =
+            answer.get(data_head..).and_then(|rest| rest.split_first_chunk()).context("a record ends early")?;
+        let data = data.get(..usize::from(u16::from_be_bytes([h, l]))).context("a record ends early")?;
         match kind {
             1 => report.addresses.push(<[u8; 4]>::try_from(data)?.into()),
+            5 => report.aliases.push(name(answer, data_head + 10)?.0),
             28 => report.addresses.push(<[u8; 16]>::try_from(data)?.into()),
             _ => report.text.push(String::from_utf8_lossy(data.get(1..).unwrap_or_default()).into_owned()),
         }
-        rest = after;
+        at = data_head + 10 + data.len();
     }
-    ensure!(rest.is_empty(), "bytes after the last record");
     Ok(report)
+}
+
+/// The name at `at`, and where what follows it begins. Pointers lead back, so they end.
+fn name(message: &[u8], at: usize) -> anyhow::Result<(String, usize)> {
+    let rest = message.get(at..).context("a name ends early")?;
+    match rest {
+        [0, ..] => Ok((String::new(), at + 1)),
+        [high @ 0xc0..=0xff, low, ..] => {
+            let to = usize::from(u16::from_be_bytes([high & 0x3f, *low]));
+            ensure!(to < at, "a pointer leads on");
+            Ok((name(message, to)?.0, at + 2))
+        }
+        [length, label @ ..] => {
+            let label = label.get(..usize::from(*length)).context("a label ends early")?;
+            let (parent, end) = name(message, at + 1 + label.len())?;
+            let label = String::from_utf8_lossy(label);
+            Ok((if parent.is_empty() { label.into_owned() } else { format!("{label}.{parent}") }, end))
+        }
+        [] => bail!("a name ends early"),
+    }
 }
 
 async fn next(stream: &mut TcpStream) -> anyhow::Result<Option<Vec<u8>>> {

@@ -5,13 +5,25 @@ use crate::fixtures::{World, pod, port, service};
 use crate::workload::Workload;
 use crate::{Owner, ServiceKey};
 
-fn ips(addresses: &[&str]) -> Option<Vec<IpAddr>> {
-    Some(addresses.iter().map(|address| address.parse().unwrap()).collect())
+fn ips(addresses: &[&str]) -> Option<Resolved> {
+    aliased(&[], Some(addresses))
+}
+
+fn aliased(aliases: &[&str], addresses: Option<&[&str]>) -> Option<Resolved> {
+    let parsed = |addresses: &[&str]| addresses.iter().map(|address| address.parse().unwrap()).collect();
+    let aliases = aliases.iter().map(|alias| (*alias).into()).collect();
+    Some(Resolved { aliases, addresses: addresses.map(parsed) })
+}
+
+/// An ExternalName Service.
+fn alias(name: &str, target: &str) -> Service {
+    Service { alias: Some(target.into()), ..service(name, &[], vec![]) }
 }
 
 /// A host outside the cluster, as `namespace` knows it.
 fn external(namespace: &str, hostname: &str, vips: &[&str]) -> Service {
-    let key = ServiceKey::new(namespace, &hostname.replace(['.', '*'], "-"));
+    let name = hostname.replace(['.', '*'], "-");
+    let key = ServiceKey { host: Some(hostname.into()), ..ServiceKey::new(namespace, &name) };
     Service { key, hostname: hostname.into(), ..service("", vips, vec![]) }
 }
 
@@ -37,6 +49,16 @@ fn snapshot() -> Snapshot {
         external("other", "*.example.com", &["240.240.0.3"]),
         external("other", "*.deep.example.com", &["240.240.0.4"]),
         external("other", "unaddressed.org", &[]),
+        external("shop", "*.org", &["240.240.0.5"]),
+        external("shop", "*.wild.org", &[]),
+        Service { ports: vec![port(80, &[])], ..external("shop", "as-dialled.shop.svc.cluster.local", &[]) },
+        alias("mail", "smtp.example.net"),
+        alias("api", "www.deep.example.com"),
+        alias("post", "mail.shop.svc.cluster.local"),
+        alias("store", "web.shop.svc.cluster.local"),
+        alias("short", "web.shop"),
+        alias("circle", "round.shop.svc.cluster.local"),
+        alias("round", "circle.shop.svc.cluster.local"),
     ];
     World::new(pods, services).snapshot()
 }
@@ -80,7 +102,31 @@ fn a_host_of_several_services_is_the_own_namespaces_first() {
     assert_eq!(snapshot.resolve("shop", "api.example.com"), ips(&["240.240.0.1"]));
     assert_eq!(snapshot.resolve("other", "api.example.com"), ips(&["240.240.0.2"]));
     assert_eq!(snapshot.resolve("third", "api.example.com"), ips(&["240.240.0.2"]), "by key");
-    assert_eq!(snapshot.resolve("shop", "unaddressed.org"), None);
+}
+
+#[test]
+fn an_external_name_is_an_alias_and_has_the_addresses_of_its_target() {
+    let snapshot = snapshot();
+    let web = "web.shop.svc.cluster.local";
+    for name in ["store", "store.shop", "store.shop.svc", "store.shop.svc.cluster.local"] {
+        assert_eq!(snapshot.resolve("shop", name), aliased(&[web], Some(&["10.96.0.1", "fd00:96::1"])), "{name}");
+    }
+    let by_wildcard = aliased(&["www.deep.example.com"], Some(&["240.240.0.4"]));
+    assert_eq!(snapshot.resolve("shop", "api.shop"), by_wildcard);
+    assert_eq!(snapshot.resolve("shop", "mail"), aliased(&["smtp.example.net"], None), "nobody here knows it");
+    let twice = aliased(&["mail.shop.svc.cluster.local", "smtp.example.net"], None);
+    assert_eq!(snapshot.resolve("other", "post.shop"), twice);
+    assert_eq!(snapshot.resolve("shop", "short"), aliased(&["web.shop"], None), "a target is a full name");
+    assert_eq!(snapshot.resolve("shop", "circle"), None);
+}
+
+#[test]
+fn a_host_without_addresses_is_for_whom_was_asked_and_hides_wider_wildcards() {
+    let snapshot = snapshot();
+    assert_eq!(snapshot.resolve("shop", "some.org"), ips(&["240.240.0.5"]));
+    for name in ["unaddressed.org", "x.wild.org", "as-dialled.shop.svc.cluster.local", "as-dialled"] {
+        assert_eq!(snapshot.resolve("shop", name), None, "{name}");
+    }
 }
 
 #[test]
