@@ -127,7 +127,7 @@ const NODES: [&str; 3] = ["", "east", "west"];
 /// Regions and zones: one zone without its region, and two zones of one name.
 const PLACES: [(&str, &str); 5] = [("", ""), ("", "a"), ("eu", "a"), ("eu", "b"), ("us", "a")];
 const SUBZONES: [&str; 2] = ["", "rack"];
-const PORTS: [u16; 8] = [80, 443, 8080, 9090, 15001, 15006, 15008, 15080];
+const PORTS: [u16; 9] = [80, 443, 8080, 9090, 15001, 15006, 15008, 15053, 15080];
 const HOSTNAMES: [&str; 3] = ["a.shop.svc.cluster.local", "b.shop.svc.cluster.local", "shared.example"];
 
 /// Addresses of pods and services alike, so that they collide.

@@ -152,6 +152,9 @@ pub fn evaluate(snapshot: &Snapshot, destination: &Workload, access: &Access) ->
 /// The policies on trial, AUDIT or dry run, that have something to say of `access`: each with the rule that matches
 /// for sure, none being an ALLOW that no rule of it admits.
 pub fn rehearse(snapshot: &Snapshot, destination: &Workload, access: &Access) -> Vec<(Arc<Policy>, Option<usize>)> {
+    if snapshot.policies.is_empty() {
+        return Vec::new();
+    }
     let trials = snapshot.policies.authorizing(destination);
     let trials: Vec<_> = trials.filter(|policy| policy.dry_run || policy.action == Action::Audit).collect();
     if trials.is_empty() || is_probe(snapshot, destination, &access.client) {

@@ -20,5 +20,5 @@ pub const READINESS: u16 = 15021;
 /// True for a port that the proxy itself serves in a pod: a connection relayed to it would come back to the proxy.
 #[must_use]
 pub const fn is_own(port: u16) -> bool {
-    matches!(port, OUTBOUND | INBOUND_PLAINTEXT | HBONE | SOCKS5)
+    matches!(port, OUTBOUND | INBOUND_PLAINTEXT | HBONE | DNS | SOCKS5)
 }

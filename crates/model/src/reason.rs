@@ -60,7 +60,7 @@ reasons! {
         "the pod is not known to the mesh yet";
     /// The connection would come back to the proxy itself.
     RecursiveCall = "recursive-call", Connect, 400,
-        "attempted recursive call to ourselves: ports 15001, 15006, 15008 and 15080 belong to the mesh";
+        "attempted recursive call to ourselves: ports 15001, 15006, 15008, 15053 and 15080 belong to the mesh";
     /// The CONNECT's authority is neither an address of the pod nor a service that it serves.
     AuthorityMismatch = "authority-mismatch", Connect, 400,
         "ip mismatch: the authority asked for is not this pod's";

@@ -1,4 +1,4 @@
-//! How connections end: each end sees what it would see without the mesh (proof 3; C-07). The same play is staged
+//! How connections end: each end sees what it would see without the mesh (C-07). The same play is staged
 //! between two strangers, whose connection nobody touches, and on every path through the mesh.
 
 mod gone;

@@ -1,4 +1,4 @@
-//! The agent dies, restarts and comes late: nothing leaves in clear, and what is wanted is soon what is (proof 5; A-17,
+//! The agent dies, restarts and comes late: nothing leaves in clear, and what is wanted is soon what is (A-17,
 //! A-18, B-06).
 
 use std::collections::BTreeSet;

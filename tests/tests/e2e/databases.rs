@@ -1,5 +1,5 @@
 //! Real servers through the mesh by service address: PostgreSQL and Redis from Debian, with their own clients, on one
-//! node and across, by both families (proof 2; A-05).
+//! node and across, by both families.
 
 use std::fs;
 use std::io::Write;

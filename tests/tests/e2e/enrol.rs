@@ -1,4 +1,4 @@
-//! Pods join and leave the mesh while they work: nothing fails, nothing is lost (proof 4; A-20, B-01 to B-03, B-06).
+//! Pods join and leave the mesh while they work: nothing fails, nothing is lost (A-20, B-01 to B-03, B-06).
 
 use std::time::Duration;
 

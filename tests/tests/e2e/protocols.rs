@@ -1,5 +1,5 @@
 //! What applications speak goes through the mesh unnoticed, on every way: on one node and across, by pod and by service
-//! address, by both families (proof 2, C-06, C-07).
+//! address, by both families (A-01, A-03, A-05, A-11, C-06, C-07).
 
 use std::net::SocketAddr;
 use std::time::Duration;

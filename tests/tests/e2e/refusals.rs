@@ -1,4 +1,4 @@
-//! What is refused, and that both sides learn why (proof 6; C-09, D-08, D-09, E-01 to E-03, E-09 to E-11). Node `b` has
+//! What is refused, and that both sides learn why (C-09, D-08, D-09, E-01 to E-03, E-09 to E-11). Node `b` has
 //! no agent, so that its pod `far`, which is in the mesh, is whatever peer a test wants: one that shares no code with
 //! the mesh, well-behaved or with one defect.
 

@@ -23,11 +23,7 @@ use super::{introduction, record, session};
 pub(crate) async fn serve(worker: Rc<Worker>, guest: Rc<Guest>, stream: TcpStream, client: SocketAddr) {
     let start = Instant::now();
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-    let dialled = match worker.shared.originals.take(guest.pod.netns.cookie(), client) {
-        Ok(Some(dialled)) => dialled,
-        Ok(None) => return refuse_stranger(&worker, stream, client, ""),
-        Err(error) => return refuse_stranger(&worker, stream, client, &error.to_string()),
-    };
+    let Some((stream, dialled)) = captured(&worker, &guest, stream, client) else { return };
     let caller = tcp::split(stream);
     let source = guest.pod.uid.clone();
     let connection = Connection::Outbound { source, destination: dialled, draw: rand::random() };
@@ -108,10 +104,22 @@ async fn passthrough(worker: &Worker, guest: &Guest, to: &Upstream) -> Result<Tc
 /// Longer than the kernel tries: outside the mesh a connection fails when it would have failed without us.
 const PASSTHROUGH: Duration = Duration::from_secs(200);
 
-/// Somebody reached the capture port without having been captured.
-fn refuse_stranger(worker: &Worker, stream: TcpStream, client: SocketAddr, detail: &str) {
+/// Where `stream`, which `client` opened, was to go. Whoever reached a capture port without having been captured is
+/// refused.
+pub(super) fn captured(
+    worker: &Worker,
+    guest: &Guest,
+    stream: TcpStream,
+    client: SocketAddr,
+) -> Option<(TcpStream, SocketAddr)> {
+    let detail = match worker.shared.originals.take(guest.pod.netns.cookie(), client) {
+        Ok(Some(dialled)) => return Some((stream, dialled)),
+        Ok(None) => String::new(),
+        Err(error) => error.to_string(),
+    };
     let (reason, detail) = Failure::new(Reason::NoOriginalDestination, detail).told();
     let destination = stream.local_addr().unwrap_or(client);
     session::Caller::refuse(tcp::split(stream), reason);
     worker.meter.fail_early(Refused { reporter: Reporter::Source, client, destination, reason, detail });
+    None
 }

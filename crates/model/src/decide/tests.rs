@@ -171,7 +171,7 @@ fn draws() -> impl Iterator<Item = u64> {
 #[test]
 fn nothing_is_relayed_back_to_the_proxy() {
     let shop = shop();
-    for own in [15001, 15006, 15008, 15080] {
+    for own in [15001, 15006, 15008, 15053, 15080] {
         for address in ["10.0.0.3", "10.0.0.1", "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"] {
             let dialled = format!("{address}:{own}");
             assert_eq!(outbound_from_web(&shop, &dialled, 0), "Refuse recursive-call", "{dialled}");

@@ -74,6 +74,7 @@ fn requests(near: SocketAddr, other: SocketAddr) -> Vec<Row> {
         own(15001, "port 15001"),
         own(15006, "port 15006"),
         own(15008, "port 15008"),
+        own(15053, "port 15053"),
         own(15080, "port 15080"),
         asking("near.shop.svc.cluster.local".to_owned(), "no port", "bad-request"),
         Row { arguments: &["--method", "GET"], ..row("GET", "bad-request", Sees::Status(400)) },

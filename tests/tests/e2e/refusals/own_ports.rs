@@ -14,7 +14,7 @@ fn a_pod_that_dials_the_meshs_ports_is_refused() {
     for family in [0, 1] {
         let address = |pod: &str| shop.topology.pod(pod).unwrap().addresses()[family];
         for pod in ["near", "far"] {
-            for port in [15001, 15006, 15008, 15080] {
+            for port in [15001, 15006, 15008, 15053, 15080] {
                 let watch = Watch::new(agent);
                 let to = SocketAddr::new(address(pod), port);
                 refused(&shop, "client", to);

@@ -192,7 +192,7 @@ fn expected_unjudged(world: &World, connection: &Connection) -> Decision {
 
 fn expected_outbound(world: &World, source: &WorkloadUid, dialled: SocketAddr, draw: u64) -> Decision {
     let Some(source) = pod_named(world, source) else { return Decision::Refuse(Reason::UnknownWorkload) };
-    let ours = [15001, 15006, 15008, 15080];
+    let ours = [15001, 15006, 15008, 15053, 15080];
     // C-09, towards ourselves.
     if ours.contains(&dialled.port()) && (dialled.ip() == IpAddr::from([127, 0, 0, 1]) || number(dialled.ip()) == 1) {
         return Decision::Refuse(Reason::RecursiveCall);
@@ -255,7 +255,7 @@ fn expected_inbound(world: &World, pod: &WorkloadUid, authority: &Authority) -> 
     };
     match found {
         None => Decision::Refuse(Reason::AuthorityMismatch),
-        Some(upstream) if [15001, 15006, 15008, 15080].contains(&upstream.address.port()) => {
+        Some(upstream) if [15001, 15006, 15008, 15053, 15080].contains(&upstream.address.port()) => {
             Decision::Refuse(Reason::RecursiveCall)
         }
         Some(upstream) => Decision::Local(upstream),
