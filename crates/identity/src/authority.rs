@@ -1,7 +1,9 @@
 //! A certificate authority: certifies the key of a request for an identity. Takes the time as a value; whether the
 //! one who asks may have that identity, the caller has decided.
 
+mod directory;
 mod file;
+mod pem;
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -9,9 +11,10 @@ use std::time::{Duration, SystemTime};
 use ambit_model::{Identity, TrustDomain};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType,
+    SerialNumber,
 };
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::bundle::Bundle;
 use crate::certificate::Certificate;
@@ -27,12 +30,24 @@ pub const CLOCK_SKEW: Duration = Duration::from_secs(2 * 60);
 /// How long a new CA lives: ten years, as Istio's self-signed one.
 pub const CA_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// A certificate authority with one self-signed root.
+/// A certificate authority: a root of its own, or one that was certified by another.
 pub struct Authority {
     trust_domain: TrustDomain,
     issuer: Issuer<'static, KeyPair>,
-    root: Bundle,
+    /// What leads from a leaf to one of `roots`: nothing, if a root signs.
+    intermediates: Chain,
+    roots: Bundle,
     not_after: SystemTime,
+}
+
+/// What an [`Authority`] is made from.
+struct Parts {
+    key: KeyPair,
+    /// The certificate of `key`.
+    certificate: CertificateDer<'static>,
+    /// From `certificate` to a root, neither of which has to be among them.
+    between: Chain,
+    roots: Bundle,
 }
 
 impl Authority {
@@ -42,28 +57,50 @@ impl Authority {
     /// [`Error::Crypto`] if the cryptographic library fails.
     pub fn generate(trust_domain: &TrustDomain, now: SystemTime) -> Result<Self, Error> {
         let (key, certificate) = new_root(trust_domain, now)?;
-        Self::from_parts(trust_domain, key, certificate.der().clone()).map_err(Error::Crypto)
+        Self::of_root(trust_domain, key, certificate.der().clone()).map_err(Error::Crypto)
     }
 
     /// The CA of a key and its root certificate; an error says why they are none.
-    fn from_parts(trust_domain: &TrustDomain, key: KeyPair, root: CertificateDer<'static>) -> Result<Self, String> {
-        let (_, parsed) = x509_parser::parse_x509_certificate(&root).map_err(|error| error.to_string())?;
+    fn of_root(trust_domain: &TrustDomain, key: KeyPair, root: CertificateDer<'static>) -> Result<Self, String> {
+        let roots = Bundle::from_der([root.clone()]).map_err(|error| error.to_string())?;
+        Self::from_parts(trust_domain, Parts { key, certificate: root, between: Chain::new(), roots })
+    }
+
+    /// The CA of `parts`; an error says why they are none. Whether they lead to the roots is not looked at.
+    fn from_parts(trust_domain: &TrustDomain, parts: Parts) -> Result<Self, String> {
+        let Parts { key, certificate, between, roots } = parts;
+        let (_, parsed) = x509_parser::parse_x509_certificate(&certificate).map_err(|error| error.to_string())?;
         if !parsed.is_ca() {
             return Err("its certificate is not a CA's".to_owned());
         }
-        if parsed.public_key().raw != rcgen::PublicKeyData::subject_public_key_info(&key) {
+        if parsed.public_key().raw != key.subject_public_key_info() {
             return Err("its key and its certificate do not belong together".to_owned());
         }
-        let not_after = Certificate::parse(&root)?.not_after;
-        let issuer = Issuer::from_ca_cert_der(&root, key).map_err(|error| error.to_string())?;
-        let root = Bundle::from_der([root]).map_err(|error| error.to_string())?;
-        Ok(Self { trust_domain: trust_domain.clone(), issuer, root, not_after })
+        let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(|error| error.to_string())?;
+        let mut intermediates = Chain::new();
+        for der in std::iter::once(&certificate).chain(&between) {
+            if !intermediates.contains(der) && !roots.roots().any(|root| root == der) {
+                intermediates.push(der.clone());
+            }
+        }
+        let mut not_after = Certificate::parse(&certificate)?.not_after;
+        for der in &intermediates {
+            not_after = not_after.min(Certificate::parse(der)?.not_after);
+        }
+        Ok(Self { trust_domain: trust_domain.clone(), issuer, intermediates, roots, not_after })
     }
 
-    /// The root that certificates of this CA lead to.
+    /// The roots that peers of this CA's workloads are to be checked against: its own, and those that are to be trusted
+    /// beside it.
     #[must_use]
     pub fn roots(&self) -> Bundle {
-        self.root.clone()
+        self.roots.clone()
+    }
+
+    /// The trust domain whose identities this CA certifies.
+    #[must_use]
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
     }
 
     /// Certifies that the key of `csr` is `identity`'s, until `ttl` after `now` or the end of the CA itself. Takes
@@ -80,9 +117,34 @@ impl Authority {
         }
         let request = CertificateSigningRequestParams::from_der(csr.der());
         let request = request.map_err(|error| Error::BadRequest(error.to_string()))?;
+        let mut params = self.shape(ttl, now);
+        params.subject_alt_names = vec![SanType::URI(identity.to_string().try_into()?)];
+        self.issue(&params, &request.public_key)
+    }
+
+    /// A new key, and its certificate for a server that goes by any of `names` (DNS names or addresses), until `ttl`
+    /// after `now` or the end of the CA itself.
+    ///
+    /// # Errors
+    /// [`Error::Crypto`] if a name cannot be one or the library fails.
+    pub fn serve(
+        &self,
+        names: &[String],
+        ttl: Duration,
+        now: SystemTime,
+    ) -> Result<(PrivateKeyDer<'static>, Chain), Error> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let mut params = self.shape(ttl, now);
+        params.subject_alt_names = CertificateParams::new(names)?.subject_alt_names;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let chain = self.issue(&params, &key)?;
+        Ok((PrivatePkcs8KeyDer::from(key.serialize_der()).into(), chain))
+    }
+
+    /// What all certificates of this CA have in common.
+    fn shape(&self, ttl: Duration, now: SystemTime) -> CertificateParams {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params.subject_alt_names = vec![SanType::URI(identity.to_string().try_into()?)];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.is_ca = IsCa::ExplicitNoCa;
@@ -90,15 +152,21 @@ impl Authority {
         params.serial_number = Some(random_serial());
         params.not_before = clock::to_date(now.checked_sub(CLOCK_SKEW).unwrap_or(now));
         params.not_after = clock::to_date(now.checked_add(ttl).unwrap_or(self.not_after).min(self.not_after));
-        Ok(vec![params.signed_by(&request.public_key, &self.issuer)?.der().clone()])
+        params
+    }
+
+    /// The certificate of `key`, and what leads from it to a root.
+    fn issue(&self, params: &CertificateParams, key: &impl PublicKeyData) -> Result<Chain, Error> {
+        let leaf = params.signed_by(key, &self.issuer)?.der().clone();
+        Ok(std::iter::once(leaf).chain(self.intermediates.iter().cloned()).collect())
     }
 }
 
 /// Names the trust domain and the root, never the key.
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let serials: Vec<_> = self.root.certificates().map(|root| root.serial.as_str()).collect();
-        f.debug_struct("Authority").field("trust_domain", &self.trust_domain).field("root", &serials).finish()
+        let serials: Vec<_> = self.roots.certificates().map(|root| root.serial.as_str()).collect();
+        f.debug_struct("Authority").field("trust_domain", &self.trust_domain).field("roots", &serials).finish()
     }
 }
 

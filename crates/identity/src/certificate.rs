@@ -6,6 +6,7 @@ use ambit_model::Identity;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::clock;
+use crate::revocation::CertificateId;
 
 /// What a certificate says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,9 @@ pub(crate) struct Certificate {
     pub(crate) not_after: SystemTime,
     /// The URI SANs, in their order.
     pub(crate) uris: Vec<String>,
+    pub(crate) id: CertificateId,
+    /// Issued by itself, as roots are.
+    pub(crate) self_issued: bool,
 }
 
 impl Certificate {
@@ -36,6 +40,8 @@ impl Certificate {
             issuer: certificate.issuer().to_string(),
             not_before: clock::from_unix(certificate.validity().not_before.timestamp()),
             not_after: clock::from_unix(certificate.validity().not_after.timestamp()),
+            id: CertificateId::new(certificate.issuer().as_raw(), certificate.raw_serial()),
+            self_issued: certificate.issuer().as_raw() == certificate.subject().as_raw(),
             uris: names.iter().flat_map(|names| &names.value.general_names).filter_map(uri).collect(),
         })
     }

@@ -5,14 +5,42 @@ use std::time::Duration;
 
 use ambit_model::Identity;
 use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 
 use crate::authority::Authority;
+use crate::certificate::Certificate;
 use crate::clock::Clock;
-use crate::csr::Csr;
+use crate::csr::{Csr, to_pem};
 use crate::error::Error;
 
 /// A certificate and the intermediates that lead from it towards a root, the root itself left out; all in DER.
 pub type Chain = Vec<CertificateDer<'static>>;
+
+/// The chain that `texts` hold, PEM of one certificate or several each, the leaf first, as CAs answer: roots at its end
+/// are left out.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn chain_from_pem<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Chain, String> {
+    let mut chain = Chain::new();
+    for text in texts {
+        let certificates: Result<Chain, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+        chain.extend(certificates.map_err(|error| error.to_string())?);
+    }
+    while let Some(last) = chain.last().filter(|_| chain.len() > 1) {
+        if !Certificate::parse(last)?.self_issued {
+            break;
+        }
+        chain.pop();
+    }
+    Ok(chain)
+}
+
+/// Each certificate of `chain` in PEM, in the same order.
+#[must_use]
+pub fn chain_to_pem(chain: &Chain) -> Vec<String> {
+    chain.iter().map(|der| to_pem("CERTIFICATE", der)).collect()
+}
 
 /// Signs certificate signing requests.
 pub trait Issuer: Send + Sync {

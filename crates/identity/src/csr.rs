@@ -2,6 +2,7 @@
 
 use ambit_model::Identity;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
+use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::error::Error;
@@ -17,11 +18,32 @@ impl Csr {
         Self(der.into())
     }
 
+    /// Reads the one request of a PEM text.
+    ///
+    /// # Errors
+    /// [`Error::BadRequest`] if there is none; whether it is one, the CA finds out.
+    pub fn from_pem(pem: &str) -> Result<Self, Error> {
+        let der = CertificateSigningRequestDer::from_pem_slice(pem.as_bytes());
+        der.map(Self).map_err(|error| Error::BadRequest(error.to_string()))
+    }
+
+    /// The request in PEM.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        to_pem("CERTIFICATE REQUEST", &self.0)
+    }
+
     /// The request in DER.
     #[must_use]
     pub fn der(&self) -> &CertificateSigningRequestDer<'static> {
         &self.0
     }
+}
+
+/// `der` as PEM (RFC 7468).
+pub(crate) fn to_pem(label: &str, der: &[u8]) -> String {
+    let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    pem::encode_config(&pem::Pem::new(label, der), config)
 }
 
 /// A new ECDSA P-256 key for `identity`, and the request to certify it: no subject, one critical URI SAN, as Istio's

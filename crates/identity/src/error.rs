@@ -50,6 +50,15 @@ pub enum Error {
     /// A root bundle holds no certificate, or one that cannot be read: correct the bundle.
     #[error("the root bundle cannot be used: {0}")]
     BadBundle(String),
+    /// The file of revocation lists holds what is no list, or one that cannot be honoured: correct it; until then what
+    /// was revoked before stays so.
+    #[error("certificate revocation list {index} cannot be used: {cause}")]
+    BadRevocationList {
+        /// Which of the text's lists, from 1.
+        index: usize,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// Someone asked the CA to certify what is not a certificate signing request with a valid signature.
     #[error("the certificate signing request cannot be used: {0}")]
     BadRequest(String),

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ambit_model::{Identity, TrustDomains};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::PrivatePkcs8KeyDer;
@@ -51,6 +51,11 @@ impl Ca {
         Bundle::from_der([self.0.der().clone()]).unwrap()
     }
 
+    /// The list of `params`, in PEM.
+    pub(crate) fn list(&self, params: CertificateRevocationListParams) -> String {
+        params.signed_by(&self.0).unwrap().pem().unwrap()
+    }
+
     /// The key and the certificate of `params`.
     pub(crate) fn certify(&self, params: &CertificateParams) -> Arc<CertifiedKey> {
         let key = KeyPair::generate().unwrap();
@@ -70,6 +75,24 @@ impl Ca {
         let certificate = params.signed_by(&key, &between).unwrap();
         certified(vec![certificate.der().clone(), between.der().clone()], &key)
     }
+}
+
+/// The revocation list of `ca` that names `serials`, in PEM.
+pub(crate) fn list_of(ca: &Ca, serials: &[&[u8]]) -> String {
+    let revoked = |serial: &&[u8]| RevokedCertParams {
+        serial_number: SerialNumber::from_slice(serial),
+        revocation_time: clock::to_date(now()),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    ca.list(CertificateRevocationListParams {
+        this_update: clock::to_date(now()),
+        next_update: clock::to_date(now() + HOUR),
+        crl_number: SerialNumber::from(1_u64),
+        issuing_distribution_point: None,
+        revoked_certs: serials.iter().map(revoked).collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    })
 }
 
 /// The key and the certificate of `params`, signed with that key itself.

@@ -6,7 +6,10 @@
 //! | [`provider`] | the cipher suites and key exchanges offered |
 //! | [`csr`] | a new key and the request to certify it |
 //! | [`bundle`] | the roots that peers' certificates are checked against |
+//! | [`revocation`] | the certificates that were taken back |
+//! | [`trust`] | both of them as they are in force, and who has proved himself by them |
 //! | [`authority`] | a certificate authority, and the file that a local one lives in |
+//! | [`channel`] | TLS between a CA and those who ask it |
 //! | [`client`] | the seam behind which requests are signed |
 //! | [`renewal`] | when to ask for the next certificate (pure) |
 //! | [`store`] | the certificates in use, in memory only |
@@ -16,6 +19,7 @@
 pub mod authority;
 pub mod bundle;
 mod certificate;
+pub mod channel;
 pub mod client;
 pub mod clock;
 pub mod csr;
@@ -24,8 +28,10 @@ pub mod error;
 mod fixtures;
 pub mod provider;
 pub mod renewal;
+pub mod revocation;
 pub mod store;
 pub mod tls;
+pub mod trust;
 mod verifier;
 
 pub use authority::Authority;
@@ -34,5 +40,7 @@ pub use client::{Chain, Issuer, LocalIssuer};
 pub use clock::Clock;
 pub use csr::Csr;
 pub use error::Error;
+pub use revocation::Revocations;
 pub use store::{CertificateFacts, CertificateKind, CertificateStatus, CertificateSummary, Certificates};
 pub use tls::Failure;
+pub use trust::{Peer, TrustStore};

@@ -38,13 +38,14 @@ pub enum Action {
 
 /// What to do `now` about the certificate in use, if there is one, after `failures`, if there were any. `draw` is a
 /// uniformly random number, the same for every question about one certificate and failure: it spreads the requests of
-/// a node (45 to 55 % of the lifetime) and their repetitions (half to all of the backoff).
+/// a node (45 to 55 % of the lifetime) and their repetitions (half to all of the backoff). No pause is longer than a
+/// quarter of the life that is left (or a second), so that a CA that comes back before the end is not missed.
 ///
 /// A certificate is due at half its life, so that half its life is left for a CA to come back.
 #[must_use]
 pub fn next(now: SystemTime, certificate: Option<Lifetime>, failures: Option<Failures>, draw: u64) -> Action {
     let half_life = certificate.map(|lifetime| until_due(now, lifetime, draw)).unwrap_or_default();
-    let backoff = failures.map(|failures| until_retry(now, failures, draw)).unwrap_or_default();
+    let backoff = failures.map(|failures| until_retry(now, certificate, failures, draw)).unwrap_or_default();
     match half_life.max(backoff) {
         Duration::ZERO => Action::Renew,
         wait => Action::Wait(wait),
@@ -74,9 +75,11 @@ fn until_due(now: SystemTime, certificate: Lifetime, draw: u64) -> Duration {
     remaining(now, certificate).saturating_sub(left_when_due).max(FIRST_BACKOFF.saturating_sub(age))
 }
 
-fn until_retry(now: SystemTime, failures: Failures, draw: u64) -> Duration {
+fn until_retry(now: SystemTime, certificate: Option<Lifetime>, failures: Failures, draw: u64) -> Duration {
     let doublings = failures.count.saturating_sub(1).min(16);
-    let full = FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF);
+    let left = certificate.map(|lifetime| remaining(failures.last, lifetime)).filter(|left| !left.is_zero());
+    let longest = left.map_or(LONGEST_BACKOFF, |left| (left / 4).clamp(FIRST_BACKOFF, LONGEST_BACKOFF));
+    let full = FIRST_BACKOFF.saturating_mul(1 << doublings).min(longest);
     let pause = full.mul_f64(0.5 + 0.5 * fraction(draw));
     // A clock that was set back since the failure shows no time passed, rather than a pause of any length.
     pause.saturating_sub(now.duration_since(failures.last).unwrap_or_default())

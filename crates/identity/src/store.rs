@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ambit_model::{Identity, TrustDomains};
 use arc_swap::ArcSwap;
@@ -17,13 +17,13 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::Notify;
 use tracing::{debug, error, info, warn};
 
-use crate::bundle::Bundle;
 use crate::client::Issuer;
 use crate::clock::{self, Clock};
 use crate::csr;
 use crate::error::Error;
 use crate::renewal::{self, Action, Failures};
 use crate::tls;
+use crate::trust::TrustStore;
 use crate::verifier::{Expected, Verifier};
 use entry::{Entry, Leaf};
 pub use summary::{CertificateFacts, CertificateKind, CertificateStatus, CertificateSummary};
@@ -40,18 +40,17 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// Every identity's certificate on this node, and the roots that peers are checked against.
 pub struct Certificates<I> {
     issuer: I,
-    roots: Arc<ArcSwap<Bundle>>,
+    trust_store: TrustStore,
     clock: Clock,
     entries: ArcSwap<BTreeMap<Identity, Arc<Entry>>>,
     changed: Notify,
 }
 
 impl<I: Issuer> Certificates<I> {
-    /// A store without certificates yet. They will be signed by `issuer`; peers must be signed by one of `roots`.
+    /// A store without certificates yet. They will be signed by `issuer`; peers are checked against `trust_store`.
     #[must_use]
-    pub fn new(issuer: I, roots: Bundle, clock: Clock) -> Self {
-        let (roots, entries) = (Arc::new(ArcSwap::from_pointee(roots)), ArcSwap::default());
-        Self { issuer, roots, clock, entries, changed: Notify::new() }
+    pub fn new(issuer: I, trust_store: TrustStore, clock: Clock) -> Self {
+        Self { issuer, trust_store, clock, entries: ArcSwap::default(), changed: Notify::new() }
     }
 
     /// Makes sure that there is a valid certificate for `identity`, and that [`renew_loop`](Self::renew_loop) keeps it
@@ -79,9 +78,10 @@ impl<I: Issuer> Certificates<I> {
         });
     }
 
-    /// Trusts `roots` from now on, and no others. Connections that are open stay so.
-    pub fn replace_roots(&self, roots: Bundle) {
-        self.roots.store(Arc::new(roots));
+    /// What peers are checked against.
+    #[must_use]
+    pub fn trust_store(&self) -> &TrustStore {
+        &self.trust_store
     }
 
     /// How handshakes are accepted as `own`, from clients of any identity that `trust` accepts. Follows renewals and
@@ -118,7 +118,7 @@ impl<I: Issuer> Certificates<I> {
     /// Every certificate held: for each identity, ascending, its leaf, its intermediates and the roots.
     #[must_use]
     pub fn list(&self) -> Vec<CertificateSummary> {
-        let (now, roots) = (self.clock.now(), self.roots.load());
+        let (now, roots) = (self.clock.now(), self.trust_store.roots());
         self.entries.load().iter().flat_map(|(identity, entry)| summary::of(identity, entry, &roots, now)).collect()
     }
 
@@ -133,6 +133,7 @@ impl<I: Issuer> Certificates<I> {
     /// Keeps every certificate renewed until `shutdown` completes. Runs once, on any worker.
     pub async fn renew_loop(&self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
+        let mut trust = self.trust_store.changes();
         loop {
             let (due, sleep) = self.due();
             let work = async {
@@ -140,6 +141,8 @@ impl<I: Issuer> Certificates<I> {
                     tokio::select! {
                         () = tokio::time::sleep(sleep) => {}
                         () = self.changed.notified() => {}
+                        // One of ours may have been revoked. The store outlives this loop.
+                        Ok(()) = trust.changed() => {}
                     }
                 }
                 let requests = due.iter().map(|(identity, entry)| async move {
@@ -159,7 +162,7 @@ impl<I: Issuer> Certificates<I> {
     fn due(&self) -> (Vec<(Identity, Arc<Entry>)>, Duration) {
         let (now, mut due, mut sleep) = (self.clock.now(), Vec::new(), LONGEST_SLEEP);
         for (identity, entry) in self.entries.load().iter() {
-            match entry.slot.next(now) {
+            match self.next(entry, now) {
                 Action::Renew => due.push((identity.clone(), entry.clone())),
                 Action::Wait(wait) => sleep = sleep.min(wait),
             }
@@ -171,7 +174,7 @@ impl<I: Issuer> Certificates<I> {
     async fn obtain(&self, identity: &Identity, entry: &Entry) -> Result<(), Error> {
         let _alone = entry.requesting.lock().await;
         let now = self.clock.now();
-        if let Action::Wait(wait) = entry.slot.next(now) {
+        if let Action::Wait(wait) = self.next(entry, now) {
             return entry.slot.leaf(identity, now).map(drop).map_err(|error| entry.slot.backing_off(error, wait));
         }
         match self.request(identity).await {
@@ -187,6 +190,11 @@ impl<I: Issuer> Certificates<I> {
                 Err(cause)
             }
         }
+    }
+
+    /// What the schedule says; a certificate that was revoked counts as none.
+    fn next(&self, entry: &Entry, now: SystemTime) -> Action {
+        entry.slot.next(now, &self.trust_store.load().revocations)
     }
 
     async fn request(&self, identity: &Identity) -> Result<Leaf, Error> {
@@ -233,7 +241,7 @@ impl<I: Issuer> Certificates<I> {
     }
 
     fn verifier(&self, trust: &TrustDomains, expected: Expected) -> Verifier {
-        Verifier { roots: self.roots.clone(), trust: trust.clone(), expected }
+        Verifier { store: self.trust_store.clone(), trust: trust.clone(), expected }
     }
 }
 

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ambit_model::{Identity, Reason};
+use ambit_model::Reason;
 use rustls::{ClientConfig, CommonState, ServerConfig};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -19,15 +19,16 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 pub(crate) use config::{client_config, server_config};
 pub use failure::{Failure, reason_of_io_error};
 
+use crate::trust::Peer;
 use crate::verifier::{self, Verdict};
 
 /// The one application protocol of HBONE.
-const ALPN: &[u8] = b"h2";
+pub(crate) const ALPN: &[u8] = b"h2";
 
 /// How long a refused peer is given to read the alert before the transport is closed.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// Accepts a handshake within `timeout` as the server, and returns the stream and the peer's identity.
+/// Accepts a handshake within `timeout` as the server, and returns the stream and the peer.
 ///
 /// # Errors
 /// A [`Failure`] with the reason, after the peer was told it by an alert where TLS has one.
@@ -35,7 +36,7 @@ pub async fn accept<T>(
     config: Arc<ServerConfig>,
     transport: T,
     timeout: Duration,
-) -> Result<(server::TlsStream<T>, Identity), Failure>
+) -> Result<(server::TlsStream<T>, Peer), Failure>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
@@ -46,7 +47,7 @@ where
 }
 
 /// Makes a handshake within `timeout` as the client of the server at `address`, and returns the stream and the
-/// server's identity. TLS 1.3 completes here before the server has looked at our certificate: if it refuses that,
+/// server. TLS 1.3 completes here before the server has looked at our certificate: if it refuses that,
 /// the stream's first read fails with an error that [`reason_of_io_error`] understands.
 ///
 /// # Errors
@@ -56,7 +57,7 @@ pub async fn connect<T>(
     transport: T,
     address: IpAddr,
     timeout: Duration,
-) -> Result<(client::TlsStream<T>, Identity), Failure>
+) -> Result<(client::TlsStream<T>, Peer), Failure>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
@@ -98,12 +99,12 @@ async fn linger<T: AsyncRead + AsyncWrite + Unpin>(mut transport: T) {
 
 /// What a completed handshake must have settled: the protocol (a peer without ALPN at all gets this far), and whom
 /// the verifier accepted.
-fn agreed(connection: &CommonState, verdict: Option<Verdict>) -> Result<Identity, Failure> {
+fn agreed(connection: &CommonState, verdict: Option<Verdict>) -> Result<Peer, Failure> {
     if connection.alpn_protocol() != Some(ALPN) {
         return Err(Failure { reason: Reason::AlpnMismatch, detail: "the peer negotiates no ALPN".to_owned() });
     }
     match verdict {
-        Some(Verdict::Accepted(identity)) => Ok(identity),
+        Some(Verdict::Accepted(peer)) => Ok(peer),
         _ => Err(Failure { reason: Reason::NoPeerCertificate, detail: "no certificate was verified".to_owned() }),
     }
 }

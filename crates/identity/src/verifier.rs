@@ -9,7 +9,6 @@ use std::future::Future;
 use std::sync::Arc;
 
 use ambit_model::{Identity, TrustDomains};
-use arc_swap::ArcSwap;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::verify_tls13_signature;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -17,9 +16,9 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, OtherEr
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
-use crate::bundle::Bundle;
 use crate::certificate::Certificate;
 use crate::provider::provider;
+use crate::trust::{Peer, TrustStore, Trusted};
 
 tokio::task_local! {
     // rustls tells the caller of a handshake neither what the verifier saw nor, after a failure, what the peer sent.
@@ -29,8 +28,8 @@ tokio::task_local! {
 /// What a verifier found in one handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The peer proved to be this identity's holder, once the handshake completes.
-    Accepted(Identity),
+    /// The peer proved to be this one, once the handshake completes.
+    Accepted(Peer),
     /// The peer was refused; why, for the log.
     Refused(String),
 }
@@ -44,8 +43,8 @@ pub(crate) async fn observe<F: Future>(handshake: F) -> (F::Output, Option<Verdi
 /// Verifies peers, as a server or as a client.
 #[derive(Debug)]
 pub(crate) struct Verifier {
-    /// Read at every handshake, so that a new bundle holds for new handshakes and leaves open connections alone.
-    pub(crate) roots: Arc<ArcSwap<Bundle>>,
+    /// Read at every handshake, so that what is new holds for new handshakes and leaves open connections alone.
+    pub(crate) store: TrustStore,
     pub(crate) trust: TrustDomains,
     pub(crate) expected: Expected,
 }
@@ -73,9 +72,12 @@ impl Verifier {
         now: UnixTime,
         usage: KeyUsage,
     ) -> Result<(), rustls::Error> {
-        let verdict = self.chain(end_entity, intermediates, now, usage).and_then(|()| self.identity(end_entity));
+        let trusted = self.store.load();
+        let verdict = chain(&trusted, end_entity, intermediates, now, usage)
+            .and_then(|()| self.identity(end_entity))
+            .and_then(|(leaf, identity)| standing(&trusted, &leaf, identity, intermediates));
         let (verdict, result) = match verdict {
-            Ok(identity) => (Verdict::Accepted(identity), Ok(())),
+            Ok(peer) => (Verdict::Accepted(peer), Ok(())),
             Err(refusal) => (Verdict::Refused(refusal.detail), Err(rustls::Error::InvalidCertificate(refusal.error))),
         };
         // Without an observer there is nobody to tell; the result alone decides.
@@ -83,28 +85,7 @@ impl Verifier {
         result
     }
 
-    fn chain(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-        usage: KeyUsage,
-    ) -> Result<(), Refusal> {
-        let roots = self.roots.load();
-        let algorithms = provider().signature_verification_algorithms.all;
-        EndEntityCert::try_from(end_entity)
-            .and_then(|leaf| {
-                leaf.verify_for_usage(algorithms, roots.anchors(), intermediates, now, usage, None, None).map(drop)
-            })
-            .map_err(|error| {
-                let presented = Certificate::parse(end_entity).map(|leaf| leaf.describe());
-                let presented = presented.unwrap_or_else(|cause| format!("an unreadable certificate: {cause}"));
-                let cause = chain_cause(&error, now, roots.roots().count());
-                Refusal { error: chain_error(error), detail: format!("{cause}: {presented}") }
-            })
-    }
-
-    fn identity(&self, end_entity: &CertificateDer<'_>) -> Result<Identity, Refusal> {
+    fn identity(&self, end_entity: &CertificateDer<'_>) -> Result<(Certificate, Identity), Refusal> {
         let leaf = Certificate::parse(end_entity)
             .map_err(|detail| Refusal { error: CertificateError::BadEncoding, detail })?;
         let identity = leaf.identity().map_err(|cause| {
@@ -122,7 +103,46 @@ impl Verifier {
                 let detail = format!("expected [{}], presented {}", expected.join(", "), leaf.describe());
                 Err(Refusal { error: CertificateError::ApplicationVerificationFailure, detail })
             }
-            _ => Ok(identity),
+            _ => Ok((leaf, identity)),
+        }
+    }
+}
+
+fn chain(
+    trusted: &Trusted,
+    end_entity: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+    usage: KeyUsage,
+) -> Result<(), Refusal> {
+    let algorithms = provider().signature_verification_algorithms.all;
+    EndEntityCert::try_from(end_entity)
+        .and_then(|leaf| {
+            leaf.verify_for_usage(algorithms, trusted.roots.anchors(), intermediates, now, usage, None, None).map(drop)
+        })
+        .map_err(|error| {
+            let presented = Certificate::parse(end_entity).map(|leaf| leaf.describe());
+            let presented = presented.unwrap_or_else(|cause| format!("an unreadable certificate: {cause}"));
+            let cause = chain_cause(&error, now, trusted.roots.roots().count());
+            Refusal { error: chain_error(error), detail: format!("{cause}: {presented}") }
+        })
+}
+
+/// The peer, unless one of the certificates that it shows is revoked.
+fn standing(
+    trusted: &Trusted,
+    leaf: &Certificate,
+    identity: Identity,
+    intermediates: &[CertificateDer<'_>],
+) -> Result<Peer, Refusal> {
+    let between: Result<Vec<_>, _> = intermediates.iter().map(|der| Certificate::parse(der)).collect();
+    let between = between.map_err(|detail| Refusal { error: CertificateError::BadEncoding, detail })?;
+    let mut shown = std::iter::once(leaf).chain(&between);
+    match shown.find(|certificate| trusted.revocations.revokes([&certificate.id])) {
+        None => Ok(Peer::new(identity, std::iter::once(leaf).chain(&between))),
+        Some(revoked) => {
+            let detail = format!("serial {} is revoked: {}", revoked.serial, leaf.describe());
+            Err(Refusal { error: CertificateError::Revoked, detail })
         }
     }
 }

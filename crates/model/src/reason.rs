@@ -79,6 +79,9 @@ reasons! {
     /// The peer's certificate is outside its validity.
     CertificateExpired = "certificate-expired", TlsFailure, 401,
         "the peer's certificate has expired or is not valid yet: check its renewal and both clocks";
+    /// The peer's certificate, or one that leads to it, was revoked.
+    CertificateRevoked = "certificate-revoked", TlsFailure, 401,
+        "the peer's certificate has been revoked: the workload needs a new one";
     /// The peer's certificate is signed by none of the roots trusted here.
     UntrustedIssuer = "untrusted-issuer", TlsFailure, 401,
         "the peer's certificate is signed by none of the trusted roots";

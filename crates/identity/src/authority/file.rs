@@ -1,23 +1,19 @@
 //! The file that a local CA lives in: one PEM text with its key and its certificate, made once and then only read.
 
 use std::fs::{DirBuilder, File};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::SystemTime;
 
 use ambit_model::TrustDomain;
 use rcgen::KeyPair;
-use rustls_pki_types::pem::{self, PemObject, SectionKind};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::CertificateDer;
 
+use super::pem::{self, Pem};
 use super::{Authority, new_root};
 use crate::certificate::Certificate;
-use crate::clock;
 use crate::error::Error;
-
-/// A key and a certificate take about 1 KiB; what is longer than this is another file.
-const LONGEST: u64 = 64 * 1024;
 
 impl Authority {
     /// Opens the CA of the file `path`, or makes it: complete or not at all, for its owner only. Of several that make
@@ -44,57 +40,22 @@ impl Authority {
     }
 }
 
-/// Asks the open file, not its name, for its mode: what is checked is what is read.
 fn open(path: &Path, file: File, trust_domain: &TrustDomain, now: SystemTime) -> Result<Authority, Error> {
-    let unreadable = |source| Error::CaFileIo { path: path.to_owned(), verb: "read", source };
     let damaged = |cause: String| Error::CaFileDamaged { path: path.to_owned(), cause };
-    let metadata = file.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(damaged("it is not a regular file".to_owned()));
-    }
-    let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(Error::CaFileExposed { path: path.to_owned(), mode });
-    }
-    let mut text = Vec::new();
-    file.take(LONGEST).read_to_end(&mut text).map_err(unreadable)?;
+    let text = pem::read_private(path, file)?;
     let (key, certificate) = parse(&text).map_err(damaged)?;
     let root = Certificate::parse(&certificate).map_err(damaged)?;
-    let authority = Authority::from_parts(trust_domain, key, certificate).map_err(damaged)?;
-    if !root.is_valid(now) {
-        let (not_before, not_after) = (clock::rfc3339(root.not_before), clock::rfc3339(root.not_after));
-        return Err(Error::CaFileExpired { path: path.to_owned(), not_before, not_after });
-    }
+    let authority = Authority::of_root(trust_domain, key, certificate).map_err(damaged)?;
+    pem::check_validity(path, &root, now)?;
     Ok(authority)
 }
 
-/// Exactly one private key and one certificate, in any order. Errors name what is missing, never what is there.
+/// Exactly one private key and one certificate, in any order.
 fn parse(text: &[u8]) -> Result<(KeyPair, CertificateDer<'static>), String> {
-    let (mut keys, mut certificates) = (Vec::new(), Vec::new());
-    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(text) {
-        let (kind, der) = section.map_err(|error| unreadable(&error))?;
-        match kind {
-            SectionKind::Certificate => certificates.push(CertificateDer::from(der)),
-            SectionKind::PrivateKey | SectionKind::EcPrivateKey | SectionKind::RsaPrivateKey => {
-                keys.extend(PrivateKeyDer::from_pem(kind, der));
-            }
-            _ => {}
-        }
-    }
-    let (Some(key), Some(certificate), true) =
-        (keys.pop(), certificates.pop(), keys.is_empty() && certificates.is_empty())
-    else {
-        return Err("it must hold exactly one private key and one certificate".to_owned());
-    };
-    let key = KeyPair::try_from(&key).map_err(|_| "its private key cannot be read".to_owned())?;
-    Ok((key, certificate))
-}
-
-/// What is wrong with a PEM text, without the text: it may be part of a key.
-fn unreadable(error: &pem::Error) -> String {
-    match error {
-        pem::Error::MissingSectionEnd { .. } => "a PEM section of it does not end".to_owned(),
-        _ => "it is not PEM".to_owned(),
+    let Pem { keys, certificates } = Pem::read(text)?;
+    match (<[_; 1]>::try_from(keys), <[_; 1]>::try_from(certificates)) {
+        (Ok([key]), Ok([certificate])) => Ok((key, certificate)),
+        _ => Err("it must hold exactly one private key and one certificate".to_owned()),
     }
 }
 

@@ -14,6 +14,8 @@ use super::*;
 use crate::csr;
 use crate::fixtures::{HOUR, identity, now};
 
+mod directory;
+
 const REVIEWS: &str = "spiffe://cluster.local/ns/shop/sa/reviews";
 
 fn domain() -> TrustDomain {

@@ -53,6 +53,23 @@ proptest! {
     }
 
     #[test]
+    fn a_ca_that_is_back_before_the_end_is_asked_before_the_end(seconds in 8..864_000_u64, draws: [u64; 32], back in 0.5..0.9) {
+        let (end, back) = (at(seconds), at(0) + Duration::from_secs(seconds).mul_f64(back));
+        let (mut now, mut failures) = (at(0), None);
+        for round in 0_u32.. {
+            let draw = draws[(round % 32) as usize];
+            match next(now, Some(life(seconds)), failures, draw) {
+                Action::Wait(wait) => now += wait,
+                Action::Renew if now >= back => break,
+                Action::Renew => failures = Some(Failures { count: failures.map_or(0, |f| f.count) + 1, last: now }),
+            }
+            prop_assert!(round < 100_000);
+        }
+        let late = Duration::from_secs(1).max(end.duration_since(back).unwrap() / 3).min(LONGEST_BACKOFF);
+        prop_assert!(now < end && now <= back + late.max(Duration::from_secs(seconds).mul_f64(0.05)), "{now:?} {back:?} {end:?}");
+    }
+
+    #[test]
     fn pauses_grow_with_the_failures_up_to_the_longest(count in 1..40_u32, draw: u64) {
         let pause = |count| match next(at(0), None, Some(Failures { count, last: at(0) }), draw) {
             Action::Wait(wait) => wait,

@@ -17,6 +17,7 @@ use crate::client::Chain;
 use crate::error::Error;
 use crate::provider::provider;
 use crate::renewal::{self, Action, Failures, Lifetime};
+use crate::revocation::Revocations;
 
 /// A key and its certificate.
 #[derive(Debug)]
@@ -90,9 +91,10 @@ impl Slot {
         self.0.load().leaf.as_ref().map(|leaf| leaf.lifetime)
     }
 
-    pub(super) fn next(&self, now: SystemTime) -> Action {
+    pub(super) fn next(&self, now: SystemTime, revocations: &Revocations) -> Action {
         let state = self.0.load();
-        renewal::next(now, state.leaf.as_ref().map(|leaf| leaf.lifetime), state.failures, state.draw)
+        let good = state.leaf.as_ref().filter(|leaf| !revocations.revokes(leaf.certificates.iter().map(|one| &one.id)));
+        renewal::next(now, good.map(|leaf| leaf.lifetime), state.failures, state.draw)
     }
 
     pub(super) fn obtained(&self, leaf: Leaf) {

@@ -13,6 +13,7 @@ use crate::authority::Authority;
 use crate::client::{Chain, LocalIssuer};
 use crate::csr::Csr;
 use crate::fixtures::{HOUR, identity, now, trust};
+use crate::revocation::Revocations;
 
 const REVIEWS: &str = "spiffe://cluster.local/ns/shop/sa/reviews";
 const RATINGS: &str = "spiffe://cluster.local/ns/shop/sa/ratings";
@@ -85,7 +86,7 @@ fn store_of(ttl: Duration) -> Certificates<Switched> {
     let local = LocalIssuer::new(authority, ttl, clock.clone());
     let (requests, at_once, most_at_once) = <(AtomicU32, AtomicU32, AtomicU32)>::default();
     let issuer = Switched { local, answer: Mutex::new(Answer::Sign), requests, at_once, most_at_once };
-    Certificates::new(issuer, roots, clock)
+    Certificates::new(issuer, TrustStore::new(roots), clock)
 }
 
 fn leaf_row<I: Issuer>(store: &Certificates<I>, who: &str) -> CertificateSummary {
@@ -345,14 +346,35 @@ async fn roots_are_replaced_by_way_of_both_and_open_connections_stay() {
     let mut open = shake(&old).await.unwrap();
     let clock = old.clock.clone();
     let new = Authority::generate(&"cluster.local".parse().unwrap(), clock.now()).unwrap();
-    let (old_roots, new_roots) = (Bundle::clone(&old.roots.load()), new.roots());
+    let (old_roots, new_roots) = (old.trust_store.roots(), new.roots());
 
-    old.replace_roots(old_roots.union(&new_roots));
+    old.trust_store.replace_roots(old_roots.union(&new_roots));
     assert!(shake(&old).await.is_ok(), "A+B trusts A");
     assert_eq!(old.list().iter().filter(|row| row.kind == CertificateKind::Root).count(), 4);
-    old.replace_roots(new_roots);
+    old.trust_store.replace_roots(new_roots);
     assert_eq!(shake(&old).await.unwrap_err(), Reason::UntrustedIssuer, "B does not trust A");
     echo(&mut open).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_of_ours_that_is_revoked_is_replaced_at_once() {
+    let store = store();
+    for who in [REVIEWS, RATINGS] {
+        store.ensure(&identity(who)).await.unwrap();
+    }
+    let before = [serial(&store, REVIEWS), serial(&store, RATINGS)];
+    let issued = store.entries.load()[&identity(REVIEWS)].slot.held().unwrap();
+    let replaced = async {
+        let asked = store.issuer.requests.load(Ordering::SeqCst);
+        store.trust_store.replace_revocations(Revocations::of([issued.certificates[0].id.clone()]));
+        while store.issuer.requests.load(Ordering::SeqCst) == asked || serial(&store, REVIEWS) == before[0] {
+            tokio::task::yield_now().await;
+        }
+    };
+    let begun = tokio::time::Instant::now();
+    store.renew_loop(replaced).await;
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert_eq!(serial(&store, RATINGS), before[1], "nobody revoked that one");
 }
 
 #[tokio::test(start_paused = true)]

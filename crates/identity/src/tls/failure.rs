@@ -19,13 +19,17 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub(super) fn timed_out(timeout: Duration) -> Self {
+    pub(crate) fn new(reason: Reason, detail: String) -> Self {
+        Self { reason, detail }
+    }
+
+    pub(crate) fn timed_out(timeout: Duration) -> Self {
         let detail = format!("the TLS handshake did not complete within {} ms", timeout.as_millis());
         Self { reason: Reason::ConnectTimeout, detail }
     }
 
     /// The failure that `error` of a handshake stands for; `verdict` is what the verifier found before it.
-    pub(super) fn of_handshake(error: &io::Error, verdict: Option<Verdict>) -> Self {
+    pub(crate) fn of_handshake(error: &io::Error, verdict: Option<Verdict>) -> Self {
         let Some(tls) = tls_error(error) else {
             return Self { reason: reason_of_transport(error), detail: error.to_string() };
         };
@@ -101,6 +105,7 @@ fn reason_of_alert(alert: AlertDescription) -> Reason {
     match alert {
         A::CertificateRequired | A::NoCertificate => Reason::NoPeerCertificate,
         A::CertificateExpired => Reason::CertificateExpired,
+        A::CertificateRevoked => Reason::CertificateRevoked,
         A::UnknownCA => Reason::UntrustedIssuer,
         A::UnsupportedCertificate => Reason::NoSpiffeIdentity,
         A::CertificateUnknown => Reason::UntrustedDomain,

@@ -2,7 +2,6 @@
 
 use std::net::Ipv6Addr;
 
-use arc_swap::ArcSwap;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, SanType};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -13,7 +12,9 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::bundle::Bundle;
 use crate::clock;
-use crate::fixtures::{Ca, HOUR, identity, leaf, now, self_signed, stopped_clock, trust};
+use crate::fixtures::{Ca, HOUR, identity, leaf, list_of, now, self_signed, stopped_clock, trust};
+use crate::revocation::Revocations;
+use crate::trust::TrustStore;
 use crate::verifier::{Expected, Verifier};
 
 mod openssl;
@@ -26,12 +27,11 @@ const LIMIT: Duration = Duration::from_secs(5);
 const ADDRESS: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 type Outcome<T> = Result<T, Failure>;
-type Server<T> = (server::TlsStream<T>, Identity);
-type Client<T> = (client::TlsStream<T>, Identity);
+type Server<T> = (server::TlsStream<T>, Peer);
+type Client<T> = (client::TlsStream<T>, Peer);
 
 fn verifier(roots: &Bundle, expected: Expected) -> Verifier {
-    let roots = Arc::new(ArcSwap::from_pointee(roots.clone()));
-    Verifier { roots, trust: trust("cluster.local", &["old.example"]), expected }
+    Verifier { store: TrustStore::new(roots.clone()), trust: trust("cluster.local", &["old.example"]), expected }
 }
 
 fn server_of(certificate: Arc<CertifiedKey>, roots: &Bundle) -> Arc<ServerConfig> {
@@ -91,7 +91,7 @@ async fn two_workloads_learn_who_the_other_is_over_tls13_with_h2_and_the_preferr
     for round in 1..=2 {
         let (served, connected) = shake(&server, &client).await;
         let ((mut served, peer), (mut connected, named)) = (served.unwrap(), connected.unwrap());
-        assert_eq!((peer, named), (identity(CLIENT), identity(SERVER)));
+        assert_eq!((peer.identity, named.identity), (identity(CLIENT), identity(SERVER)));
         let negotiated = served.get_ref().1;
         assert_eq!(negotiated.protocol_version(), Some(ProtocolVersion::TLSv1_3));
         assert_eq!(negotiated.alpn_protocol(), Some(&b"h2"[..]));
@@ -127,6 +127,34 @@ async fn a_peer_that_prefers_aes256_and_knows_no_mlkem_gets_aes128_and_x25519() 
     let negotiated = served.get_ref().1;
     assert_eq!(negotiated.negotiated_cipher_suite().unwrap().suite(), CipherSuite::TLS13_AES_128_GCM_SHA256);
     assert_eq!(negotiated.negotiated_key_exchange_group().unwrap().name(), NamedGroup::X25519);
+}
+
+#[tokio::test]
+async fn who_shows_a_revoked_certificate_is_refused_by_either_side_and_known_where_he_has_been_let_in() {
+    let ca = Ca::new();
+    let listed = Revocations::from_pem(list_of(&ca, &[&[0x0a, 0xbc]]).as_bytes()).unwrap();
+    let mut unlisted = leaf(&[CLIENT]);
+    unlisted.serial_number = Some(rcgen::SerialNumber::from_slice(&[0x0a, 0xbd]));
+    let (revoked, good) = (ca.certify(&leaf(&[CLIENT])), ca.certify(&unlisted));
+    let at_server = verifier(&ca.bundle(), Expected::Anyone);
+    let (store, certificate) = (at_server.store.clone(), ca.certify(&leaf(&[SERVER])));
+    let server = server_config(Arc::new(SingleCertAndKey::from(certificate)), at_server, &stopped_clock()).unwrap();
+    let client = client_of(revoked, &ca.bundle());
+    let (served, connected) = shake(&server, &client).await;
+    let (_, peer) = served.unwrap();
+    connected.unwrap();
+    assert!(!store.revokes(&peer));
+
+    store.replace_revocations(listed.clone());
+    assert!(store.revokes(&peer), "open connections are found by it");
+    let (detail, _) = refused("a client", &server, &client, Reason::CertificateRevoked).await;
+    assert!(detail.starts_with("serial 0abc is revoked: spiffe://"), "{detail}");
+
+    let checking = verifier(&ca.bundle(), Expected::OneOf(vec![identity(SERVER)]));
+    checking.store.replace_revocations(listed);
+    let good = Arc::new(SingleCertAndKey::from(good));
+    let careful = client_config(good, checking, &stopped_clock()).unwrap();
+    refused("a server", &server, &careful, Reason::CertificateRevoked).await;
 }
 
 /// Certificates that neither a server nor a client gets by with.
@@ -268,8 +296,8 @@ async fn an_alias_of_the_trust_domain_is_as_good_as_the_domain() {
     let server = server_of(ca.certify(&leaf(&[old_server])), &ca.bundle());
     let client = client_of(ca.certify(&leaf(&[old_client])), &ca.bundle());
     let (served, connected) = shake(&server, &client).await;
-    assert_eq!(served.unwrap().1, identity(old_client));
-    assert_eq!(connected.unwrap().1, identity(old_server));
+    assert_eq!(served.unwrap().1.identity, identity(old_client));
+    assert_eq!(connected.unwrap().1.identity, identity(old_server));
 }
 
 #[tokio::test]

@@ -14,8 +14,8 @@ proptest! {
     fn a_certificate_with_a_bit_changed_is_refused(place: prop::sample::Index, bit in 0..8_u8, purpose: bool) {
         let ca = Ca::new();
         let certified = ca.certify(&leaf(&[REVIEWS]));
-        let roots = Arc::new(ArcSwap::from_pointee(ca.bundle()));
-        let verifier = Verifier { roots, trust: trust("cluster.local", &[]), expected: Expected::Anyone };
+        let store = TrustStore::new(ca.bundle());
+        let verifier = Verifier { store, trust: trust("cluster.local", &[]), expected: Expected::Anyone };
         let time = UnixTime::since_unix_epoch(now().duration_since(UNIX_EPOCH).unwrap());
         let usage = || if purpose { KeyUsage::client_auth() } else { KeyUsage::server_auth() };
         verifier.verify(&certified.cert[0], &[], time, usage()).unwrap();

@@ -108,7 +108,7 @@ async fn s_client_is_let_in_only_with_tls13_our_suites_h2_and_a_certificate() {
         drop(client.stdin.take());
         match (outcome, reason) {
             (Ok((mut stream, peer)), None) => {
-                assert_eq!(peer, identity(CLIENT), "{what}");
+                assert_eq!(peer.identity, identity(CLIENT), "{what}");
                 stream.write_all(b"hello from the mesh").await.unwrap();
                 stream.shutdown().await.unwrap();
                 let output = client.wait_with_output().await.unwrap();
@@ -164,7 +164,7 @@ async fn s_server_is_talked_to_only_with_tls13_h2_and_the_identity_expected() {
         let outcome = connect(files.client(expected).await, dialled, ADDRESS, LIMIT).await;
         assert_eq!(outcome.as_ref().err().map(|failure| failure.reason), reason, "{what}: {outcome:?}");
         if let Ok((_, peer)) = outcome {
-            assert_eq!(peer, identity(CLIENT));
+            assert_eq!(peer.identity, identity(CLIENT));
         }
         server.kill().await.unwrap();
     }

@@ -1,0 +1,111 @@
+//! One request from the caller's token to the signed chain: who asks, may he, what is signed. Knows nothing of gRPC.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ambit_identity::client::chain_to_pem;
+use ambit_identity::{Authority, Clock, Csr};
+use ambit_model::{Identity, Snapshot};
+use arc_swap::ArcSwap;
+use tracing::{info, warn};
+
+use crate::authorization::authorize;
+use crate::caller::Authenticate;
+use crate::error::Refusal;
+use crate::wire::CertificateRequest;
+
+/// Where certificates are signed.
+pub struct Desk<A> {
+    authority: ArcSwap<Authority>,
+    authenticator: A,
+    snapshot: Box<dyn Fn() -> Arc<Snapshot> + Send + Sync>,
+    longest: Duration,
+    clock: Clock,
+    tally: Mutex<Tally>,
+}
+
+/// How often was answered how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Certificates signed.
+    pub signed: u64,
+    /// Requests refused, by [`Refusal::code`].
+    pub refused: BTreeMap<&'static str, u64>,
+}
+
+impl<A: Authenticate> Desk<A> {
+    /// A desk that signs with `authority`, for whom `authenticator` knows, what runs where `snapshot` says, and for no
+    /// longer than `longest`.
+    pub fn new(
+        authority: Authority,
+        authenticator: A,
+        snapshot: impl Fn() -> Arc<Snapshot> + Send + Sync + 'static,
+        longest: Duration,
+        clock: Clock,
+    ) -> Self {
+        let (authority, tally) = (ArcSwap::from_pointee(authority), Mutex::default());
+        Self { authority, authenticator, snapshot: Box::new(snapshot), longest, clock, tally }
+    }
+
+    /// Signs with `authority` from now on.
+    pub fn replace_authority(&self, authority: Authority) {
+        self.authority.store(Arc::new(authority));
+    }
+
+    /// How often was answered how, so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The chain for `request` of the bearer of `token`: the leaf, what leads from it to a root, and the roots; in PEM.
+    pub(crate) async fn certify(
+        &self,
+        token: Option<&str>,
+        request: &CertificateRequest,
+    ) -> Result<Vec<String>, Refusal> {
+        let answer = self.answer(token, request).await;
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        match &answer {
+            Ok(_) => tally.signed = tally.signed.saturating_add(1),
+            Err(refusal) => {
+                let count = tally.refused.entry(refusal.code()).or_default();
+                *count = count.saturating_add(1);
+                warn!(reason = refusal.code(), "certificate refused: {refusal}");
+            }
+        }
+        answer
+    }
+
+    async fn answer(&self, token: Option<&str>, request: &CertificateRequest) -> Result<Vec<String>, Refusal> {
+        let token = token.ok_or(Refusal::NoToken)?;
+        let caller = self.authenticator.authenticate(token).await.map_err(Refusal::Unauthenticated)?;
+        let requested: Option<Identity> = request.impersonated().map(str::parse).transpose().map_err(|error| {
+            let error: ambit_model::identity::IdentityError = error;
+            Refusal::BadIdentity(error.to_string())
+        })?;
+        let identity = authorize(&(self.snapshot)(), &caller, requested)?;
+        let csr = Csr::from_pem(&request.csr).map_err(refusal)?;
+        // None wished for: as Istio's CA, the longest there is.
+        let wished = u64::try_from(request.validity_duration).ok().filter(|seconds| *seconds > 0);
+        let ttl = wished.map_or(self.longest, Duration::from_secs).min(self.longest);
+        let authority = self.authority.load();
+        let chain = authority.sign(&csr, &identity, ttl, self.clock.now()).map_err(refusal)?;
+        info!(?caller, %identity, seconds = ttl.as_secs(), "certificate signed");
+        let roots = authority.roots().roots().cloned().collect();
+        Ok([chain_to_pem(&chain), chain_to_pem(&roots)].concat())
+    }
+}
+
+fn refusal(error: ambit_identity::Error) -> Refusal {
+    use ambit_identity::Error as E;
+    match error {
+        E::BadRequest(_) => Refusal::BadRequest(error.to_string()),
+        E::ForeignIdentity { .. } => Refusal::ForeignIdentity(error.to_string()),
+        other => Refusal::Internal(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

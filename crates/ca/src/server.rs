@@ -1,0 +1,78 @@
+//! The desk over HTTP/2: reads one request of Istio's service, writes the answer. What a client may cost is bounded here.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::server::{Grpc, UnaryService};
+use tonic::{Response, Status};
+use tonic_prost::ProstCodec;
+
+use crate::caller::Authenticate;
+use crate::desk::Desk;
+use crate::wire::{CertificateRequest, CertificateResponse, METHOD};
+
+/// Requests at once on one connection.
+const STREAMS: u32 = 64;
+
+/// A request for an ECDSA key takes about 500 bytes, for an RSA one 2 KiB.
+const LONGEST_REQUEST: usize = 64 * 1024;
+
+/// How often a silent client is asked whether it is still there, and how long it has to answer.
+const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+
+/// Serves one client over `transport`, which is secured already, until it ends.
+///
+/// # Errors
+/// What ended it too early.
+pub async fn serve<A: Authenticate>(
+    desk: Arc<Desk<A>>,
+    transport: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<(), hyper::Error> {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let desk = desk.clone();
+        async move { Ok::<_, Infallible>(answer(desk, request).await) }
+    });
+    http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(16 * 1024)
+        .keep_alive_interval(PING.0)
+        .keep_alive_timeout(PING.1)
+        .serve_connection(TokioIo::new(transport), service)
+        .await
+}
+
+async fn answer<A: Authenticate>(desk: Arc<Desk<A>>, request: Request<Incoming>) -> http::Response<tonic::body::Body> {
+    if request.uri().path() != METHOD {
+        return Status::unimplemented(format!("this CA serves {METHOD} alone")).into_http();
+    }
+    let codec = ProstCodec::<CertificateResponse, CertificateRequest>::default();
+    Grpc::new(codec).max_decoding_message_size(LONGEST_REQUEST).unary(CreateCertificate(desk), request).await
+}
+
+struct CreateCertificate<A>(Arc<Desk<A>>);
+
+impl<A: Authenticate> UnaryService<CertificateRequest> for CreateCertificate<A> {
+    type Response = CertificateResponse;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<CertificateResponse>, Status>> + Send>>;
+
+    fn call(&mut self, request: tonic::Request<CertificateRequest>) -> Self::Future {
+        let desk = self.0.clone();
+        Box::pin(async move {
+            let bearer = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+            let token = bearer.and_then(|value| value.strip_prefix("Bearer "));
+            let certified = desk.certify(token, request.get_ref()).await;
+            let cert_chain = certified.map_err(|refusal| Status::new(refusal.status(), refusal.to_string()))?;
+            Ok(Response::new(CertificateResponse { cert_chain }))
+        })
+    }
+}
