@@ -4,15 +4,11 @@
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use ambit_discovery::{Published, publish};
 use ambit_ebpf_loader as ebpf;
 use ambit_hbone as hbone;
-use ambit_identity::authority::Authority;
-use ambit_identity::client::LocalIssuer;
-use ambit_identity::clock::Clock;
-use ambit_identity::store::Certificates;
 use ambit_model::Snapshot;
 use ambit_net::socket::Keepalive;
 use ambit_process::http_server::Server;
@@ -26,6 +22,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tracing::{info, warn};
 
 use crate::admin::{self, Sources};
+use crate::credentials;
 use crate::node::{self, Agent, Board};
 use crate::proxy::{Limits, Shared, Worker};
 use crate::settings::{LogFormat, Settings, Task};
@@ -91,7 +88,7 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
     let (reports_publisher, reports) = publish(Vec::new());
     let shared = Arc::new(Shared {
         snapshots: snapshots.clone(),
-        certificates: certificates(settings)?,
+        certificates: credentials::certificates(settings)?,
         originals: capture.original_destinations(),
         limits: limits(settings),
         dns_upstream: settings.dns_upstream,
@@ -112,6 +109,7 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
     open_ports(sources, logging, quit, &ready).await?;
     tokio::task::spawn_local(sweep_series(workers.clone(), snapshots, settings.series_idle));
     let discovery = ambit_discovery::run(discovery, publisher, reports_publisher, stopping(&drain));
+    tokio::task::spawn_local(credentials::follow(settings.clone(), shared.certificates.trust_store().clone()));
     let renewing = tokio::task::spawn_local({
         let (shared, stop) = (shared.clone(), stopping(&drain));
         async move { shared.certificates.renew_loop(stop).await }
@@ -165,14 +163,6 @@ async fn unready_when(stop: impl Future<Output = ()>, ready: Ready) {
 fn stopping(drain: &drain::Drain) -> impl Future<Output = ()> + use<> {
     let drain = drain.clone();
     async move { drain.graceful().await }
-}
-
-fn certificates(settings: &Settings) -> anyhow::Result<Certificates<LocalIssuer>> {
-    let authority = Authority::open_or_create(&settings.ca, &settings.trust_domain, SystemTime::now())?;
-    let (roots, clock) = (authority.roots(), Clock::system());
-    let lifetime = Duration::from_secs(u64::from(settings.certificate_hours) * 3600);
-    let issuer = LocalIssuer::new(authority, lifetime, clock.clone());
-    Ok(Certificates::new(issuer, roots, clock))
 }
 
 fn limits(settings: &Settings) -> Limits {

@@ -3,6 +3,7 @@
 
 mod admin;
 mod app;
+mod credentials;
 mod dns;
 mod node;
 mod proxy;

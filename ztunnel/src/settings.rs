@@ -29,9 +29,31 @@ pub(crate) struct Settings {
     #[arg(long, env = "ZTUNNEL_CGROUP", value_name = "PATH")]
     pub(crate) cgroup: PathBuf,
 
-    /// The mesh's CA: key and certificate in one PEM file, made on first start.
+    /// The mesh's CA: key and certificate in one PEM file, made on first start. Not used with --ca-address.
     #[arg(long, env = "ZTUNNEL_CA", value_name = "FILE", default_value = "/var/lib/ambit/ca.pem")]
     pub(crate) ca: PathBuf,
+
+    /// A CA that is asked over the network (https://HOST:PORT), in the place of the local one: Ambit's controller, or
+    /// whatever else speaks Istio's CreateCertificate. Needs --roots.
+    #[arg(long, env = "CA_ADDRESS", value_name = "URL", requires = "roots")]
+    pub(crate) ca_address: Option<String>,
+
+    /// The name in the certificate of the CA at --ca-address. Default: the host of its address.
+    #[arg(long, env = "ZTUNNEL_CA_NAME", value_name = "NAME")]
+    pub(crate) ca_name: Option<String>,
+
+    /// The file with the bearer token for the CA at --ca-address; read for every request.
+    #[arg(long, env = "ZTUNNEL_CA_TOKEN", value_name = "FILE", default_value = "/var/run/secrets/tokens/istio-token")]
+    pub(crate) ca_token: PathBuf,
+
+    /// PEM file of the roots that peers and the CA at --ca-address are checked against; watched for changes. Default: the
+    /// local CA's own.
+    #[arg(long, env = "ZTUNNEL_ROOTS", value_name = "FILE")]
+    pub(crate) roots: Option<PathBuf>,
+
+    /// PEM file of certificate revocation lists; watched for changes, and for its appearance.
+    #[arg(long, env = "ZTUNNEL_CRL", value_name = "FILE")]
+    pub(crate) crl: Option<PathBuf>,
 
     /// Directory in the BPF file system that keeps the capture in force while the agent is away.
     #[arg(long, env = "ZTUNNEL_PINS", value_name = "DIR", default_value = "/sys/fs/bpf/ambit")]
@@ -149,9 +171,9 @@ pub(crate) struct Settings {
     #[arg(long, env = "ZTUNNEL_SERIES_IDLE", value_name = "SECONDS", default_value = "300", value_parser = seconds)]
     pub(crate) series_idle: Duration,
 
-    /// Hours for which a workload's certificate is valid; it is renewed at half of it.
-    #[arg(long, env = "ZTUNNEL_CERTIFICATE_HOURS", value_name = "HOURS", default_value_t = 24)]
-    pub(crate) certificate_hours: u32,
+    /// Seconds for which a workload's certificate is valid; it is renewed at half of it.
+    #[arg(long, env = "ZTUNNEL_CERTIFICATE_TTL", value_name = "SECONDS", default_value = "86400", value_parser = seconds)]
+    pub(crate) certificate_ttl: Duration,
 
     /// What to log: a level, or targets with levels such as `info,access=off`.
     #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value = "info")]

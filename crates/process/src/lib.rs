@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod drain;
 mod error;
+pub mod files;
 pub mod http_server;
 pub mod limits;
 pub mod metrics;

@@ -8,16 +8,14 @@ use ambit_identity::tls;
 use ambit_model::{Denial, Reason};
 use ambit_net::socket::ConnectError;
 
-/// How an Ambit tells another that a stream is cut by policy. Whoever else is told takes it for INTERNAL_ERROR, as any code
-/// that is not known (RFC 9113 section 7).
-const POLICY_CHANGED: hbone::Code = hbone::Code(0x616d_6270);
+/// How an Ambit tells another why a stream is cut. Whoever else is told takes it for INTERNAL_ERROR, as any code that is
+/// not known (RFC 9113 section 7).
+const CODES: [(Reason, hbone::Code); 2] =
+    [(Reason::PolicyChanged, hbone::Code(0x616d_6270)), (Reason::CertificateRevoked, hbone::Code(0x616d_6272))];
 
 /// The HTTP/2 code that a stream is reset with for `reason`.
 pub(crate) fn code_of(reason: Reason) -> hbone::Code {
-    match reason {
-        Reason::PolicyChanged => POLICY_CHANGED,
-        _ => hbone::Code::CONNECT_ERROR,
-    }
+    CODES.iter().find(|(known, _)| *known == reason).map_or(hbone::Code::CONNECT_ERROR, |(_, code)| *code)
 }
 
 /// Why a connection could not be had or did not end well.
@@ -61,8 +59,10 @@ impl Failure {
         use hbone::Error as E;
         match error {
             E::Refused { status, reason } => Self::of_refusal(*status, reason.as_deref()),
-            E::Reset { code: POLICY_CHANGED } => Reason::PolicyChanged.into(),
-            E::Reset { code } => Self::new(usual, code.to_string()),
+            E::Reset { code } => match CODES.iter().find(|(_, known)| known == code) {
+                Some((reason, _)) => (*reason).into(),
+                None => Self::new(usual, code.to_string()),
+            },
             E::Aborted => usual.into(),
             E::PeerGone { silence } => Self::new(Reason::PeerGone, format!("not a byte for {silence:?}")),
             E::TransportClosed => Self::new(Reason::PeerGone, error.to_string()),
@@ -93,6 +93,9 @@ impl Failure {
     /// The transport of a tunnel broke with `error`.
     fn of_transport(error: &io::Error) -> Self {
         use io::ErrorKind as K;
+        if let Some(known) = error.get_ref().and_then(|inner| inner.downcast_ref::<Self>()) {
+            return known.clone();
+        }
         let reason = match tls::reason_of_io_error(error) {
             Some(reason) => reason,
             // Its peer was killed, restarted or lost its network.

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use ambit_hbone::server::{self, Incoming};
 use ambit_hbone::{ConnectRequest, ConnectResponse};
-use ambit_identity::tls;
-use ambit_model::{Authority, Connection, Decision, Identity, Reason, Service, Snapshot, Upstream};
+use ambit_identity::{Peer, tls};
+use ambit_model::{Authority, Connection, Decision, Reason, Service, Snapshot, Upstream};
 use ambit_net::tcp;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
@@ -20,7 +20,7 @@ use super::introduction::baggage;
 use super::session::Asking;
 use super::verdict::Verdict;
 use super::worker::{Arrival, Worker};
-use super::{record, session};
+use super::{record, session, standing};
 
 /// Serves one peer's tunnel to `guest`: the handshake, then every stream of it.
 pub(crate) async fn serve_tunnel(worker: Rc<Worker>, guest: Rc<Guest>, stream: TcpStream, peer: SocketAddr) {
@@ -31,8 +31,8 @@ pub(crate) async fn serve_tunnel(worker: Rc<Worker>, guest: Rc<Guest>, stream: T
         reason = guest.cut() => Err(reason.into()),
         accepted = handshake(&worker, &guest, stream) => accepted,
     };
-    let (stream, identity) = match accepted {
-        Ok(accepted) => accepted,
+    let (stream, known) = match accepted {
+        Ok((stream, known)) => (stream, Rc::new(known)),
         Err(failure) => {
             let snapshot = worker.shared.snapshots.load();
             let (meter, pod) = (&worker.meter, &*guest.pod);
@@ -40,7 +40,7 @@ pub(crate) async fn serve_tunnel(worker: Rc<Worker>, guest: Rc<Guest>, stream: T
         }
     };
     let each = |incoming: Incoming| {
-        let ask = Ask { worker: worker.clone(), guest: guest.clone(), peer, identity: identity.clone() };
+        let ask = Ask { worker: worker.clone(), guest: guest.clone(), peer, known: known.clone() };
         // The record of a stream may come after the tunnel's end.
         let guard = worker.guard();
         spawn_local(async move {
@@ -48,7 +48,16 @@ pub(crate) async fn serve_tunnel(worker: Rc<Worker>, guest: Rc<Guest>, stream: T
             drop(guard);
         });
     };
-    let over = server::serve(stream, &worker.shared.limits.tunnel, guest.leaving(), each);
+    let mut leave = worker.standing.tunnel(known.clone());
+    let leaving = async {
+        tokio::select! {
+            () = guest.leaving() => {}
+            // Its streams are cut by themselves.
+            _ = leave.revoked() => {}
+        }
+    };
+    let over = server::serve(stream, &worker.shared.limits.tunnel, leaving, each);
+    let identity = &known.identity;
     tokio::select! {
         ended = over => if let Err(error) = ended {
             tracing::debug!(%peer, %identity, "tunnel ended: {error}");
@@ -57,11 +66,7 @@ pub(crate) async fn serve_tunnel(worker: Rc<Worker>, guest: Rc<Guest>, stream: T
     }
 }
 
-async fn handshake(
-    worker: &Worker,
-    guest: &Guest,
-    stream: TcpStream,
-) -> Result<(TlsStream<TcpStream>, Identity), Failure> {
+async fn handshake(worker: &Worker, guest: &Guest, stream: TcpStream) -> Result<(TlsStream<TcpStream>, Peer), Failure> {
     let shared = &worker.shared;
     let own = &guest.pod.identity;
     shared.certificate(own).await?;
@@ -75,7 +80,7 @@ struct Ask {
     worker: Rc<Worker>,
     guest: Rc<Guest>,
     peer: SocketAddr,
-    identity: Identity,
+    known: Rc<Peer>,
 }
 
 impl Ask {
@@ -97,7 +102,8 @@ impl Ask {
     }
 
     async fn carry(self, incoming: Incoming, request: ConnectRequest, authority: Authority, start: Instant) {
-        let Self { worker, guest, peer, identity } = &self;
+        let Self { worker, guest, peer, known } = &self;
+        let identity = &known.identity;
         let connection = Connection::InboundHbone {
             pod: guest.pod.uid.clone(),
             peer: *peer,
@@ -109,11 +115,16 @@ impl Ask {
         let said = (identity, request.baggage.as_ref());
         let asking = Asking { incoming, answer: self.introduction(&snapshot) };
         match decision {
+            // The tunnel was there before the list.
+            Decision::Local(to) if worker.shared.certificates.trust_store().revokes(known) => {
+                let lives = record.hbone(said, to.address.ip(), authority, to.service);
+                session::refuse(asking, standing::revoked(known), lives);
+            }
             Decision::Local(to) => {
                 let named = request.forwarded.and_then(|forwarded| forwarded.host);
                 let service = dialled_service(&snapshot, named.as_deref(), &to);
                 let lives = record.hbone(said, to.address.ip(), authority, service);
-                let cut = worker.standing.enter(&snapshot, &connection, &to).or(guest.cut());
+                let cut = worker.standing.enter(&snapshot, &connection, &to, Some(known)).or(guest.cut());
                 session::run(asking, worker.deliver(&guest.pod, Arrival::Carried(peer.ip()), to.address), cut, lives)
                     .await;
             }
@@ -156,7 +167,7 @@ pub(crate) async fn serve_plaintext(worker: Rc<Worker>, guest: Rc<Guest>, stream
     match decision {
         Decision::Local(to) => {
             let lives = record.plaintext(to.address, to.service.clone());
-            let cut = worker.standing.enter(&snapshot, &connection, &to).or(guest.cut());
+            let cut = worker.standing.enter(&snapshot, &connection, &to, None).or(guest.cut());
             session::run(caller, worker.deliver(&guest.pod, Arrival::InClear(peer.ip()), to.address), cut, lives).await;
         }
         Decision::Deny(to, denial) => session::refuse(caller, &denial, record.plaintext(to.address, to.service)),

@@ -6,20 +6,20 @@ use std::time::Duration;
 use ambit_discovery::Snapshots;
 use ambit_ebpf_loader::OriginalDestinations;
 use ambit_hbone as hbone;
-use ambit_identity::client::LocalIssuer;
 use ambit_identity::store::Certificates;
 use ambit_model::{Identity, Reason};
 use ambit_net::socket::Keepalive;
 use tokio::time::timeout;
 
 use super::failure::Failure;
+use crate::credentials::Signer;
 
 /// What all workers see.
 pub(crate) struct Shared {
     /// The mesh as it is now.
     pub(crate) snapshots: Snapshots,
     /// Keys and certificates of this node's workloads.
-    pub(crate) certificates: Certificates<LocalIssuer>,
+    pub(crate) certificates: Certificates<Signer>,
     /// What captured connections dialled.
     pub(crate) originals: OriginalDestinations,
     /// Limits and periods.

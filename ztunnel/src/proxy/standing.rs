@@ -1,12 +1,14 @@
-//! The connections that stand by leave of policy, and which of them are cut when policy changes its mind. Only those are
-//! woken; all others are looked at, and only when policies or whom they are about have changed.
+//! What stands by leave of policy or of a certificate, connections and tunnels, and which of it is cut when policy changes
+//! its mind or the certificate is revoked. Only that is woken; all others are looked at, and only when something has changed.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use ambit_discovery::Snapshots;
+use ambit_identity::{Peer, TrustStore};
 use ambit_model::policy::{self, Client};
 use ambit_model::{Access, Connection, Reason, Snapshot, Upstream};
 use tokio::sync::oneshot;
@@ -17,7 +19,7 @@ use super::failure::Failure;
 /// As many are judged anew before others on the worker get their turn.
 const BATCH: usize = 256;
 
-/// The connections of one worker that stand by leave of policy. Clones are the same.
+/// What stands on one worker by somebody's leave. Clones are the same.
 #[derive(Clone, Default)]
 pub(crate) struct Standing(Rc<RefCell<Register>>);
 
@@ -28,11 +30,14 @@ struct Register {
 }
 
 struct Entry {
-    access: Access,
+    /// What policy has admitted; nothing for a tunnel, which carries what policy looks at.
+    access: Option<Access>,
+    /// Who has proved himself by a certificate.
+    peer: Option<Rc<Peer>>,
     revoke: oneshot::Sender<Failure>,
 }
 
-/// The leave of one connection, which ends with this value.
+/// The leave of one connection or tunnel, which ends with this value.
 pub(crate) struct Leave {
     standing: Standing,
     number: u64,
@@ -40,36 +45,53 @@ pub(crate) struct Leave {
 }
 
 impl Standing {
-    /// Notes that `connection` goes to `to`, as `snapshot` has just admitted; logs what policies on trial say of that.
-    pub(crate) fn enter(&self, snapshot: &Snapshot, connection: &Connection, to: &Upstream) -> Leave {
-        let (revoke, revoked) = oneshot::channel();
-        let mut register = self.0.borrow_mut();
-        register.last = register.last.wrapping_add(1);
-        let number = register.last;
-        if let (Some(access), Some(pod)) = (Access::new(connection, to), &to.workload) {
+    /// Notes that `connection`, which `peer` carries here, goes to `to`, as `snapshot` has just admitted; logs what policies
+    /// on trial say of that.
+    pub(crate) fn enter(
+        &self,
+        snapshot: &Snapshot,
+        connection: &Connection,
+        to: &Upstream,
+        peer: Option<&Rc<Peer>>,
+    ) -> Leave {
+        let access = Access::new(connection, to).zip(to.workload.as_ref()).map(|(access, pod)| {
             for (policy, rule) in policy::rehearse(snapshot, pod, &access) {
                 let (action, policy) = (policy.action, &policy.key);
                 tracing::info!(%policy, ?action, ?rule, client = ?access.client, to = %to.address, "policy on trial");
             }
-            register.entries.insert(number, Entry { access, revoke });
-        }
+            access
+        });
+        self.insert(access, peer.cloned())
+    }
+
+    /// Notes a tunnel to or from `peer`.
+    pub(crate) fn tunnel(&self, peer: Rc<Peer>) -> Leave {
+        self.insert(None, Some(peer))
+    }
+
+    fn insert(&self, access: Option<Access>, peer: Option<Rc<Peer>>) -> Leave {
+        let (revoke, revoked) = oneshot::channel();
+        let mut register = self.0.borrow_mut();
+        register.last = register.last.wrapping_add(1);
+        let number = register.last;
+        register.entries.insert(number, Entry { access, peer, revoke });
         Leave { standing: self.clone(), number, revoked }
     }
 
-    /// Judges what stands by `now`, after `before`, and revokes the leave of what is refused.
-    async fn review(&self, before: &Snapshot, now: &Snapshot) {
+    /// Revokes the leave of everything that `judge` has something against.
+    async fn review(&self, judge: impl Fn(&Entry) -> Option<Failure>) {
         let mut from = 0;
-        while let Some(last) = self.review_batch(from, before, now) {
+        while let Some(last) = self.review_batch(from, &judge) {
             from = last.wrapping_add(1);
             yield_now().await;
         }
     }
 
     /// The same for the next batch, beginning with number `from`; the last number in it.
-    fn review_batch(&self, from: u64, before: &Snapshot, now: &Snapshot) -> Option<u64> {
+    fn review_batch(&self, from: u64, judge: impl Fn(&Entry) -> Option<Failure>) -> Option<u64> {
         let mut register = self.0.borrow_mut();
         let batch = register.entries.range(from..).take(BATCH);
-        let judged: Vec<_> = batch.map(|(number, entry)| (*number, refused(&entry.access, before, now))).collect();
+        let judged: Vec<_> = batch.map(|(number, entry)| (*number, judge(entry))).collect();
         let last = judged.last().map(|(number, _)| *number);
         for (number, why) in judged.into_iter().filter_map(|(number, why)| Some((number, why?))) {
             if let Some(entry) = register.entries.remove(&number) {
@@ -91,6 +113,22 @@ impl Leave {
             else => std::future::pending().await,
         }
     }
+
+    /// Resolves when the leave is revoked.
+    pub(crate) async fn revoked(&mut self) -> Failure {
+        std::future::poll_fn(|cx| self.poll_revoked(cx)).await
+    }
+
+    /// Why the leave was revoked; pending while it was not.
+    pub(crate) fn poll_revoked(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        if self.revoked.is_terminated() {
+            return Poll::Pending;
+        }
+        match std::pin::Pin::new(&mut self.revoked).poll(cx) {
+            Poll::Ready(Ok(why)) => Poll::Ready(why),
+            _ => Poll::Pending,
+        }
+    }
 }
 
 impl Drop for Leave {
@@ -104,10 +142,23 @@ pub(crate) async fn follow(mut snapshots: Snapshots, standing: Standing) {
     let mut before = snapshots.load();
     while let Some(now) = snapshots.changed().await {
         if !now.admits_as(&before) {
-            standing.review(&before, &now).await;
+            standing.review(|entry| entry.access.as_ref().and_then(|access| refused(access, &before, &now))).await;
         }
         before = now;
     }
+}
+
+/// Follows what is trusted: whoever has proved himself by a certificate that is revoked is cut.
+pub(crate) async fn follow_revocations(store: TrustStore, standing: Standing) {
+    let mut changes = store.changes();
+    while changes.changed().await.is_ok() {
+        standing.review(|entry| entry.peer.as_ref().filter(|peer| store.revokes(peer)).map(|peer| revoked(peer))).await;
+    }
+}
+
+/// What is said of whom `peer` was.
+pub(crate) fn revoked(peer: &Peer) -> Failure {
+    Failure::new(Reason::CertificateRevoked, peer.identity.to_string())
 }
 
 /// Why `access` would be refused now. Who has left the mesh since is not refused for it: his connections end as his pod

@@ -52,7 +52,8 @@ impl Worker {
     /// A worker without pods, on the thread that it is called on (within a `LocalRuntime`).
     pub(crate) fn new(shared: Arc<Shared>, access: AccessLog, drain: &Drain) -> Self {
         let guests = Guests::default();
-        let connector = PeerConnector { shared: shared.clone(), guests: guests.clone() };
+        let standing = Standing::default();
+        let connector = PeerConnector { shared: shared.clone(), guests: guests.clone(), standing: standing.clone() };
         let limits = &shared.limits;
         let pool = pool::Settings {
             max_streams: usize::try_from(limits.tunnel.max_concurrent_streams).unwrap_or(usize::MAX),
@@ -61,7 +62,8 @@ impl Worker {
         let tunnels = Tunnels::new(connector, limits.tunnel.clone(), pool);
         let drain = drain.scoped();
         spawn_local(wind_down(drain.clone(), guests.clone(), tunnels.clone()));
-        let standing = Standing::default();
+        let trust = shared.certificates.trust_store().clone();
+        spawn_local(standing::follow_revocations(trust, standing.clone()));
         spawn_local(standing::follow(shared.snapshots.clone(), standing.clone()));
         Self { shared, meter: Meter::new(access), tunnels, guests, standing, drain }
     }

@@ -54,7 +54,11 @@ fn connections(client: &str, address: &str) -> [Connection; 3] {
 }
 
 fn enter(standing: &Standing, snapshot: &Snapshot, client: &str, address: &str) -> [Leave; 3] {
-    connections(client, address).map(|connection| standing.enter(snapshot, &connection, &to_db(snapshot)))
+    connections(client, address).map(|connection| standing.enter(snapshot, &connection, &to_db(snapshot), None))
+}
+
+async fn review(standing: &Standing, before: &Snapshot, now: &Snapshot) {
+    standing.review(|entry| entry.access.as_ref().and_then(|access| refused(access, before, now))).await;
 }
 
 /// Whether each leave has been revoked, after `snapshot` has come into force.
@@ -106,7 +110,7 @@ async fn what_is_cut_says_why() {
     let (before, standing) = (mesh("todoui", &[]), Standing::default());
     let [hbone, ..] = enter(&standing, &before, "web", "10.0.0.1");
     let now = mesh("todoui", &[deny(Attribute::Principal, "*")]);
-    standing.review(&before, &now).await;
+    review(&standing, &before, &now).await;
     let why = timeout(Duration::from_secs(1), hbone.or(std::future::pending())).await.unwrap();
     let told = why.told();
     assert_eq!(told.0, Reason::PolicyChanged);
@@ -117,7 +121,7 @@ async fn what_is_cut_says_why() {
 async fn more_than_a_batch_is_judged_to_the_end() {
     let (before, standing) = (mesh("todoui", &[]), Standing::default());
     let mut leaves: Vec<Leave> = (0..BATCH).flat_map(|_| enter(&standing, &before, "web", "10.0.0.1")).collect();
-    standing.review(&before, &mesh("todoui", &[deny(Attribute::Principal, "*")])).await;
+    review(&standing, &before, &mesh("todoui", &[deny(Attribute::Principal, "*")])).await;
     let cut = leaves.iter_mut().map(|leave| leave.revoked.try_recv().is_ok()).filter(|cut| *cut).count();
     assert_eq!(cut, 2 * BATCH);
 }

@@ -1,0 +1,105 @@
+//! Where certificates come from and what peers are checked against: the local CA or one that is asked, and the files of
+//! roots and revocations, which are followed as they change.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use ambit_ca::{RemoteIssuer, client};
+use ambit_identity::authority::Authority;
+use ambit_identity::client::{Issuer, LocalIssuer};
+use ambit_identity::store::Certificates;
+use ambit_identity::{Bundle, Chain, Clock, Csr, Error, Revocations, TrustStore, channel};
+use ambit_model::Identity;
+use ambit_process::files::Files;
+use anyhow::Context;
+use tracing::{info, warn};
+
+use crate::settings::Settings;
+
+/// Who signs.
+pub(crate) enum Signer {
+    /// The CA of a local file.
+    Local(LocalIssuer),
+    /// A CA that is asked.
+    Remote(RemoteIssuer),
+}
+
+impl Issuer for Signer {
+    async fn sign(&self, csr: &Csr, identity: &Identity) -> Result<Chain, Error> {
+        match self {
+            Self::Local(issuer) => issuer.sign(csr, identity).await,
+            Self::Remote(issuer) => issuer.sign(csr, identity).await,
+        }
+    }
+}
+
+/// The store of this node's certificates, empty as yet.
+pub(crate) fn certificates(settings: &Settings) -> anyhow::Result<Certificates<Signer>> {
+    let clock = Clock::system();
+    let given = settings.roots.as_deref().map(roots).transpose()?;
+    let (signer, store) = match (&settings.ca_address, given) {
+        (Some(address), Some(given)) => {
+            let store = TrustStore::new(given);
+            let ask = client::Settings {
+                address: address.clone(),
+                name: settings.ca_name.clone(),
+                token: settings.ca_token.clone(),
+                cluster: settings.cluster.clone(),
+                ttl: settings.certificate_ttl,
+            };
+            let issuer = RemoteIssuer::new(&ask, channel::Client::new(store.clone(), clock.clone()))?;
+            (Signer::Remote(issuer), store)
+        }
+        (Some(_), None) => anyhow::bail!("--ca-address needs --roots: what the CA is checked against"),
+        (None, given) => {
+            let authority = Authority::open_or_create(&settings.ca, &settings.trust_domain, SystemTime::now())?;
+            let store = TrustStore::new(given.unwrap_or_else(|| authority.roots()));
+            (Signer::Local(LocalIssuer::new(authority, settings.certificate_ttl, clock.clone())), store)
+        }
+    };
+    if let Some(path) = &settings.crl {
+        store.replace_revocations(revocations(path)?);
+    }
+    Ok(Certificates::new(signer, store, clock))
+}
+
+/// Puts into force what the files of roots and revocations come to say. What cannot be used changes nothing.
+pub(crate) async fn follow(settings: Settings, store: TrustStore) {
+    let (roots_file, crl) = (settings.roots.as_deref(), settings.crl.as_deref());
+    let mut files = Files::new(roots_file.into_iter().chain(crl));
+    loop {
+        files.changed().await;
+        if let Some(path) = roots_file {
+            match roots(path) {
+                Ok(bundle) => {
+                    info!(file = %path.display(), roots = bundle.roots().count(), "roots read anew");
+                    store.replace_roots(bundle);
+                }
+                Err(error) => warn!("the roots stay as they are: {error:#}"),
+            }
+        }
+        if let Some(path) = crl {
+            match revocations(path) {
+                Ok(list) => {
+                    info!(file = %path.display(), revoked = list.len(), "revocations read anew");
+                    store.replace_revocations(list);
+                }
+                Err(error) => warn!("the revocations stay as they are: {error:#}"),
+            }
+        }
+    }
+}
+
+fn roots(path: &Path) -> anyhow::Result<Bundle> {
+    let text = std::fs::read(path).with_context(|| format!("the roots {} cannot be read", path.display()))?;
+    Bundle::from_pem(&text).with_context(|| path.display().to_string())
+}
+
+/// The file may be absent as long as nothing is revoked.
+fn revocations(path: &Path) -> anyhow::Result<Revocations> {
+    match std::fs::read(path) {
+        Ok(text) => Revocations::from_pem(&text).with_context(|| path.display().to_string()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Revocations::default()),
+        Err(error) => Err(error).with_context(|| format!("the revocations {} cannot be read", path.display())),
+    }
+}
