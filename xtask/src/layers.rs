@@ -19,8 +19,10 @@ const CRATES: &[(&str, u8, Sees)] = &[
     ("ambit-hbone", 2, Sees::Only(&["ambit-net"])),
     ("ambit-discovery", 2, Sees::Below),
     ("ambit-process", 2, Sees::Below),
+    ("ambit-ca", 2, Sees::Only(&["ambit-identity", "ambit-model"])),
     ("ambit-ebpf-loader", 2, Sees::Below),
     ("ztunnel", 3, Sees::Below),
+    ("controller", 3, Sees::Below),
     // The end-to-end tests know the mesh as its users do: by its command line, files, ports and log.
     ("ambit-tests", 3, Sees::Only(&[])),
     ("xtask", 3, Sees::Only(&["ambit-tests"])),
@@ -62,7 +64,7 @@ const HOMES: &[Home] = &[
     },
     Home {
         libraries: &["tokio-rustls"],
-        allowed: &["ambit-identity", "ztunnel", "ambit-tests"],
+        allowed: &["ambit-identity", "ambit-ca", "ztunnel", "ambit-tests"],
         tools: false,
         remedy: "take a byte stream; who opens the connection hands in the TLS",
     },
@@ -73,6 +75,12 @@ const HOMES: &[Home] = &[
         remedy: "open streams through ambit-hbone, whose record layer will be replaced",
     },
     Home {
+        libraries: &["tonic", "tonic-prost", "prost", "prost-types"],
+        allowed: &["ambit-ca"],
+        tools: false,
+        remedy: "ask for certificates through ambit-ca",
+    },
+    Home {
         libraries: &["kube", "k8s-openapi"],
         allowed: &["ambit-discovery"],
         tools: false,
@@ -80,13 +88,13 @@ const HOMES: &[Home] = &[
     },
     Home {
         libraries: &["clap"],
-        allowed: &["ambit-process", "ztunnel"],
+        allowed: &["ambit-process", "ztunnel", "controller"],
         tools: true,
         remedy: "take values; a binary's settings.rs parses them",
     },
     Home {
         libraries: &["anyhow"],
-        allowed: &["ztunnel"],
+        allowed: &["ztunnel", "controller"],
         tools: true,
         remedy: "a library has one error enum (thiserror), whose variants say what the operator does",
     },
@@ -99,7 +107,9 @@ const HOMES: &[Home] = &[
             "ambit-hbone",
             "ambit-discovery",
             "ambit-process",
+            "ambit-ca",
             "ztunnel",
+            "controller",
         ],
         tools: true,
         remedy: "this crate decides and does nothing: take values and `now`, and let a shell do the waiting",

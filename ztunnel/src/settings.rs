@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ambit_model::{Mesh, SameNode, TrustDomain, TrustDomains};
+use ambit_process::settings::seconds;
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
@@ -261,11 +262,6 @@ impl Settings {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,12 +278,5 @@ mod tests {
         let missing = parse(&["--config", "/etc/mesh"]).task().unwrap_err().to_string();
         assert_eq!(missing, "--node is missing: give it as a flag, as ZTUNNEL_NODE or as `node` in the settings file");
         assert!(parse(&[]).task().unwrap_err().to_string().starts_with("--config is missing"));
-    }
-
-    #[test]
-    fn seconds_may_have_fractions_but_no_sign() {
-        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
-        assert_eq!(seconds("-1").unwrap_err(), "cannot convert float seconds to Duration: value is negative");
-        assert_eq!(seconds("5s").unwrap_err(), "\"5s\" is no number of seconds");
     }
 }

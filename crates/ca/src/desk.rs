@@ -18,7 +18,7 @@ use crate::wire::CertificateRequest;
 /// Where certificates are signed.
 pub struct Desk<A> {
     authority: ArcSwap<Authority>,
-    authenticator: A,
+    authenticator: ArcSwap<A>,
     snapshot: Box<dyn Fn() -> Arc<Snapshot> + Send + Sync>,
     longest: Duration,
     clock: Clock,
@@ -45,12 +45,24 @@ impl<A: Authenticate> Desk<A> {
         clock: Clock,
     ) -> Self {
         let (authority, tally) = (ArcSwap::from_pointee(authority), Mutex::default());
+        let authenticator = ArcSwap::from_pointee(authenticator);
         Self { authority, authenticator, snapshot: Box::new(snapshot), longest, clock, tally }
     }
 
     /// Signs with `authority` from now on.
     pub fn replace_authority(&self, authority: Authority) {
         self.authority.store(Arc::new(authority));
+    }
+
+    /// Asks `authenticator` whose tokens are from now on.
+    pub fn replace_authenticator(&self, authenticator: A) {
+        self.authenticator.store(Arc::new(authenticator));
+    }
+
+    /// How long the authority can still sign; zero once it cannot.
+    #[must_use]
+    pub fn authority_left(&self) -> Duration {
+        self.authority.load().not_after().duration_since(self.clock.now()).unwrap_or_default()
     }
 
     /// How often was answered how, so far.
@@ -80,7 +92,8 @@ impl<A: Authenticate> Desk<A> {
 
     async fn answer(&self, token: Option<&str>, request: &CertificateRequest) -> Result<Vec<String>, Refusal> {
         let token = token.ok_or(Refusal::NoToken)?;
-        let caller = self.authenticator.authenticate(token).await.map_err(Refusal::Unauthenticated)?;
+        let authenticator = self.authenticator.load_full();
+        let caller = authenticator.authenticate(token).await.map_err(Refusal::Unauthenticated)?;
         let requested: Option<Identity> = request.impersonated().map(str::parse).transpose().map_err(|error| {
             let error: ambit_model::identity::IdentityError = error;
             Refusal::BadIdentity(error.to_string())

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,26 +29,33 @@ const LONGEST_REQUEST: usize = 64 * 1024;
 /// How often a silent client is asked whether it is still there, and how long it has to answer.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 
-/// Serves one client over `transport`, which is secured already, until it ends.
+/// Serves one client over `transport`, which is secured already, until it ends; from `stopping` on, no more than what it has
+/// asked by then.
 ///
 /// # Errors
 /// What ended it too early.
 pub async fn serve<A: Authenticate>(
     desk: Arc<Desk<A>>,
     transport: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    stopping: impl Future<Output = ()>,
 ) -> Result<(), hyper::Error> {
     let service = service_fn(move |request: Request<Incoming>| {
         let desk = desk.clone();
         async move { Ok::<_, Infallible>(answer(desk, request).await) }
     });
-    http2::Builder::new(TokioExecutor::new())
+    let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(16 * 1024)
         .keep_alive_interval(PING.0)
         .keep_alive_timeout(PING.1)
-        .serve_connection(TokioIo::new(transport), service)
-        .await
+        .serve_connection(TokioIo::new(transport), service);
+    let (mut connection, stopping) = (pin!(connection), pin!(stopping));
+    tokio::select! {
+        ended = &mut connection => return ended,
+        () = stopping => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
 }
 
 async fn answer<A: Authenticate>(desk: Arc<Desk<A>>, request: Request<Incoming>) -> http::Response<tonic::body::Body> {

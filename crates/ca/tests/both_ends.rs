@@ -90,7 +90,7 @@ fn accept(listener: TcpListener, directory: &TempDir) -> (JoinHandle<()>, Bundle
             open.spawn(async move {
                 if let Ok(stream) = tls.accept(stream, LIMIT).await {
                     // The client ends it, or the test does.
-                    let _ = server::serve(desk, stream).await;
+                    let _ = server::serve(desk, stream, std::future::pending()).await;
                 }
             });
         }

@@ -97,6 +97,12 @@ impl Authority {
         self.roots.clone()
     }
 
+    /// When the CA's own certificate, or one that leads from it to a root, runs out.
+    #[must_use]
+    pub fn not_after(&self) -> SystemTime {
+        self.not_after
+    }
+
     /// The trust domain whose identities this CA certifies.
     #[must_use]
     pub fn trust_domain(&self) -> &TrustDomain {

@@ -7,6 +7,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -41,6 +42,15 @@ pub fn parse<T: clap::Parser>(arguments: impl IntoIterator<Item = impl Into<OsSt
     }
     let mut matches = command.clone().try_get_matches_from(arguments)?;
     T::from_arg_matches_mut(&mut matches).map_err(|error| Error::Usage(error.format(&mut command)))
+}
+
+/// A duration in seconds, with fractions: for `value_parser`.
+///
+/// # Errors
+/// Why it is none.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 /// The file that the arguments name, else the environment. Found before the arguments are parsed, since what the file

@@ -174,3 +174,10 @@ fn the_environment_can_name_the_file() {
     let out = String::from_utf8_lossy(&again.stdout);
     assert!(again.status.success() && out.contains("1 passed"), "{out}");
 }
+
+#[test]
+fn seconds_may_have_fractions_but_no_sign() {
+    assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+    assert_eq!(seconds("-1").unwrap_err(), "cannot convert float seconds to Duration: value is negative");
+    assert_eq!(seconds("5s").unwrap_err(), "\"5s\" is no number of seconds");
+}

@@ -1,0 +1,162 @@
+//! Wires the controller together: discovery, the CA, the port at which it is asked, and the ports for operators. All of it
+//! runs on one thread; a signature takes less than a millisecond.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ambit_ca::{Desk, Tokens, server};
+use ambit_discovery::publish;
+use ambit_identity::{Clock, channel};
+use ambit_model::Snapshot;
+use ambit_process::drain::Drain;
+use ambit_process::http_server::Server;
+use ambit_process::ready::Ready;
+use ambit_process::{drain, metrics, signal};
+use ambit_telemetry::{Exposition, Family, Form, Logging};
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::Semaphore;
+use tracing::{debug, info, warn};
+
+use crate::authority;
+use crate::settings::{LogFormat, Settings};
+
+/// How long a client may take to shake hands.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// Clients at once; more wait in the kernel's queue.
+const CLIENTS: usize = 4096;
+
+/// Runs until the process is told to stop.
+pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
+    let form = match settings.log_format {
+        LogFormat::Plain => Form::Text,
+        LogFormat::Json => Form::Json,
+    };
+    let logging = Logging::install(form, &settings.log_level, Box::new(std::io::stdout()))?;
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let outcome = runtime.block_on(serve(settings, &logging));
+    runtime.shutdown_background();
+    logging.flush();
+    outcome
+}
+
+async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
+    let (signals, _quit) = signal::Signals::listen()?;
+    let (trigger, drain) = drain::channel();
+    let (publisher, mut snapshots) = publish(Snapshot::new(settings.mesh()));
+    let (reports_publisher, _reports) = publish(Vec::new());
+    let tls = channel::Server::new(&Clock::system())?;
+    let signing = authority::open(settings, &tls)?;
+    let tokens = Tokens::open(&settings.tokens, &settings.trust_domain)?;
+    let current = snapshots.clone();
+    let longest = settings.certificate_ttl;
+    let desk = Arc::new(Desk::new(signing, tokens, move || current.load(), longest, Clock::system()));
+
+    let ready = Ready::new();
+    let configured = ready.wait_for("the first look at the configuration");
+    let listener = TcpListener::bind(settings.address).await;
+    let listener = listener.with_context(|| format!("certificates cannot be asked for at {}", settings.address))?;
+    info!(address = %listener.local_addr()?, names = ?settings.server_names, "certificates are signed here");
+    open_ports(settings, logging, &desk, &ready).await?;
+    tokio::task::spawn_local(authority::follow(settings.clone(), tls.clone(), desk.clone()));
+    tokio::task::spawn_local(authority::follow_tokens(settings.clone(), desk.clone()));
+    tokio::task::spawn_local(accept(listener, tls, desk, drain.clone()));
+    tokio::task::spawn_local(async move {
+        // Whatever comes first is the whole directory.
+        if snapshots.changed().await.is_some() {
+            configured.met();
+        }
+    });
+    let discovery = ambit_discovery::Settings::new(settings.config.clone());
+    let discovery = ambit_discovery::Settings { mesh: settings.mesh(), ..discovery };
+    let stopping = drain.clone();
+    let discovery =
+        ambit_discovery::run(discovery, publisher, reports_publisher, async move { stopping.graceful().await });
+    let lost = async {
+        match discovery.await {
+            Err(error) => error,
+            // It has ended because the process is stopping, which takes longer.
+            Ok(()) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        error = lost => Err(error).context("the configuration cannot be read"),
+        drained = signal::drain_when_asked(signals, trigger, settings.drain_deadline) => {
+            info!(?drained, "stopped");
+            Ok(())
+        }
+    }
+}
+
+/// Serves whoever comes, until the process stops.
+async fn accept(listener: TcpListener, tls: channel::Server, desk: Arc<Desk<Tokens>>, drain: Drain) -> Infallible {
+    let places = Arc::new(Semaphore::new(CLIENTS));
+    loop {
+        // The semaphore is never closed.
+        let place = places.clone().acquire_owned().await.ok();
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of files or memory: the next attempt would fail at once as well.
+                warn!(%error, "cannot accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (tls, desk, drain) = (tls.clone(), desk.clone(), drain.clone());
+        tokio::spawn(async move {
+            let (_place, guard) = (place, drain.guard());
+            let served = async {
+                match tls.accept(stream, HANDSHAKE).await {
+                    Ok(stream) => server::serve(desk, stream, drain.graceful()).await,
+                    Err(failure) => {
+                        debug!(%peer, "no handshake: {failure}");
+                        Ok(())
+                    }
+                }
+            };
+            if let Err(error) = served.await {
+                debug!(%peer, "a client went away: {error}");
+            }
+            drop(guard);
+        });
+    }
+}
+
+/// Opens the ports for probes and Prometheus.
+async fn open_ports(
+    settings: &Settings,
+    logging: &Logging,
+    desk: &Arc<Desk<Tokens>>,
+    ready: &Ready,
+) -> anyhow::Result<()> {
+    let scrape = Server::bind("metrics", settings.metrics_address).await?;
+    let readiness = Server::bind("readiness", settings.readiness_address).await?;
+    let mut exposition = Exposition::new("controller", env!("CARGO_PKG_VERSION"), logging.access_log());
+    let desk = desk.clone();
+    exposition.register(move || families(&desk));
+    let exposition = std::rc::Rc::new(exposition);
+    let page = move || {
+        let exposition = exposition.clone();
+        async move { Ok(exposition.text([])) }
+    };
+    tokio::task::spawn_local(scrape.serve(metrics::routes(page)));
+    tokio::task::spawn_local(readiness.serve(ready.routes()));
+    Ok(())
+}
+
+fn families(desk: &Desk<Tokens>) -> Vec<Family> {
+    let tally = desk.tally();
+    let signed = Family::counter("ambit_ca_certificates_signed", "Certificates signed for workloads");
+    let refused =
+        Family::counter("ambit_ca_requests_refused", "Requests for a certificate that were refused, by reason");
+    let refused = tally.refused.iter().fold(refused, |family, (reason, n)| family.count([("reason", *reason)], *n));
+    let left =
+        Family::gauge("ambit_ca_seconds_left", "Seconds until the CA's own certificate, or one above it, expires");
+    #[allow(clippy::cast_precision_loss, reason = "seconds of a certificate's life are far below 2^52")]
+    let left = left.level([], desk.authority_left().as_secs() as f64);
+    vec![signed.count([], tally.signed), refused, left]
+}
