@@ -13,6 +13,8 @@ pub struct Binaries {
     pub testapp: PathBuf,
     /// The node agent.
     pub ztunnel: PathBuf,
+    /// The control plane.
+    pub controller: PathBuf,
 }
 
 impl Binaries {
@@ -34,7 +36,11 @@ impl Binaries {
     /// The programs in `directory`, such as `target/release`.
     #[must_use]
     pub fn within(directory: &Path) -> Self {
-        Self { testapp: directory.join("testapp"), ztunnel: directory.join("ztunnel") }
+        Self {
+            testapp: directory.join("testapp"),
+            ztunnel: directory.join("ztunnel"),
+            controller: directory.join("controller"),
+        }
     }
 
     /// Checks that the node agent is there and is what its source says.
@@ -43,6 +49,14 @@ impl Binaries {
     /// When it is missing or older than a file that it was built from: a test of yesterday's program proves nothing.
     pub fn check_ztunnel(&self) -> anyhow::Result<()> {
         check(&self.ztunnel, "ztunnel")
+    }
+
+    /// The same of the control plane.
+    ///
+    /// # Errors
+    /// When it is missing or older than a file that it was built from.
+    pub fn check_controller(&self) -> anyhow::Result<()> {
+        check(&self.controller, "controller")
     }
 }
 

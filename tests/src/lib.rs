@@ -5,6 +5,7 @@
 
 pub mod access_log;
 pub mod binaries;
+pub mod controller;
 pub mod http;
 pub mod ip;
 pub mod leftovers;
@@ -21,6 +22,7 @@ pub mod yaml;
 
 pub use access_log::AccessLog;
 pub use binaries::Binaries;
+pub use controller::Controller;
 pub use manifests::Manifests;
 pub use mesh::{Agent, Mesh, MeshOptions};
 pub use metrics::{Metrics, Sample};

@@ -25,7 +25,7 @@ pub const READY: Duration = Duration::from_secs(20);
 /// How the agents are run.
 #[derive(Clone, Debug, Default)]
 pub struct MeshOptions {
-    /// Further arguments of every agent.
+    /// Further arguments of every agent; `{node}` in them stands for its node's name.
     pub arguments: Vec<String>,
     /// A program to run instead of the topology's `ztunnel`.
     pub ztunnel: Option<PathBuf>,
@@ -127,7 +127,7 @@ impl Agent {
         for (name, path) in paths {
             arguments.extend([name.to_owned(), path.to_string_lossy().into_owned()]);
         }
-        arguments.extend(options.arguments.iter().cloned());
+        arguments.extend(options.arguments.iter().map(|argument| argument.replace("{node}", &node.name)));
         Self {
             node: node.name.clone(),
             place: node.agent_place(),

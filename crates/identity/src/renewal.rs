@@ -9,6 +9,9 @@ pub const LONGEST_BACKOFF: Duration = Duration::from_secs(150);
 /// believed of a certificate, so that a CA that signs for no time is not asked without pause.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
+/// The shortest pause near the end of a certificate's life.
+const LAST_BACKOFF: Duration = Duration::from_millis(250);
+
 /// When a certificate came into use and when it runs out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime {
@@ -39,7 +42,7 @@ pub enum Action {
 /// What to do `now` about the certificate in use, if there is one, after `failures`, if there were any. `draw` is a
 /// uniformly random number, the same for every question about one certificate and failure: it spreads the requests of
 /// a node (45 to 55 % of the lifetime) and their repetitions (half to all of the backoff). No pause is longer than a
-/// quarter of the life that is left (or a second), so that a CA that comes back before the end is not missed.
+/// quarter of the life that is left (or 250 ms), so that a CA that comes back before the end is not missed.
 ///
 /// A certificate is due at half its life, so that half its life is left for a CA to come back.
 #[must_use]
@@ -78,7 +81,7 @@ fn until_due(now: SystemTime, certificate: Lifetime, draw: u64) -> Duration {
 fn until_retry(now: SystemTime, certificate: Option<Lifetime>, failures: Failures, draw: u64) -> Duration {
     let doublings = failures.count.saturating_sub(1).min(16);
     let left = certificate.map(|lifetime| remaining(failures.last, lifetime)).filter(|left| !left.is_zero());
-    let longest = left.map_or(LONGEST_BACKOFF, |left| (left / 4).clamp(FIRST_BACKOFF, LONGEST_BACKOFF));
+    let longest = left.map_or(LONGEST_BACKOFF, |left| (left / 4).clamp(LAST_BACKOFF, LONGEST_BACKOFF));
     let full = FIRST_BACKOFF.saturating_mul(1 << doublings).min(longest);
     let pause = full.mul_f64(0.5 + 0.5 * fraction(draw));
     // A clock that was set back since the failure shows no time passed, rather than a pause of any length.

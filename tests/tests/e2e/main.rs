@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod certificates;
 mod close;
 mod crash;
 mod databases;

@@ -82,6 +82,12 @@ impl World {
 
     /// A world of this plan: pods whose names begin with `outsider` are not enrolled, `near` and `far` have services.
     pub(crate) fn build(plan: Plan, options: &MeshOptions) -> Self {
+        let (topology, manifests) = Self::lay(plan);
+        Self::start(topology, manifests, options)
+    }
+
+    /// The same without agents yet.
+    pub(crate) fn lay(plan: Plan) -> (Topology, Manifests) {
         let topology = plan.build().unwrap();
         let config = topology.directory().join("config");
         let mut manifests = Manifests::create(&config, &topology).unwrap();
@@ -95,7 +101,12 @@ impl World {
         for name in ["near", "far"] {
             manifests.service(SHOP, &ServiceSpec { name, vips: &vips(name), ports: &ports }).unwrap();
         }
-        let mesh = Mesh::start(&topology, &config, options).unwrap();
+        (topology, manifests)
+    }
+
+    /// Starts the agents of what was laid, and waits until every pod is captured that is to be.
+    pub(crate) fn start(topology: Topology, manifests: Manifests, options: &MeshOptions) -> Self {
+        let mesh = Mesh::start(&topology, manifests.directory(), options).unwrap();
         let world = Self { mesh, manifests, topology };
         for pod in world.topology.pods().iter().filter(|pod| !pod.name.starts_with("outsider")) {
             world.agent(&pod.node).wait_captured(SHOP, &pod.name, true, SOON).unwrap();
