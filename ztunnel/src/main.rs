@@ -7,6 +7,7 @@ mod dns;
 mod node;
 mod proxy;
 mod settings;
+mod socks;
 
 use std::process::ExitCode;
 

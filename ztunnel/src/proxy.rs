@@ -13,6 +13,7 @@ mod queries;
 mod record;
 mod session;
 mod shared;
+mod socks5;
 mod standing;
 mod tunnels;
 mod verdict;

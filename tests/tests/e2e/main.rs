@@ -24,6 +24,7 @@ mod protocols;
 mod refusals;
 mod services;
 mod shop;
+mod socks;
 mod untouched;
 mod wire;
 mod world;

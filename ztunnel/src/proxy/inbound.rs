@@ -150,7 +150,8 @@ pub(crate) async fn serve_plaintext(worker: Rc<Worker>, guest: Rc<Guest>, stream
         Err(_) => return,
     };
     let caller = tcp::split(stream);
-    let connection = Connection::InboundPlaintext { pod: guest.pod.uid.clone(), peer, destination };
+    let host_pod = false;
+    let connection = Connection::InboundPlaintext { pod: guest.pod.uid.clone(), peer, destination, host_pod };
     let Verdict { decision, snapshot } = worker.decide(&guest, &connection).await;
     let record = record::Inbound { meter: &worker.meter, snapshot: &snapshot, pod: &guest.pod, peer, start };
     match decision {

@@ -194,7 +194,8 @@ fn expected_outbound(world: &World, source: &WorkloadUid, dialled: SocketAddr, d
     let Some(source) = pod_named(world, source) else { return Decision::Refuse(Reason::UnknownWorkload) };
     let ours = [15001, 15006, 15008, 15053, 15080];
     // C-09, towards ourselves.
-    if ours.contains(&dialled.port()) && (dialled.ip() == IpAddr::from([127, 0, 0, 1]) || number(dialled.ip()) == 1) {
+    let own = |ip: IpAddr| ip == IpAddr::from([127, 0, 0, 1]) || number(ip) == 1 || ip.is_unspecified();
+    if ours.contains(&dialled.port()) && own(dialled.ip()) {
         return Decision::Refuse(Reason::RecursiveCall);
     }
     let (address, pod, service);
