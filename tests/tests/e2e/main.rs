@@ -25,6 +25,7 @@ mod refusals;
 mod services;
 mod shop;
 mod socks;
+mod stateful;
 mod untouched;
 mod wire;
 mod world;
