@@ -9,6 +9,7 @@ mod introduction;
 mod listeners;
 mod outbound;
 mod pod;
+mod probe;
 mod queries;
 mod record;
 mod session;

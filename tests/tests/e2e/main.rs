@@ -20,6 +20,7 @@ mod freeze;
 mod harness;
 mod observe;
 mod policy;
+mod probes;
 mod protocols;
 mod refusals;
 mod services;

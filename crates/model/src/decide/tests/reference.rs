@@ -311,7 +311,7 @@ fn the_meshes_drawn_reach_every_answer() {
     let mut runner = TestRunner::deterministic();
     let cases = (any_world(), any_connection());
     let mut seen = BTreeSet::new();
-    for _ in 0..20_000 {
+    for _ in 0..40_000 {
         let (world, connection) = cases.new_tree(&mut runner).unwrap().current();
         let told = told(&decide(&world.snapshot(), &connection));
         let named = ["Refuse", "Deny"].iter().any(|kind| told.starts_with(kind));
