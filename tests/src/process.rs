@@ -30,6 +30,16 @@ pub struct Launcher {
     pub logs: Option<PathBuf>,
 }
 
+impl Launcher {
+    /// Starts `testapp` with `arguments` in `place`; `of` names the place in messages.
+    pub(crate) fn testapp_in(&self, place: &Place, of: &str, arguments: &[&str]) -> anyhow::Result<Process> {
+        let mut command = Command::new(&self.testapp);
+        command.args(arguments);
+        let label = format!("{of}/{}", arguments.first().copied().unwrap_or("testapp"));
+        Process::start(&label, place, self, command)
+    }
+}
+
 /// A running process; it is killed on drop, and shows its last lines when a test is failing.
 #[derive(Debug)]
 pub struct Process {

@@ -330,10 +330,16 @@ impl Node {
         Place { netns: self.netns.path(), cgroup: self.cgroup.join("ztunnel") }
     }
 
-    /// Where the node's other processes run, such as its kubelet.
+    /// Where the node's other processes run, such as its kubelet: in no pod's cgroup, nor below the one above them.
     #[must_use]
     pub fn place(&self) -> Place {
-        Place { netns: self.netns.path(), cgroup: self.cgroup.join("host") }
+        Place { netns: self.netns.path(), cgroup: self.cgroup.with_file_name(format!("{}-host", self.name)) }
+    }
+
+    /// Where a pod runs that has the node's own network (`hostNetwork`).
+    #[must_use]
+    pub fn pod_place(&self) -> Place {
+        Place { netns: self.netns.path(), cgroup: self.cgroup.join("pods/host-network") }
     }
 
     /// Starts `testapp` with `arguments` on the node, outside every pod.
@@ -341,7 +347,15 @@ impl Node {
     /// # Errors
     /// When it cannot be started.
     pub fn testapp(&self, arguments: &[&str]) -> anyhow::Result<Process> {
-        start_testapp(&self.name, &self.place(), &self.launcher, arguments)
+        self.launcher.testapp_in(&self.place(), &self.name, arguments)
+    }
+
+    /// Starts `testapp` with `arguments` in a pod that has the node's own network.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn pod_testapp(&self, arguments: &[&str]) -> anyhow::Result<Process> {
+        self.launcher.testapp_in(&self.pod_place(), &format!("{}/host-pod", self.name), arguments)
     }
 
     /// The name of the node's end of its link to the node numbered `number`.
@@ -369,7 +383,7 @@ impl Pod {
     /// # Errors
     /// When it cannot be started.
     pub fn testapp(&self, arguments: &[&str]) -> anyhow::Result<Process> {
-        start_testapp(&self.name, &self.place(), &self.launcher, arguments)
+        self.launcher.testapp_in(&self.place(), &self.name, arguments)
     }
 
     /// Starts a program in the pod.
@@ -381,11 +395,4 @@ impl Pod {
         let label = format!("{}/{}", self.name, program.rsplit('/').next().unwrap_or(&program));
         Process::start(&label, &self.place(), &self.launcher, command)
     }
-}
-
-fn start_testapp(of: &str, place: &Place, launcher: &Launcher, arguments: &[&str]) -> anyhow::Result<Process> {
-    let mut command = Command::new(&launcher.testapp);
-    command.args(arguments);
-    let label = format!("{of}/{}", arguments.first().copied().unwrap_or("testapp"));
-    Process::start(&label, place, launcher, command)
 }

@@ -10,6 +10,7 @@ use ambit_discovery::{Published, publish};
 use ambit_ebpf_loader as ebpf;
 use ambit_hbone as hbone;
 use ambit_model::Snapshot;
+use ambit_net::netns::NetNs;
 use ambit_net::socket::Keepalive;
 use ambit_process::http_server::Server;
 use ambit_process::limits::raise_open_files;
@@ -38,7 +39,8 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
         LogFormat::Json => Form::Json,
     };
     let logging = Logging::install(form, &settings.log_level, Box::new(std::io::stdout()))?;
-    let capture = ebpf::Settings { cgroup: settings.cgroup.clone(), pins: settings.pins.clone() };
+    let host = NetNs::current().context("the network namespace of the node cannot be told")?.cookie();
+    let capture = ebpf::Settings { cgroup: settings.cgroup.clone(), pins: settings.pins.clone(), host };
     let outcome = match task {
         Task::Uninstall => uninstall(&capture),
         Task::Run { config, node } => {
@@ -90,6 +92,7 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
         snapshots: snapshots.clone(),
         certificates: credentials::certificates(settings)?,
         originals: capture.original_destinations(),
+        host_pods: capture.host_pods(),
         limits: limits(settings),
         dns_upstream: settings.dns_upstream,
     });

@@ -8,6 +8,7 @@ mod dns;
 mod node;
 mod proxy;
 mod settings;
+mod socks;
 
 use std::process::ExitCode;
 

@@ -39,6 +39,8 @@ pub enum Connection {
         peer: SocketAddr,
         /// The pod's address and port that the peer dialled.
         destination: SocketAddr,
+        /// A pod of this node that has the node's own network (`hostNetwork`) is known to have opened it.
+        host_pod: bool,
     },
 }
 

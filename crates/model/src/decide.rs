@@ -72,7 +72,8 @@ fn admit(snapshot: &Snapshot, connection: &Connection, decided: Decision) -> Dec
 fn outbound(snapshot: &Snapshot, source: &WorkloadUid, dialled: SocketAddr, draw: u64) -> Result<Decision, Reason> {
     let source = snapshot.workload(source).ok_or(Reason::UnknownWorkload)?;
     let dialled = SocketAddr::new(dialled.ip().to_canonical(), dialled.port());
-    if dialled.ip().is_loopback() && ports::is_own(dialled.port()) {
+    // Linux takes the unspecified address for loopback.
+    if (dialled.ip().is_loopback() || dialled.ip().is_unspecified()) && ports::is_own(dialled.port()) {
         return Err(Reason::RecursiveCall);
     }
     let upstream = match snapshot.service_dialled(dialled.ip(), &source.namespace) {

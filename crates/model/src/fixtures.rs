@@ -303,10 +303,8 @@ pub(crate) fn any_connection() -> impl Strategy<Value = Connection> {
         (name(), destination(), some_identity(), authority).prop_map(|(pod, peer, identity, authority)| {
             Connection::InboundHbone { pod, peer, identity, authority }
         }),
-        (name(), destination(), destination()).prop_map(|(pod, peer, destination)| Connection::InboundPlaintext {
-            pod,
-            peer,
-            destination
+        (name(), destination(), destination(), any::<bool>()).prop_map(|(pod, peer, destination, host_pod)| {
+            Connection::InboundPlaintext { pod, peer, destination, host_pod }
         }),
     ]
 }

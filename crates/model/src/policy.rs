@@ -137,7 +137,8 @@ pub fn evaluate(snapshot: &Snapshot, destination: &Workload, access: &Access) ->
         return Ok(());
     }
     let (mtls, demanded_by) = policies.mtls(destination, access.address.port());
-    if let (Mtls::Strict, Client::Stranger(_), Some(policy)) = (mtls, &access.client, demanded_by) {
+    let in_clear = matches!(access.client, Client::Stranger(_) | Client::HostPod(_));
+    if let (Mtls::Strict, true, Some(policy)) = (mtls, in_clear, demanded_by) {
         let policy = policy.clone();
         let kind = "PeerAuthentication";
         return Err(Denial { reason: Reason::MtlsRequired, kind, policy, rule: None, partial: false });
@@ -200,7 +201,8 @@ fn authorize(policies: &[&Arc<Policy>], seen: &Seen<'_>) -> Result<(), Denial> {
 }
 
 /// The kubelet asks from its node's own address, in clear and without an identity, and must get its answer whatever
-/// the policy. Who comes from the address of another node is not asked by this pod's kubelet.
+/// the policy. Who comes from the address of another node is not asked by this pod's kubelet, and a pod that shares its
+/// node's address is no kubelet.
 fn is_probe(snapshot: &Snapshot, destination: &Workload, client: &Client) -> bool {
     let Client::Stranger(address) = client else { return false };
     let node = snapshot.node(&destination.node);

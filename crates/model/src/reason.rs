@@ -58,6 +58,9 @@ reasons! {
     /// The pod is not (yet) in the snapshot.
     UnknownWorkload = "unknown-workload", Connect, 503,
         "the pod is not known to the mesh yet";
+    /// The mesh has no address for the name that a SOCKS5 request asks for.
+    UnknownHost = "unknown-host", Connect, 503,
+        "the mesh does not know the host: name a Service or a ServiceEntry, or resolve the name before asking";
     /// The connection would come back to the proxy itself.
     RecursiveCall = "recursive-call", Connect, 400,
         "attempted recursive call to ourselves: ports 15001, 15006, 15008, 15053 and 15080 belong to the mesh";

@@ -46,11 +46,14 @@ pub mod maps {
     pub const ADDRESSES: &str = "addresses";
     /// Hash, [`FlowKey`](crate::FlowKey) to [`Endpoint`](crate::Endpoint): where captured connections wanted to go.
     pub const FLOWS: &str = "flows";
-    /// LRU hash, [`OwnKey`](crate::OwnKey) to `u32`: the proxy's own connections towards applications.
+    /// LRU hash, [`ConnectionKey`](crate::ConnectionKey) to `u32`: the proxy's own connections towards applications.
     pub const OWN: &str = "own";
     /// Socket hash, netns cookie (`u64`) to the pod's plaintext listener (`u64`: written as a file descriptor, read
     /// back as a socket cookie).
     pub const LISTENERS: &str = "listeners";
+    /// LRU hash, [`ConnectionKey`](crate::ConnectionKey) to `u32`: what pods with the node's own network have opened, and
+    /// the proxy has not met yet.
+    pub const HOST_PODS: &str = "host_pods";
     /// Per-CPU array of `u64`, indexed by [`Counter`](crate::Counter).
     pub const COUNTERS: &str = "counters";
     /// Socket storage, [`Endpoint`](crate::Endpoint): where a captured socket wanted to go; of a UDP socket that is not
@@ -58,7 +61,13 @@ pub mod maps {
     pub const DESTINATIONS: &str = "destinations";
 
     /// Every map.
-    pub const ALL: [&str; 7] = [ENROLLED, ADDRESSES, FLOWS, OWN, LISTENERS, COUNTERS, DESTINATIONS];
+    pub const ALL: [&str; 8] = [ENROLLED, ADDRESSES, FLOWS, OWN, LISTENERS, HOST_PODS, COUNTERS, DESTINATIONS];
+}
+
+/// Names of the constants that the loader gives the programs.
+pub mod constants {
+    /// `u64`: cookie of the node's own network namespace, if what is opened there below the cgroup is a pod's; else 0.
+    pub const HOST_NETNS: &str = "HOST_NETNS";
 }
 
 /// Names of the programs, by the hook they run in.
@@ -95,6 +104,10 @@ pub const MAX_FLOWS: usize = 65536;
 /// that the least recent one may be forgotten.
 pub const MAX_OWN: usize = 16384;
 
+/// Most connections of pods with the node's own network that are remembered; then the least recent is forgotten, and
+/// is like any other from the node's address. Those count that the proxy is about to accept.
+pub const MAX_HOST_PODS: usize = 16384;
+
 /// An enrolled pod: the address of each family that its captured connections are redirected to; unspecified if the
 /// pod has none of that family, which makes the loopback address take its place.
 #[repr(C)]
@@ -129,13 +142,13 @@ impl FlowKey {
     }
 }
 
-/// A connection that the proxy itself opens towards an application of a pod.
+/// A connection as it was opened.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OwnKey {
-    /// What the application sees as its peer.
+pub struct ConnectionKey {
+    /// Whom the connection comes from.
     pub source: Endpoint,
-    /// The application.
+    /// What was dialled.
     pub destination: Endpoint,
 }
 
@@ -144,5 +157,5 @@ const _: () = {
     assert!(size_of::<Endpoint>() == 20 && align_of::<Endpoint>() == 4);
     assert!(size_of::<Pod>() == 36);
     assert!(size_of::<FlowKey>() == 8 + 20 + 4);
-    assert!(size_of::<OwnKey>() == 40);
+    assert!(size_of::<ConnectionKey>() == 40);
 };

@@ -18,6 +18,7 @@ use crate::{
     counters::{CounterMap, Counters},
     destinations::OriginalDestinations,
     error::Error,
+    host_pods::HostPods,
     link,
     object::{self, Programs},
     pins::Pins,
@@ -33,6 +34,9 @@ pub struct Settings {
     pub cgroup: PathBuf,
     /// The directory for pins, in a bpffs. Two agents on one kernel need two.
     pub pins: PathBuf,
+    /// Cookie of the node's own network namespace: what is opened there by processes below the cgroup is known to be a
+    /// pod's, unless the cgroup is the root, which everything is below of.
+    pub host: u64,
 }
 
 impl Settings {
@@ -65,6 +69,7 @@ pub struct Capture {
     pins: Pins,
     state: State,
     destinations: OriginalDestinations,
+    host_pods: HostPods,
     counters: CounterMap,
 }
 
@@ -78,13 +83,17 @@ impl Capture {
         let attach = cgroup::checked(&settings.cgroup)?;
         let apart = cgroup::agents_own(&attach)?;
         let pins = Pins::open(&settings.pins)?;
-        let programs = object::load(&pins)?;
-        hook_cgroups(&pins, &programs, &attach, apart.as_deref())?;
+        let host = if cgroup::is_root(&attach)? { 0 } else { settings.host };
+        let programs = object::load(&pins, host)?;
+        // Whatever else is in the agent's cgroup, the kubelet perhaps, is no pod.
+        let publish = apart.as_ref().map(|_| object::load(&pins, 0).map(|programs| programs.publish)).transpose()?;
+        hook_cgroups(&pins, &programs, &attach, apart.as_deref().zip(publish.as_ref()))?;
         let destinations = OriginalDestinations::open(&pins.maps())?;
+        let host_pods = HostPods::open(&pins.maps())?;
         let counters = CounterMap::open(&pins.maps())?;
         let state = State::open(pins.clone(), programs.steer)?;
         state.refresh()?;
-        Ok(Self { pins, state, destinations, counters })
+        Ok(Self { pins, state, destinations, host_pods, counters })
     }
 
     /// Captures `pod`, or brings what the kernel has of it up to date. Connections that are open are left alone. When
@@ -134,6 +143,12 @@ impl Capture {
     #[must_use]
     pub fn original_destinations(&self) -> OriginalDestinations {
         self.destinations.clone()
+    }
+
+    /// What pods with the node's own network have opened, for those who accept it.
+    #[must_use]
+    pub fn host_pods(&self) -> HostPods {
+        self.host_pods.clone()
     }
 
     /// What the programs have counted.
@@ -188,19 +203,24 @@ impl Pod<'_> {
     }
 }
 
-/// Puts the programs in force at the cgroups. What watches sockets comes first: a connection that is redirected must be
-/// published as well.
-fn hook_cgroups(pins: &Pins, programs: &Programs, attach: &Path, apart: Option<&Path>) -> Result<(), Error> {
+/// Puts the programs in force at the cgroups: above the pods, and the agent's own if that is apart, where what watches
+/// sockets is another program. That comes first: a connection that is redirected must be published as well.
+fn hook_cgroups(
+    pins: &Pins,
+    programs: &Programs,
+    attach: &Path,
+    apart: Option<(&Path, &OwnedFd)>,
+) -> Result<(), Error> {
     // The agent's own sockets are published when they deliver, and ask by connecting.
     let agents = [
-        (programs::PUBLISH, &programs.publish),
+        (programs::PUBLISH, apart.map_or(&programs.publish, |(_, publish)| publish)),
         (programs::CONNECT4, &programs.connect4),
         (programs::CONNECT6, &programs.connect6),
     ];
     for (name, program) in agents {
         let own = pins.links().join(format!("{name}_agent"));
         match apart {
-            Some(agent) => hook(&own, name, program, agent)?,
+            Some((agent, _)) => hook(&own, name, program, agent)?,
             None => link::remove(&own).map_err(Error::pin(&own))?,
         }
     }

@@ -47,6 +47,17 @@ pub(crate) fn agents_own(attach: &Path) -> Result<Option<PathBuf>, Error> {
     }
 }
 
+/// True if `attach` (a checked path) is the root of the hierarchy, as far as this process can see it.
+pub(crate) fn is_root(attach: &Path) -> Result<bool, Error> {
+    let error = |source| Error::Cgroup { path: attach.to_owned(), source };
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").map_err(error)?;
+    Ok(is_mount(attach, &mountinfo))
+}
+
+fn is_mount(attach: &Path, mountinfo: &str) -> bool {
+    mounts(mountinfo).any(|mount| mount.point == attach)
+}
+
 /// A mount of the cgroup v2 hierarchy.
 #[derive(Debug, PartialEq, Eq)]
 struct Mount {
@@ -111,6 +122,15 @@ mod tests {
     fn the_mount_is_found_among_others() {
         let mounts: Vec<_> = mounts(HYBRID).collect();
         assert_eq!(mounts, [Mount { root: "/".into(), point: "/sys/fs/cgroup/unified".into() }]);
+    }
+
+    #[test]
+    fn where_it_is_mounted_is_the_root() {
+        assert!(is_mount(Path::new("/sys/fs/cgroup/unified"), HYBRID));
+        for elsewhere in ["/sys/fs/cgroup/unified/kubepods", "/sys/fs/cgroup", "/sys/fs/cgroup/memory"] {
+            assert!(!is_mount(Path::new(elsewhere), HYBRID), "{elsewhere}");
+        }
+        assert!(is_mount(Path::new("/host/cgroup"), CONTAINER));
     }
 
     #[test]

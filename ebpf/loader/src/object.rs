@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use ambit_ebpf_abi::{maps, programs};
+use ambit_ebpf_abi::{constants, maps, programs};
 use aya::{
     EbpfLoader, VerifierLogLevel,
     maps::{MapData, MapInfo},
@@ -32,12 +32,13 @@ pub(crate) struct Programs {
     pub(crate) steer: OwnedFd,
 }
 
-/// Loads the programs onto the maps below `pins`.
-pub(crate) fn load(pins: &Pins) -> Result<Programs, Error> {
+/// Loads the programs onto the maps below `pins`, telling them the network namespace `host` (0 for none).
+pub(crate) fn load(pins: &Pins, host: u64) -> Result<Programs, Error> {
     check_layout(pins)?;
     let mut loader = EbpfLoader::new();
     // No program reads the kernel's own structures.
     loader.btf(None).verifier_log_level(VerifierLogLevel::DEBUG);
+    loader.override_global(constants::HOST_NETNS, &host, true);
     for name in maps::ALL {
         loader.map_pin_path(name, pins.maps().join(name));
     }

@@ -13,7 +13,7 @@ use std::{
     ptr,
 };
 
-use ambit_ebpf_abi::{Address, Endpoint, FlowKey, OwnKey, Pod};
+use ambit_ebpf_abi::{Address, ConnectionKey, Endpoint, FlowKey, Pod};
 pub(crate) use aya_obj::generated::bpf_attach_type as AttachType;
 use aya_obj::generated::bpf_cmd as Command;
 use nix::libc;
@@ -39,7 +39,7 @@ plain! {
     Address = Address::UNSPECIFIED,
     Endpoint = Endpoint::NONE,
     FlowKey = FlowKey::new(0, Endpoint::NONE),
-    OwnKey = OwnKey { source: Endpoint::NONE, destination: Endpoint::NONE },
+    ConnectionKey = ConnectionKey { source: Endpoint::NONE, destination: Endpoint::NONE },
     Pod = Pod { v4: Address::UNSPECIFIED, v6: Address::UNSPECIFIED, dns: 0 },
 }
 

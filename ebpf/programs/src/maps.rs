@@ -2,7 +2,9 @@
 
 use core::{ffi::c_void, ptr};
 
-use ambit_ebpf_abi::{Address, Counter, Endpoint, FlowKey, MAX_ADDRESSES, MAX_FLOWS, MAX_OWN, MAX_PODS, OwnKey, Pod};
+use ambit_ebpf_abi::{
+    Address, ConnectionKey, Counter, Endpoint, FlowKey, MAX_ADDRESSES, MAX_FLOWS, MAX_HOST_PODS, MAX_OWN, MAX_PODS, Pod,
+};
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_SOCKHASH, bpf_sock},
     btf_maps::{HashMap, LruHashMap, PerCpuArray, SkStorage},
@@ -21,7 +23,22 @@ pub(crate) static ADDRESSES: HashMap<Address, u64, MAX_ADDRESSES> = HashMap::new
 pub(crate) static FLOWS: HashMap<FlowKey, Endpoint, MAX_FLOWS, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 
 #[btf_map(name = "own")]
-pub(crate) static OWN: LruHashMap<OwnKey, u32, MAX_OWN> = LruHashMap::new();
+pub(crate) static OWN: LruHashMap<ConnectionKey, u32, MAX_OWN> = LruHashMap::new();
+
+#[btf_map(name = "host_pods")]
+pub(crate) static HOST_PODS: LruHashMap<ConnectionKey, u32, MAX_HOST_PODS> = LruHashMap::new();
+
+/// The loader replaces the value.
+#[unsafe(no_mangle)]
+static HOST_NETNS: u64 = 0;
+
+/// True if `netns` is the node's own network namespace and pods can be told from the node's processes there.
+#[inline(always)]
+pub(crate) fn is_host(netns: u64) -> bool {
+    // SAFETY: it is a static. Volatile, for LLVM would take the value that is written here.
+    let host = unsafe { ptr::read_volatile(&raw const HOST_NETNS) };
+    host != 0 && host == netns
+}
 
 #[btf_map(name = "listeners")]
 pub(crate) static LISTENERS: Listeners = Listeners::new();

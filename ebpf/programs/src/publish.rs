@@ -1,7 +1,8 @@
 //! Publishes, before a SYN leaves, where its captured connection wanted to go, and which connections are the proxy's
-//! own; takes both back when the socket closes, unless the proxy may still have to accept what was said before.
+//! own; takes both back when the socket closes, unless the proxy may still have to accept what was said before. Publishes
+//! as well what pods with the node's own network open, since only here can they be told from the kubelet.
 
-use ambit_ebpf_abi::{Address, Counter, Endpoint, FlowKey, MARK_APPLICATION, OwnKey, takes_captured};
+use ambit_ebpf_abi::{Address, ConnectionKey, Counter, Endpoint, FlowKey, MARK_APPLICATION, takes_captured};
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{
@@ -14,7 +15,7 @@ use aya_ebpf::{
 
 use crate::{
     count::count,
-    maps::{FLOWS, OWN, destination},
+    maps::{FLOWS, HOST_PODS, OWN, destination, is_host},
 };
 
 const AF_INET: u32 = 2;
@@ -44,20 +45,31 @@ pub(crate) fn changed(ctx: &SockOpsContext) {
 #[inline(always)]
 fn connecting(ctx: &SockOpsContext) {
     match owner(ctx) {
-        None => return,
+        None => return host_pod(ctx),
         Some(Owner::Application(wanted)) => {
             if FLOWS.insert(flow_key(ctx), wanted, ANY).is_err() {
                 count(Counter::FlowsFull);
             }
         }
         Some(Owner::Proxy) => {
-            if OWN.insert(own_key(ctx), 0, ANY).is_err() {
+            if OWN.insert(connection_key(ctx), 0, ANY).is_err() {
                 count(Counter::OwnFull);
             }
         }
     }
     // Fails for no flag that this kernel knows; without it the maps forget by userspace or by age.
     let _ = ctx.set_cb_flags((ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG) as i32);
+}
+
+/// A process below the cgroup opens a connection that is not captured. It is not taken back: userspace does, when it
+/// accepts, and what goes elsewhere is forgotten by age. Taken back at the close it would be missed by who accepts later.
+#[inline(always)]
+fn host_pod(ctx: &SockOpsContext) {
+    // SAFETY: as in `flow_key`.
+    if is_host(unsafe { bpf_get_netns_cookie(ctx.as_ptr()) }) {
+        // Without memory for it, it is like any other connection from the node.
+        let _ = HOST_PODS.insert(connection_key(ctx), 0, ANY);
+    }
 }
 
 #[inline(always)]
@@ -69,7 +81,7 @@ fn closed(ctx: &SockOpsContext) {
         Some(Owner::Application(_)) if matches!(ctx.arg(0), BPF_TCP_FIN_WAIT1 | BPF_TCP_FIN_WAIT2) => {}
         // Mostly gone already: userspace takes it when it accepts.
         Some(Owner::Application(_)) => drop(FLOWS.remove(flow_key(ctx))),
-        Some(Owner::Proxy) => drop(OWN.remove(own_key(ctx))),
+        Some(Owner::Proxy) => drop(OWN.remove(connection_key(ctx))),
     }
 }
 
@@ -97,8 +109,8 @@ fn flow_key(ctx: &SockOpsContext) -> FlowKey {
 }
 
 #[inline(always)]
-fn own_key(ctx: &SockOpsContext) -> OwnKey {
-    OwnKey { source: local(ctx), destination: remote(ctx) }
+fn connection_key(ctx: &SockOpsContext) -> ConnectionKey {
+    ConnectionKey { source: local(ctx), destination: remote(ctx) }
 }
 
 #[inline(always)]

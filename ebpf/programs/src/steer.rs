@@ -1,7 +1,7 @@
 //! Decides which socket takes a connection that reaches an enrolled pod: the proxy's plaintext listener, or the one
 //! that the kernel would choose. With no listener the connection is refused, never handed to the application.
 
-use ambit_ebpf_abi::{Address, Counter, DNS_PORT, Endpoint, FlowKey, HBONE_PORT, OwnKey, takes_captured};
+use ambit_ebpf_abi::{Address, ConnectionKey, Counter, DNS_PORT, Endpoint, FlowKey, HBONE_PORT, takes_captured};
 use aya_ebpf::{
     EbpfContext as _,
     bindings::sk_action::{SK_DROP, SK_PASS},
@@ -40,7 +40,7 @@ pub(crate) fn incoming(ctx: &SkLookupContext) -> u32 {
     if takes_captured(local.port) {
         return outbound(netns, remote);
     }
-    if OWN.get_ptr(OwnKey { source: remote, destination: local }).is_some() {
+    if OWN.get_ptr(ConnectionKey { source: remote, destination: local }).is_some() {
         count(Counter::Relayed);
         return SK_PASS;
     }

@@ -9,8 +9,8 @@ use crate::netns::Netns;
 
 pub(super) fn cgroups(topology: &Topology) -> anyhow::Result<()> {
     for node in &topology.nodes {
-        for part in ["pods", "ztunnel", "host"] {
-            fs::create_dir_all(node.cgroup.join(part))?;
+        for place in [node.agent_place(), node.place(), node.pod_place()] {
+            fs::create_dir_all(place.cgroup)?;
         }
     }
     for pod in &topology.pods {

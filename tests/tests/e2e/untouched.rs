@@ -90,7 +90,7 @@ fn pods_on_the_host_network_are_strangers_in_both_directions() {
     }
     let _servers = ["near", "far"].map(|pod| world.serve(pod));
     let server = ["serve", "--name", "host-b", &format!("whoami={PORT}")];
-    let server = world.topology.node("b").unwrap().testapp(&server).unwrap();
+    let server = world.topology.node("b").unwrap().pod_testapp(&server).unwrap();
     server.wait_line("listening", SOON).unwrap();
     from_the_host_network(&world);
     to_the_host_network(&world, &vips, PORT);
@@ -103,7 +103,7 @@ fn from_the_host_network(world: &World) {
     for (pod, own) in [("near", None), ("far", Some([IpAddr::from(node.v4), node.v6.into()]))] {
         for (family, ip) in world.pod(pod).addresses().into_iter().enumerate() {
             let to = SocketAddr::new(ip, world::WHOAMI).to_string();
-            let report: Value = node.testapp(&["greeting", "--to", &to]).unwrap().report(SOON).unwrap();
+            let report: Value = node.pod_testapp(&["greeting", "--to", &to]).unwrap().report(SOON).unwrap();
             let line = report["lines"][0].as_str().unwrap().to_owned();
             let words: Vec<&str> = line.split(' ').collect();
             assert_eq!(words[0], pod);

@@ -20,7 +20,7 @@ use super::introduction::baggage;
 use super::session::Asking;
 use super::verdict::Verdict;
 use super::worker::{Arrival, Worker};
-use super::{record, session, standing};
+use super::{probe, record, session, standing};
 
 /// Serves one peer's tunnel to `guest`: the handshake, then every stream of it.
 pub(crate) async fn serve_tunnel(worker: Rc<Worker>, guest: Rc<Guest>, stream: TcpStream, peer: SocketAddr) {
@@ -161,7 +161,9 @@ pub(crate) async fn serve_plaintext(worker: Rc<Worker>, guest: Rc<Guest>, stream
         Err(_) => return,
     };
     let caller = tcp::split(stream);
-    let connection = Connection::InboundPlaintext { pod: guest.pod.uid.clone(), peer, destination };
+    let shared = &worker.shared;
+    let host_pod = probe::is_of_host_pod(&shared.snapshots.load(), &shared.host_pods, peer, destination);
+    let connection = Connection::InboundPlaintext { pod: guest.pod.uid.clone(), peer, destination, host_pod };
     let Verdict { decision, snapshot } = worker.decide(&guest, &connection).await;
     let record = record::Inbound { meter: &worker.meter, snapshot: &snapshot, pod: &guest.pod, peer, start };
     match decision {

@@ -23,6 +23,8 @@ pub(crate) struct Listeners<L, D> {
     pub(crate) hbone: L,
     /// Port 15053: DNS queries by TCP.
     pub(crate) dns: L,
+    /// Port 15080: what the pod asks for by SOCKS5.
+    pub(crate) socks5: L,
     /// Port 15053: DNS queries by UDP, a socket for each family.
     pub(crate) queries: Vec<D>,
 }
@@ -50,6 +52,7 @@ impl Listeners<StdListener, StdUdpSocket> {
             plaintext: on(ports::INBOUND_PLAINTEXT)?,
             hbone: on(ports::HBONE)?,
             dns: on(ports::DNS)?,
+            socks5: on(ports::SOCKS5)?,
             queries: datagrams(pod)?,
         })
     }
@@ -59,13 +62,14 @@ impl Listeners<StdListener, StdUdpSocket> {
     /// # Errors
     /// When the runtime cannot watch another descriptor.
     pub(crate) fn register(self) -> io::Result<Listeners<TcpListener, UdpSocket>> {
-        let Self { outbound, plaintext, hbone, dns, queries } = self;
+        let Self { outbound, plaintext, hbone, dns, socks5, queries } = self;
         let on = TcpListener::from_std;
         Ok(Listeners {
             outbound: on(outbound)?,
             plaintext: on(plaintext)?,
             hbone: on(hbone)?,
             dns: on(dns)?,
+            socks5: on(socks5)?,
             queries: queries.into_iter().map(UdpSocket::from_std).collect::<io::Result<_>>()?,
         })
     }

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::failure::Failure;
 use super::guest::Guest;
+use super::session::Caller;
 use super::tunnels::PeerKey;
 use super::verdict::Verdict;
 use super::worker::{Arrival, Worker};
@@ -24,28 +25,50 @@ pub(crate) async fn serve(worker: Rc<Worker>, guest: Rc<Guest>, stream: TcpStrea
     let start = Instant::now();
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
     let Some((stream, dialled)) = captured(&worker, &guest, stream, client) else { return };
-    let caller = tcp::split(stream);
+    carry(&worker, &guest, tcp::split(stream), Call { client, dialled, start }).await;
+}
+
+/// What a pod wants to be connected to.
+pub(super) struct Call {
+    /// Where the connection comes from.
+    pub(super) client: SocketAddr,
+    /// Where it is to go.
+    pub(super) dialled: SocketAddr,
+    /// When it was first heard of.
+    pub(super) start: Instant,
+}
+
+/// Decides where `call` of `guest` goes and carries it there, on behalf of `caller`.
+pub(super) async fn carry<C: Caller>(worker: &Worker, guest: &Guest, caller: C, call: Call) {
+    let Call { client, dialled, start } = call;
     let source = guest.pod.uid.clone();
     let connection = Connection::Outbound { source, destination: dialled, draw: rand::random() };
-    let Verdict { decision, snapshot } = worker.decide(&guest, &connection).await;
+    let Verdict { decision, snapshot } = worker.decide(guest, &connection).await;
     let (meter, pod) = (&worker.meter, &*guest.pod);
     let record = record::Outbound { meter, snapshot: &snapshot, pod, client, dialled, start };
     match decision {
         Decision::Local(to) => {
             let lives = record.local(&to);
             let leave = worker.standing.enter(&snapshot, &connection, &to, None);
-            let cut = leave.or(cut_at_either(&worker, &guest, &to));
-            session::run(caller, local(&worker, &to, client), cut, lives).await;
+            let cut = leave.or(cut_at_either(worker, guest, &to));
+            session::run(caller, local(worker, &to, client), cut, lives).await;
         }
         Decision::Tunnel(to) => {
             let lives = record.tunnel(&to);
             let source = snapshot.workload(&guest.pod.uid).map(|workload| &**workload);
             let request = introduction::request(source, client, &to);
-            session::run(caller, tunnel(&worker, &guest, &to, &request), guest.cut(), lives).await;
+            let dial = async {
+                let (mut source, sink) = tunnel(worker, guest, &to, &request).await?;
+                if C::WAITS {
+                    source.answer().await?;
+                }
+                Ok((source, sink))
+            };
+            session::run(caller, dial, guest.cut(), lives).await;
         }
         Decision::Passthrough(to) => {
             let lives = record.passthrough(&to);
-            session::run(caller, passthrough(&worker, &guest, &to), guest.cut(), lives).await;
+            session::run(caller, passthrough(worker, guest, &to), guest.cut(), lives).await;
         }
         // Going around a waypoint would go around its policy, so that whoever cannot go through one refuses.
         Decision::Waypoint(_) => session::refuse(caller, Reason::Internal, record.refused()),
@@ -117,9 +140,19 @@ pub(super) fn captured(
         Ok(None) => String::new(),
         Err(error) => error.to_string(),
     };
-    let (reason, detail) = Failure::new(Reason::NoOriginalDestination, detail).told();
-    let destination = stream.local_addr().unwrap_or(client);
-    session::Caller::refuse(tcp::split(stream), reason);
-    worker.meter.fail_early(Refused { reporter: Reporter::Source, client, destination, reason, detail });
+    refuse_early(worker, stream, client, Failure::new(Reason::NoOriginalDestination, detail));
     None
+}
+
+/// Resets `client`, of which it is not known where it wants to go, and records `why`.
+pub(super) fn refuse_early(worker: &Worker, stream: TcpStream, client: SocketAddr, why: Failure) {
+    let destination = stream.local_addr().unwrap_or(client);
+    tcp::split(stream).refuse(why.reason);
+    fail_early(worker, client, destination, why);
+}
+
+/// Records why `client` is refused at `destination`, before it was known where to.
+pub(super) fn fail_early(worker: &Worker, client: SocketAddr, destination: SocketAddr, why: Failure) {
+    let (reason, detail) = why.told();
+    worker.meter.fail_early(Refused { reporter: Reporter::Source, client, destination, reason, detail });
 }

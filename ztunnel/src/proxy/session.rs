@@ -20,10 +20,13 @@ pub(crate) trait Caller {
     /// Its sending half.
     type Sink: ByteSink;
 
+    /// Whether it has to be told of a refusal before it believes to be connected, so that the far end has to agree first.
+    const WAITS: bool = false;
+
     /// Resolves if the caller gives up waiting.
     fn gave_up(&mut self) -> impl Future<Output = Failure>;
     /// Tells the caller that it is connected.
-    fn accept(self) -> Result<(Self::Source, Self::Sink), Failure>;
+    fn accept(self) -> impl Future<Output = Result<(Self::Source, Self::Sink), Failure>>;
     /// What tells the caller why it is about to be reset, as far as its protocol can.
     fn telling(_: &Self::Sink) -> impl FnOnce(Reason) + use<Self> {
         |_| {}
@@ -42,7 +45,7 @@ impl Caller for TcpHalves {
         Failure::of_abort(Reason::ResetByClient, &error)
     }
 
-    fn accept(self) -> Result<Self, Failure> {
+    async fn accept(self) -> Result<Self, Failure> {
         Ok(self)
     }
 
@@ -68,7 +71,7 @@ impl Caller for Asking {
         Failure::of_stream(Reason::ResetByClient, &error)
     }
 
-    fn accept(self) -> Result<(StreamSource, StreamSink), Failure> {
+    async fn accept(self) -> Result<(StreamSource, StreamSink), Failure> {
         Ok(self.incoming.accept(&self.answer)?)
     }
 
@@ -103,7 +106,7 @@ pub(crate) async fn run<C: Caller, S: ByteSource, K: ByteSink>(
             return lives.close(Err(failure));
         }
     };
-    let client = match caller.accept() {
+    let client = match caller.accept().await {
         Ok(client) => client,
         Err(failure) => {
             let (_, mut sink) = server;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ambit_discovery::Snapshots;
-use ambit_ebpf_loader::OriginalDestinations;
+use ambit_ebpf_loader::{HostPods, OriginalDestinations};
 use ambit_hbone as hbone;
 use ambit_identity::store::Certificates;
 use ambit_model::{Identity, Reason};
@@ -22,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) certificates: Certificates<Signer>,
     /// What captured connections dialled.
     pub(crate) originals: OriginalDestinations,
+    /// What pods with the node's own network have opened.
+    pub(crate) host_pods: HostPods,
     /// Limits and periods.
     pub(crate) limits: Limits,
     /// Where DNS queries are forwarded to, if not to where they were sent.

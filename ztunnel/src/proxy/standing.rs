@@ -166,7 +166,7 @@ pub(crate) fn revoked(peer: &Peer) -> Failure {
 fn refused(access: &Access, before: &Snapshot, now: &Snapshot) -> Option<Failure> {
     let pod = now.workload(&access.pod)?;
     let left = match access.client {
-        Client::Stranger(_) => false,
+        Client::Stranger(_) | Client::HostPod(_) => false,
         Client::Pod(_) => access.client.workload(now).is_none(),
         Client::Proven(..) => now.policies.is_same(&before.policies) && access.client.workload(now).is_none(),
     };

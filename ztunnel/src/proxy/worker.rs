@@ -22,7 +22,7 @@ use super::shared::Shared;
 use super::standing::{self, Standing};
 use super::tunnels::{PeerConnector, PeerKey};
 use super::verdict::{self, Verdict};
-use super::{inbound, outbound, queries};
+use super::{inbound, outbound, queries, socks5};
 
 /// A client whose connection is to be delivered to an application, and how it got to the application's pod.
 #[derive(Clone, Copy, Debug)]
@@ -76,11 +76,12 @@ impl Worker {
             guest.advance(Phase::Leaving);
         }
         self.guests.insert(guest.clone());
-        let Listeners { outbound, plaintext, hbone, dns, queries: sockets } = listeners;
+        let Listeners { outbound, plaintext, hbone, dns, socks5, queries: sockets } = listeners;
         self.accept(&guest, outbound, outbound::serve);
         self.accept(&guest, plaintext, inbound::serve_plaintext);
         self.accept(&guest, hbone, inbound::serve_tunnel);
         self.accept(&guest, dns, queries::serve_stream);
+        self.accept(&guest, socks5, socks5::serve);
         for socket in sockets {
             spawn_local(queries::serve_datagrams(self.clone(), guest.clone(), socket));
         }

@@ -172,7 +172,7 @@ fn draws() -> impl Iterator<Item = u64> {
 fn nothing_is_relayed_back_to_the_proxy() {
     let shop = shop();
     for own in [15001, 15006, 15008, 15053, 15080] {
-        for address in ["10.0.0.3", "10.0.0.1", "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"] {
+        for address in ["10.0.0.3", "10.0.0.1", "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "[::]"] {
             let dialled = format!("{address}:{own}");
             assert_eq!(outbound_from_web(&shop, &dialled, 0), "Refuse recursive-call", "{dialled}");
         }
@@ -190,7 +190,7 @@ fn an_unknown_pod_is_refused() {
     let (identity, authority) = (identity("web"), Authority::Address(destination));
     for connection in [
         Connection::Outbound { source: pod.clone(), destination, draw: 0 },
-        Connection::InboundPlaintext { pod: pod.clone(), peer, destination },
+        Connection::InboundPlaintext { pod: pod.clone(), peer, destination, host_pod: false },
         Connection::InboundHbone { pod, peer, identity, authority },
     ] {
         assert_eq!(decide(&shop().snapshot(), &connection), Decision::Refuse(Reason::UnknownWorkload));
@@ -235,7 +235,8 @@ fn clear_text_reaches_the_pod_that_was_dialled() {
     let snapshot = shop().snapshot();
     let plaintext = |destination: &str| {
         let (peer, destination) = ("203.0.113.1:40000".parse().unwrap(), destination.parse().unwrap());
-        told(&decide(&snapshot, &Connection::InboundPlaintext { pod: uid("far"), peer, destination }))
+        let connection = Connection::InboundPlaintext { pod: uid("far"), peer, destination, host_pod: false };
+        told(&decide(&snapshot, &connection))
     };
     check(
         plaintext,

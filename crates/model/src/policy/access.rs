@@ -31,6 +31,8 @@ pub enum Client {
     Proven(IpAddr, Identity),
     /// Somebody at this address.
     Stranger(IpAddr),
+    /// A pod at its node's address, this: nothing vouches for it either, and it is no kubelet.
+    HostPod(IpAddr),
 }
 
 impl Access {
@@ -43,6 +45,7 @@ impl Access {
             Connection::InboundHbone { peer, identity, .. } => {
                 Client::Proven(peer.ip().to_canonical(), identity.clone())
             }
+            Connection::InboundPlaintext { peer, host_pod: true, .. } => Client::HostPod(peer.ip().to_canonical()),
             Connection::InboundPlaintext { peer, .. } => Client::Stranger(peer.ip().to_canonical()),
         };
         Some(Self { client, pod, address: upstream.address })
@@ -61,7 +64,7 @@ impl Client {
                 let mut claimants = snapshot.claimants_of(*address);
                 claimants.find(|workload| trust.same(&workload.identity, identity)).map(|workload| &**workload)
             }
-            Self::Stranger(_) => None,
+            Self::Stranger(_) | Self::HostPod(_) => None,
         }
     }
 }
@@ -86,7 +89,7 @@ impl<'a> Seen<'a> {
                 (workload.and_then(|w| address_towards(w, access.address)), workload.map(|w| &w.identity))
             }
             Client::Proven(address, identity) => (Some(*address), Some(identity)),
-            Client::Stranger(address) => (Some(*address), None),
+            Client::Stranger(address) | Client::HostPod(address) => (Some(*address), None),
         };
         let trust = &snapshot.mesh.trust_domains;
         let mut principals = Vec::new();

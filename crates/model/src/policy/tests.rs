@@ -374,6 +374,11 @@ fn probes_of_the_pods_own_node_pass_whatever_the_policy_and_only_those() {
     ] {
         assert_eq!(told(&ask(&world, stranger(address), "10.0.0.2:80")), expected, "{address}");
     }
+    // A pod of the node's own network is none, whatever its address.
+    for address in ["172.18.0.2", "fd18::2"] {
+        let pod = Client::HostPod(address.parse().unwrap());
+        assert_eq!(told(&ask(&world, pod, "10.0.0.2:80")), "mtls-required", "{address}");
+    }
     // Whoever proves an identity from the node's address is no probe.
     let gateway = Client::Proven("172.18.0.2".parse().unwrap(), crate::fixtures::identity("gateway"));
     assert_eq!(told(&ask(&world, gateway, "10.0.0.2:80")), "policy-denied");

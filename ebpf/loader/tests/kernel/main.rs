@@ -10,6 +10,7 @@
 
 mod dns;
 mod enrolment;
+mod host_pods;
 mod inbound;
 mod outbound;
 mod restart;

@@ -44,6 +44,8 @@ fn a_dead_agents_pods_stay_captured_and_the_next_agent_takes_over() {
 
 #[test]
 fn there_is_one_program_a_hook_after_any_number_of_restarts() {
+    /// One for each name, and for the agent's own cgroup another that watches sockets.
+    const PROGRAMS: usize = 10 + 1;
     let world = World::new();
     let listeners = Listeners::open(&world.pod);
     world.open().enrol(&listeners.pod(&world.pod)).unwrap();
@@ -52,9 +54,12 @@ fn there_is_one_program_a_hook_after_any_number_of_restarts() {
     }
     // An agent that starts while another runs replaces its programs as well.
     let (_one, _other) = (world.open(), world.open());
-    assert!(eventually(|| world.programs() <= 10 + 1), "the other agent's handle on the steering program is one more");
+    assert!(
+        eventually(|| world.programs() <= PROGRAMS + 1),
+        "the other agent's handle on the steering program is one more"
+    );
     drop((_one, _other));
-    assert!(eventually(|| world.programs() == 10), "{} programs", world.programs());
+    assert!(eventually(|| world.programs() == PROGRAMS), "{} programs", world.programs());
     let _client = world.dial_in((POD_V4, 8080)).unwrap();
     accept(&listeners.inbound);
 }

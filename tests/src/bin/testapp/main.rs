@@ -20,6 +20,7 @@ mod peer;
 mod requests;
 mod sequence;
 mod serve;
+mod socks;
 mod summary;
 mod websocket;
 
@@ -63,6 +64,8 @@ enum Command {
     Datagram(datagram::DatagramArgs),
     /// Asks a DNS server one question.
     Dns(dns::Args),
+    /// Asks a SOCKS5 server for a connection.
+    Socks(socks::Args),
     /// Sends ICMP echo requests.
     Ping(datagram::PingArgs),
     /// Streams messages by gRPC, each answered.
@@ -90,6 +93,7 @@ fn main() -> anyhow::Result<()> {
         Command::Greeting(args) => block_on(greeting::run(args)),
         Command::Datagram(args) => block_on(datagram::run(args)),
         Command::Dns(args) => block_on(dns::run(args)),
+        Command::Socks(args) => block_on(socks::run(args)),
         Command::Ping(args) => datagram::ping(&args),
         Command::Grpc(args) => block_on(http2::grpc(args)),
         Command::H2c(args) => block_on(http2::h2c(args)),

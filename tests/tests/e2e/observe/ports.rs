@@ -44,7 +44,11 @@ fn a_pod_and_a_node_have_the_meshs_ports_and_no_others() {
     let world = World::new();
     let everywhere = |port: u16| at(Ipv6Addr::UNSPECIFIED, port);
     for pod in ["client", "near", "far"] {
-        assert_eq!(listening(&world.pod(pod).netns), [15001, 15006, 15008, 15053].map(everywhere).into(), "{pod}");
+        assert_eq!(
+            listening(&world.pod(pod).netns),
+            [15001, 15006, 15008, 15053, 15080].map(everywhere).into(),
+            "{pod}"
+        );
         let own = world.pod(pod).addresses().map(|ip| at(ip, 15053));
         assert_eq!(receiving(&world.pod(pod).netns), own.into(), "{pod}");
     }

@@ -49,7 +49,7 @@ fn connections(client: &str, address: &str) -> [Connection; 3] {
     [
         Connection::InboundHbone { pod: pod.clone(), peer, identity, authority },
         Connection::Outbound { source: uid(client), destination, draw: 0 },
-        Connection::InboundPlaintext { pod, peer, destination },
+        Connection::InboundPlaintext { pod, peer, destination, host_pod: false },
     ]
 }
 

@@ -47,7 +47,8 @@ pub(super) fn judged(world: &World, connection: &Connection, decision: &Decision
     //
     let node = world.nodes.iter().find(|node| node.name == pod.node);
     let is_node = |ip: IpAddr| node.is_some_and(|node| node.addresses.iter().any(|own| number(*own) == number(ip)));
-    if asking.identity.is_none() && asking.ip.is_some_and(is_node) {
+    let host_pod = matches!(connection, Connection::InboundPlaintext { host_pod: true, .. });
+    if asking.identity.is_none() && !host_pod && asking.ip.is_some_and(is_node) {
         return None;
     }
     clear_text(&asking, pod).or_else(|| unauthorized(&asking, pod))
