@@ -69,6 +69,10 @@ impl Shared {
 
     /// Says why the tunnel is over; the first to say so is right.
     pub(crate) fn end(&self, why: Error) {
+        let why = match (why, self.meter.broke()) {
+            (Error::Transport(_), Some(broke)) => Error::Transport(broke),
+            (why, _) => why,
+        };
         self.ended.borrow_mut().get_or_insert(why);
         self.resets.take();
         self.wake_writers();
