@@ -354,16 +354,16 @@ fn any_term() -> impl Strategy<Value = Term> {
     };
     let blocks = ["10.0.0.1", "10.0.0.0/30", "fd00::/127", "::/0", "10.96.0.1"];
     prop_oneof![
-        text(Attribute::Principal, &["cluster.local/ns/shop/sa/a", "old.example/*", "*/sa/b", "*"]),
-        text(Attribute::Namespace, &["shop", "other", "*"]),
-        text(Attribute::ServiceAccount, &["shop/a", "shop/b"]),
-        text(Attribute::TrustDomain, &["old.example", "cluster*", "*"]),
-        text(Attribute::Label("app".into()), &["a", "b", "*"]),
-        text(Attribute::Label("none".into()), &["a", "*"]),
-        any_values(&blocks).prop_map(Term::SourceIp),
-        any_values(&blocks).prop_map(Term::DestinationIp),
-        any_values(&["80", "8080", "9090"]).prop_map(Term::DestinationPort),
-        Just(Term::BeyondLayer4("to.operation.methods".into())),
+        1 => text(Attribute::Principal, &["cluster.local/ns/shop/sa/a", "old.example/*", "*/sa/b", "*"]),
+        1 => text(Attribute::Namespace, &["shop", "other", "*"]),
+        1 => text(Attribute::ServiceAccount, &["shop/a", "shop/b"]),
+        1 => text(Attribute::TrustDomain, &["old.example", "cluster*", "*"]),
+        3 => text(Attribute::Label("app".into()), &["a", "b", "*"]),
+        1 => text(Attribute::Label("none".into()), &["a", "*"]),
+        1 => any_values(&blocks).prop_map(Term::SourceIp),
+        1 => any_values(&blocks).prop_map(Term::DestinationIp),
+        1 => any_values(&["80", "8080", "9090"]).prop_map(Term::DestinationPort),
+        1 => Just(Term::BeyondLayer4("to.operation.methods".into())),
     ]
 }
 

@@ -18,6 +18,7 @@ mod enrol;
 mod entries;
 mod freeze;
 mod harness;
+mod held;
 mod lockdown;
 mod observe;
 mod policy;

@@ -312,7 +312,9 @@ fn the_meshes_drawn_reach_every_answer() {
     let mut seen = BTreeSet::new();
     for _ in 0..20_000 {
         let (world, connection) = cases.new_tree(&mut runner).unwrap().current();
-        let told = told(&decide(&world.snapshot(), &connection));
+        let decided = decide(&world.snapshot(), &connection);
+        let told = told(&decided);
+        let early = matches!(&decided, Decision::Deny(_, denial) if denial.early);
         let named = ["Refuse", "Deny"].iter().any(|kind| told.starts_with(kind));
         let words = told.split(' ').take(if named { 2 } else { 1 });
         let kind = match connection {
@@ -320,11 +322,14 @@ fn the_meshes_drawn_reach_every_answer() {
             Connection::InboundHbone { .. } => "hbone",
             Connection::InboundPlaintext { .. } => "plaintext",
         };
-        seen.insert(format!("{kind} {}", words.collect::<Vec<_>>().join(" ")));
+        let words = words.chain(early.then_some("early")).collect::<Vec<_>>();
+        seen.insert(format!("{kind} {}", words.join(" ")));
     }
     let all = [
         "hbone Deny no-policy-matched",
+        "hbone Deny no-policy-matched early",
         "hbone Deny policy-denied",
+        "hbone Deny policy-denied early",
         "hbone Local",
         "hbone Refuse authority-mismatch",
         "hbone Refuse peer-identity-mismatch",
