@@ -329,6 +329,23 @@ pub(crate) fn any_call() -> impl Strategy<Value = (World, Connection)> {
     )
 }
 
+/// A small mesh, and a CONNECT for an address that one of its pods has.
+pub(crate) fn any_arrival() -> impl Strategy<Value = (World, Connection)> {
+    (any_world(), any::<Index>(), ip_as_seen(), some_identity(), select(&PORTS[..3])).prop_filter_map(
+        "nobody to reach",
+        |(world, which, peer, identity, port)| {
+            let of_pod = |pod: &Workload| pod.addresses.iter().map(|ip| (pod.uid.clone(), *ip)).collect::<Vec<_>>();
+            let reachable: Vec<_> = world.pods.iter().flat_map(of_pod).collect();
+            if reachable.is_empty() {
+                return None;
+            }
+            let (pod, ip) = which.get(&reachable).clone();
+            let authority = Authority::Address((ip, port).into());
+            Some((world, Connection::InboundHbone { pod, peer: (peer, 40000).into(), identity, authority }))
+        },
+    )
+}
+
 fn any_scope() -> impl Strategy<Value = policy::Scope> {
     let labels = |name: &str| BTreeMap::from([(Arc::from("app"), Arc::from(name))]);
     let namespace = || prop::option::of(select(vec![Arc::from("shop"), Arc::from("other")]));
@@ -354,16 +371,16 @@ fn any_term() -> impl Strategy<Value = Term> {
     };
     let blocks = ["10.0.0.1", "10.0.0.0/30", "fd00::/127", "::/0", "10.96.0.1"];
     prop_oneof![
-        1 => text(Attribute::Principal, &["cluster.local/ns/shop/sa/a", "old.example/*", "*/sa/b", "*"]),
-        1 => text(Attribute::Namespace, &["shop", "other", "*"]),
-        1 => text(Attribute::ServiceAccount, &["shop/a", "shop/b"]),
-        1 => text(Attribute::TrustDomain, &["old.example", "cluster*", "*"]),
-        3 => text(Attribute::Label("app".into()), &["a", "b", "*"]),
-        1 => text(Attribute::Label("none".into()), &["a", "*"]),
-        1 => any_values(&blocks).prop_map(Term::SourceIp),
-        1 => any_values(&blocks).prop_map(Term::DestinationIp),
-        1 => any_values(&["80", "8080", "9090"]).prop_map(Term::DestinationPort),
-        1 => Just(Term::BeyondLayer4("to.operation.methods".into())),
+        text(Attribute::Principal, &["cluster.local/ns/shop/sa/a", "old.example/*", "*/sa/b", "*"]),
+        text(Attribute::Namespace, &["shop", "other", "*"]),
+        text(Attribute::ServiceAccount, &["shop/a", "shop/b"]),
+        text(Attribute::TrustDomain, &["old.example", "cluster*", "*"]),
+        text(Attribute::Label("app".into()), &["a", "b", "*"]),
+        text(Attribute::Label("none".into()), &["a", "*"]),
+        any_values(&blocks).prop_map(Term::SourceIp),
+        any_values(&blocks).prop_map(Term::DestinationIp),
+        any_values(&["80", "8080", "9090"]).prop_map(Term::DestinationPort),
+        Just(Term::BeyondLayer4("to.operation.methods".into())),
     ]
 }
 

@@ -20,8 +20,16 @@ pub(super) enum Anchor {
     Port(u16),
     /// An address within this range.
     Source(Cidr),
-    /// This text. Stands last, and labels last within it: see [`Shown::among`].
-    Text(Attribute, Arc<str>),
+    /// A text that is, begins or ends so. Stands last, and labels last within it: see [`Shown::among`].
+    Text(Attribute, Form, Arc<str>),
+}
+
+/// How a text is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Form {
+    Exact,
+    Prefix,
+    Suffix,
 }
 
 /// The anchors of `rule`: it does not match who shows none of them.
@@ -45,11 +53,16 @@ fn of_term(term: &Term) -> Option<Vec<Anchor>> {
         Term::DestinationPort(values) => values.any.iter().copied().map(Anchor::Port).collect(),
         Term::SourceIp(values) => values.any.iter().copied().map(Anchor::Source).collect(),
         Term::Text(attribute, values) => {
-            let exact = |pattern: &Pattern| match pattern {
-                Pattern::Exact(text) => Some(Anchor::Text(attribute.clone(), text.clone())),
-                Pattern::Prefix(_) | Pattern::Suffix(_) | Pattern::Present => None,
+            let written = |pattern: &Pattern| {
+                let (form, text) = match pattern {
+                    Pattern::Exact(text) => (Form::Exact, text),
+                    Pattern::Prefix(text) => (Form::Prefix, text),
+                    Pattern::Suffix(text) => (Form::Suffix, text),
+                    Pattern::Present => return None,
+                };
+                Some(Anchor::Text(attribute.clone(), form, text.clone()))
             };
-            values.any.iter().map(exact).collect::<Option<_>>()?
+            values.any.iter().map(written).collect::<Option<_>>()?
         }
         Term::DestinationIp(_) | Term::BeyondLayer4(_) => return None,
     };
@@ -59,13 +72,13 @@ fn of_term(term: &Term) -> Option<Vec<Anchor>> {
 /// How many connections are likely to show one of `anchors`, as a rank.
 fn breadth(anchors: &[Anchor]) -> u8 {
     let rank = |anchor: &Anchor| match anchor {
-        Anchor::Text(Attribute::Principal | Attribute::ServiceAccount, _) => 0,
+        Anchor::Text(Attribute::Principal | Attribute::ServiceAccount, Form::Exact, _) => 0,
         Anchor::Source(range) if range.single().is_some() => 0,
-        Anchor::Text(Attribute::Label(_), _) => 1,
-        Anchor::Source(_) => 2,
+        Anchor::Text(Attribute::Label(_), ..) => 1,
+        Anchor::Source(_) | Anchor::Text(Attribute::Principal | Attribute::ServiceAccount, ..) => 2,
         Anchor::Port(_) => 3,
-        Anchor::Text(Attribute::Namespace, _) => 4,
-        Anchor::Text(Attribute::TrustDomain, _) => 5,
+        Anchor::Text(Attribute::Namespace, ..) => 4,
+        Anchor::Text(Attribute::TrustDomain, ..) => 5,
         Anchor::Nothing => 6,
     };
     anchors.iter().map(rank).max().unwrap_or_default()
@@ -87,7 +100,7 @@ impl Shown {
         let labels = seen.labels().map(|key| Attribute::Label(key.clone()));
         for attribute in own.into_iter().chain(labels) {
             let texts = seen.texts(&attribute).unwrap_or_default();
-            anchors.extend(texts.iter().map(|text| Anchor::Text(attribute.clone(), text.clone())));
+            anchors.extend(texts.iter().map(|text| Anchor::Text(attribute.clone(), Form::Exact, text.clone())));
         }
         let source = seen.source.map(|address| address.to_canonical());
         Self { anchors, source, labels_known: !seen.is_unknown() }
@@ -97,9 +110,31 @@ impl Shown {
     pub(super) fn among<'a, T>(&'a self, rules: &'a OrdMap<Anchor, T>) -> impl Iterator<Item = &'a T> {
         let shown = self.anchors.iter().filter_map(|anchor| rules.get(anchor));
         // Labels are the last of the texts, and texts the last of all.
-        let labels = Anchor::Text(Attribute::Label(Arc::default()), Arc::default());
+        let labels = Anchor::Text(Attribute::Label(Arc::default()), Form::Exact, Arc::default());
         let labels = (!self.labels_known).then(|| rules.range(labels..)).into_iter().flatten().map(|(_, found)| found);
-        shown.chain(labels).chain(self.sources(rules))
+        shown.chain(self.parts(rules)).chain(labels).chain(self.sources(rules))
+    }
+
+    /// Those of a beginning or an end of a text, where there are any.
+    fn parts<'a, T>(&'a self, rules: &'a OrdMap<Anchor, T>) -> impl Iterator<Item = &'a T> {
+        let texts = self.anchors.iter().filter_map(|anchor| match anchor {
+            Anchor::Text(attribute, _, text) => Some((attribute, text)),
+            Anchor::Nothing | Anchor::Port(_) | Anchor::Source(_) => None,
+        });
+        let forms =
+            texts.flat_map(|(attribute, text)| [Form::Prefix, Form::Suffix].map(|form| (attribute, form, text)));
+        let there = forms.filter(|(attribute, form, _)| {
+            let first = rules.range(Anchor::Text((*attribute).clone(), *form, Arc::default())..).next();
+            matches!(first, Some((Anchor::Text(of, as_, _), _)) if of == *attribute && as_ == form)
+        });
+        there.flat_map(move |(attribute, form, text)| {
+            let cuts = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+            cuts.filter_map(move |at| {
+                let (before, after) = text.split_at_checked(at)?;
+                let part = if form == Form::Prefix { before } else { after };
+                rules.get(&Anchor::Text(attribute.clone(), form, part.into()))
+            })
+        })
     }
 
     /// Those of a range around the address, found by its length.

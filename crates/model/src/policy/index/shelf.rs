@@ -113,9 +113,15 @@ impl Ruled {
         workload: &Workload,
         shown: &'a Shown,
     ) -> impl Iterator<Item = (&'a Arc<Policy>, usize, &'a Rule)> {
-        let mut found: Vec<&(Arc<Policy>, usize)> = shown.among(&self.rules).flatten().collect();
-        found.sort_by(|a, b| place(a).cmp(&place(b)));
-        found.dedup_by(|a, b| place(a) == place(b));
+        let mut lists = shown.among(&self.rules);
+        let mut found: Vec<&(Arc<Policy>, usize)> = lists.next().into_iter().flatten().collect();
+        let first = found.len();
+        found.extend(lists.flatten());
+        // One list has an order of its own.
+        if found.len() > first {
+            found.sort_by(|a, b| place(a).cmp(&place(b)));
+            found.dedup_by(|a, b| place(a) == place(b));
+        }
         found.retain(|(policy, _)| policy.scope.covers(workload));
         found.into_iter().filter_map(|(policy, number)| Some((policy, *number, policy.rules.get(*number)?)))
     }

@@ -13,7 +13,7 @@ fn client_address(number: usize) -> String {
 }
 
 /// A rule about the client of this number, in each form that is looked up.
-fn about(number: usize) -> [Rule; 5] {
+fn about(number: usize) -> [Rule; 7] {
     let client = format!("client-{number}");
     let exact =
         |attribute, text: &str| Term::Text(attribute, Values { any: vec![text.parse().unwrap()], none: vec![] });
@@ -30,6 +30,8 @@ fn about(number: usize) -> [Rule; 5] {
         Rule { from: vec![vec![Term::SourceIp(Values { any: vec![block], none: vec![] })]], ..Rule::default() },
         Rule { when: vec![namespace, principal.clone()], ..Rule::default() },
         Rule { from: vec![vec![principal.clone()], vec![principal]], ..Rule::default() },
+        Rule { when: vec![exact(Attribute::Principal, &format!("*/{client}"))], ..Rule::default() },
+        Rule { when: vec![exact(Attribute::ServiceAccount, &format!("shop/{client}*"))], ..Rule::default() },
     ]
 }
 
@@ -87,7 +89,7 @@ fn a_rule_that_cannot_be_looked_up_is_looked_at_for_everybody() {
     let not = Term::Text(Attribute::Namespace, Values { any: vec![], none: vec!["other".parse().unwrap()] });
     let exact = about(7)[3].when[1].clone();
     for (rule, admits) in [
-        (Rule { when: vec![text("*/sa/client-7")], ..Rule::default() }, true),
+        (Rule { when: vec![text("*")], ..Rule::default() }, true),
         (Rule { when: vec![not], ..Rule::default() }, true),
         // One clause of several is enough to match, so that all must be looked up.
         (Rule { from: vec![vec![exact], vec![text("*")]], ..Rule::default() }, true),
