@@ -14,6 +14,7 @@ mod record;
 mod session;
 mod shared;
 mod standing;
+mod trial;
 mod tunnels;
 mod verdict;
 mod worker;

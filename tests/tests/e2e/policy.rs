@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ambit_tests::topology::Plan;
-use ambit_tests::{MeshOptions, Process};
+use ambit_tests::{AccessLog, MeshOptions, Process};
 use serde_json::{Value, json};
 
 use crate::shop::until;
@@ -77,7 +77,7 @@ impl Refusal<'_> {
         let ip = ips.into_iter().find(|ip| ip.is_ipv4() == to.is_ipv4()).unwrap().to_string();
         let port = format!(":{}", to.port());
         let count = |node: &str, direction: &str| {
-            let is = |line: &ambit_tests::AccessLog| {
+            let is = |line: &AccessLog| {
                 let address = if line.field("dst.hbone_addr").is_empty() { "dst.addr" } else { "dst.hbone_addr" };
                 line.has(&[("reason", reason), ("direction", direction), ("dst.workload", server)])
                     && line.field(address).ends_with(&port)
@@ -131,6 +131,31 @@ fn strict_refuses_clear_text_and_permissive_takes_it_port_by_port() {
 }
 
 #[test]
+fn a_policy_of_the_root_namespace_is_for_the_whole_mesh_and_of_another_for_that_alone() {
+    const ROOT: &str = "mesh-root";
+    let arguments = ["--root-namespace", ROOT].map(str::to_owned).to_vec();
+    let mut world = World::with(&MeshOptions { arguments, ..MeshOptions::default() });
+    let _server = world.serve("far");
+    let strict = |namespace: &str| {
+        let metadata = json!({"name": "default", "namespace": namespace});
+        let spec = json!({"mtls": {"mode": "STRICT"}});
+        json!({"apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication", "metadata": metadata, "spec": spec})
+    };
+    let known = |world: &World, namespace: &str| {
+        let dump = world.agent("b").admin("/config_dump").unwrap();
+        let mut known = dump["peerAuthentications"].as_array().unwrap().iter();
+        known.any(|policy| policy["key"] == format!("{namespace}/default"))
+    };
+    // Istio's own is one like any other then.
+    world.manifests.apply(strict("istio-system")).unwrap();
+    until(SOON, || known(&world, "istio-system")).unwrap();
+    expect(&world, ("far", WHOAMI), "mtls-required", &[("client", true), ("outsider-a", true), ("outsider-b", true)]);
+    world.manifests.apply(strict(ROOT)).unwrap();
+    until(SOON, || known(&world, ROOT)).unwrap();
+    expect(&world, ("far", WHOAMI), "mtls-required", &[("client", true), ("outsider-a", false), ("outsider-b", false)]);
+}
+
+#[test]
 fn policies_admit_and_deny_by_principal_namespace_and_port_deny_first() {
     let mut world = World::new();
     let _servers = ["near", "far"].map(|pod| world.serve(pod));
@@ -161,6 +186,10 @@ fn policies_admit_and_deny_by_principal_namespace_and_port_deny_first() {
         let agent = world.agent(&world.pod(server).node).process().unwrap();
         let line = agent.wait_line("policy on trial", SOON).unwrap().text;
         assert!(line.contains("policy=shop/deny") && line.contains("client"), "{line}");
+        // A connection by either family, and none of those that came before the trial.
+        let labels = [("policy_namespace", SHOP), ("policy", "deny"), ("action", "DENY"), ("matched", "true")];
+        let agent = world.agent(&world.pod(server).node);
+        assert_eq!(agent.metrics().unwrap().sum("ambit_policy_trials_total", &labels), 2.0);
     }
     remove(&mut world, "AuthorizationPolicy", "deny");
     remove(&mut world, "AuthorizationPolicy", "allow");
@@ -208,16 +237,24 @@ fn alive(held: &mut Process) -> u64 {
     serde_json::from_str::<Value>(&report.text).unwrap()["ok"].as_u64().unwrap()
 }
 
-/// How many lines the log of `node` has of connections that a change of policy closed.
-fn closed(world: &World, node: &str, direction: &str) -> usize {
+/// When the log of `node` was seen to say so of each of the connections that a change of policy closed.
+fn closed(world: &World, node: &str, direction: &str) -> Vec<Instant> {
     let text = "connection closed due to policy change: policy-denied, AuthorizationPolicy shop/deny, rule 0";
-    let lines = world.agent(node).access_log().into_iter().filter(|line| {
+    let closed = |line: &AccessLog| {
         // The far side of a tunnel knows the reason and not the policy.
         line.has(&[("reason", "policy-changed"), ("direction", direction)])
             && text.starts_with(line.field("error"))
             && !line.field("error").is_empty()
-    });
-    lines.count()
+    };
+    let lines = world.agent(node).process().unwrap().lines().into_iter();
+    lines.filter(|line| AccessLog::parse(&line.text).is_some_and(|line| closed(&line))).map(|line| line.at).collect()
+}
+
+/// Median and maximum of what has passed between `begun` and each of `moments`.
+fn delays(begun: Instant, moments: &[Instant]) -> String {
+    let mut delays: Vec<Duration> = moments.iter().map(|at| at.saturating_duration_since(begun)).collect();
+    delays.sort();
+    format!("median {:.1?}, maximum {:.1?}", delays[delays.len() / 2], delays[delays.len() - 1])
 }
 
 #[test]
@@ -226,7 +263,8 @@ fn a_new_deny_closes_exactly_the_open_connections_that_it_is_for() {
     let pods = [("client", "a"), ("second", "a"), ("near", "a"), ("third", "b"), ("far", "b")];
     let outside = [("outsider-a", "a"), ("outsider-b", "b")];
     let plan = pods.iter().chain(&outside).fold(Plan::new(&["a", "b"]), |plan, (pod, node)| plan.pod(pod, node));
-    let mut world = World::build(plan, &MeshOptions::default());
+    let arguments = ["--log-level", "info,ambit_discovery=debug"].map(str::to_owned).to_vec();
+    let mut world = World::build(plan, &MeshOptions { arguments, ..MeshOptions::default() });
     let _servers = ["near", "far"].map(|pod| world.serve(pod));
     let mut held = Vec::new();
     for client in ["client", "second", "third", "outsider-a", "outsider-b"] {
@@ -239,19 +277,26 @@ fn a_new_deny_closes_exactly_the_open_connections_that_it_is_for() {
     let spec = json!({"action": "DENY", "rules": rules});
     let kind = "AuthorizationPolicy";
     let object = json!({"apiVersion": "security.istio.io/v1", "kind": kind, "metadata": metadata, "spec": spec});
+    let marks = ["a", "b"].map(|node| world.agent(node).process().unwrap().mark());
     let begun = Instant::now();
     world.manifests.apply(object).unwrap();
     // Within the node both ends are this agent's; across, each has its own: 50 of each.
-    until(SOON, || closed(&world, "a", "inbound") == COUNT && closed(&world, "b", "inbound") == COUNT).unwrap();
-    let after = begun.elapsed();
-    assert!(after < Duration::from_secs(1), "{after:?}");
-    until(SOON, || closed(&world, "a", "outbound") == 2 * COUNT).unwrap();
-    eprintln!("{} of {} connections were closed {after:?} after the policy was written", 2 * COUNT, held.len() * COUNT);
+    let closes = [("a", "inbound", COUNT), ("b", "inbound", COUNT), ("a", "outbound", 2 * COUNT)];
+    until(SOON, || closes.iter().all(|(node, direction, count)| closed(&world, node, direction).len() == *count))
+        .unwrap();
+    eprintln!("{} of {} connections were closed by policy", 2 * COUNT, held.len() * COUNT);
+    for (node, direction, _) in closes {
+        let closed = closed(&world, node, direction);
+        let mark = if node == "a" { marks[0] } else { marks[1] };
+        let published = world.agent(node).process().unwrap().wait_line_after(mark, "snapshot published", SOON).unwrap();
+        let (written, shown) = (delays(begun, &closed), delays(published.at, &closed));
+        eprintln!("node {node}, {direction}: after the file was written {written}; after the snapshot {shown}");
+    }
     for (client, held) in &mut held {
         let expected = if *client == "client" { 0 } else { COUNT };
         assert_eq!(alive(held), expected as u64, "{client}");
     }
-    assert_eq!(closed(&world, "b", "outbound"), 0);
+    assert!(closed(&world, "b", "outbound").is_empty());
     for node in ["a", "b"] {
         let full = world.agent(node).access_log().into_iter();
         let full = full.filter(|line| line.field("error").ends_with("AuthorizationPolicy shop/deny, rule 0"));

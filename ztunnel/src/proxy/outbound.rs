@@ -33,7 +33,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, guest: Rc<Guest>, stream: TcpStrea
     match decision {
         Decision::Local(to) => {
             let lives = record.local(&to);
-            let leave = worker.standing.enter(&snapshot, &connection, &to);
+            let leave = worker.admit(&snapshot, &connection, &to);
             let cut = leave.or(cut_at_either(&worker, &guest, &to));
             session::run(caller, local(&worker, &to, client), cut, lives).await;
         }

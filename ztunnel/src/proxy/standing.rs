@@ -40,17 +40,13 @@ pub(crate) struct Leave {
 }
 
 impl Standing {
-    /// Notes that `connection` goes to `to`, as `snapshot` has just admitted; logs what policies on trial say of that.
-    pub(crate) fn enter(&self, snapshot: &Snapshot, connection: &Connection, to: &Upstream) -> Leave {
+    /// Notes that `connection` goes to `to`, as has just been admitted.
+    pub(crate) fn enter(&self, connection: &Connection, to: &Upstream) -> Leave {
         let (revoke, revoked) = oneshot::channel();
         let mut register = self.0.borrow_mut();
         register.last = register.last.wrapping_add(1);
         let number = register.last;
-        if let (Some(access), Some(pod)) = (Access::new(connection, to), &to.workload) {
-            for (policy, rule) in policy::rehearse(snapshot, pod, &access) {
-                let (action, policy) = (policy.action, &policy.key);
-                tracing::info!(%policy, ?action, ?rule, client = ?access.client, to = %to.address, "policy on trial");
-            }
+        if let Some(access) = Access::new(connection, to) {
             register.entries.insert(number, Entry { access, revoke });
         }
         Leave { standing: self.clone(), number, revoked }
