@@ -20,8 +20,10 @@ use ambit_model::{Access, Identity, Snapshot, WorkloadUid};
 /// How long one figure is measured.
 const MEASURED: Duration = Duration::from_millis(300);
 
-/// Ways to write a rule about the client of a number.
-const FORMS: [(&str, fn(usize) -> String); 4] = [
+/// A way to write a rule about the client of a number, and its name.
+type Form = (&'static str, fn(usize) -> String);
+
+const FORMS: [Form; 4] = [
     ("serviceAccounts", |n| format!("from: [{{source: {{serviceAccounts: [client-{n}]}}}}]")),
     ("source.labels", |n| format!("when: [{{key: \"source.labels[app]\", values: [client-{n}]}}]")),
     ("ipBlocks", |n| format!("from: [{{source: {{ipBlocks: [\"{}/32\"]}}}}]", address(n))),

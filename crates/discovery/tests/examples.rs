@@ -1,6 +1,12 @@
 //! The manifests of the examples mean what their comments say and what the demo needs, and nothing about them is to be
 //! reported.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -135,7 +135,7 @@ fn unauthorized(asking: &Asking<'_>, pod: &Workload) -> Option<Denial> {
     let first = allows.first()?;
     let any = |doubt| {
         let holds = |policy: &&&Policy| (0..policy.rules.len()).any(|place| rule_holds(asking, policy, place, doubt));
-        allows.iter().any(|policy| holds(policy))
+        allows.iter().any(holds)
     };
     if any([false, false]) { None } else { denial(first, Reason::NoPolicyMatched, None, any([true, true])) }
 }
