@@ -36,10 +36,13 @@ struct Todo {
 impl Todo {
     fn start() -> Self {
         let pods = [("todoui", "a"), ("todobackend", "b"), ("postgresdb", "b"), ("intruder", "a"), ("imposter", "b")];
-        let plan = pods.iter().fold(Plan::new(&["a", "b"]), |plan, (pod, node)| plan.pod(pod, node));
+        let plan = pods
+            .iter()
+            .filter(|(pod, _)| *pod != "imposter")
+            .fold(Plan::new(&["a", "b"]), |plan, (pod, node)| plan.pod(pod, node));
         let mut world = World::build(plan.pod("outsider", "a"), &MeshOptions::default());
         world.manifests.namespace(ELSEWHERE, true).unwrap();
-        world.manifests.delete("Pod", SHOP, "imposter").unwrap();
+        world.topology.start_pod("imposter", "b").unwrap();
         world.manifests.pod(ELSEWHERE, world.topology.pod("imposter").unwrap(), "todobackend").unwrap();
         // Not ready: no service has it as an endpoint, whatever its label.
         let unready = |pod: &mut Value| pod["status"]["conditions"][0]["status"] = json!("False");
