@@ -145,6 +145,14 @@ impl Agent {
         &self.node
     }
 
+    /// Makes it read the manifests in `config`, and no others, from its next start on.
+    pub fn read(&mut self, config: &Path) {
+        let place = self.arguments.iter().position(|argument| argument == "--config").map(|name| name + 1);
+        if let Some(directory) = place.and_then(|place| self.arguments.get_mut(place)) {
+            *directory = config.to_string_lossy().into_owned();
+        }
+    }
+
     /// Starts it without waiting until it is ready.
     ///
     /// # Errors

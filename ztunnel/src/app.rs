@@ -219,7 +219,9 @@ async fn sweep_series(workers: Arc<Workers<Worker>>, snapshots: Published<Snapsh
             }
         };
         let now = Instant::now();
-        let living = Living::of(&snapshots.load());
+        let living = Arc::new(Living::of(&snapshots.load()));
+        let held = living.clone();
+        workers.tell(move |worker: &Rc<Worker>| worker.meter.forget_trials(&held));
         let dead = Arc::new(expired(&merged, &living, now, idle));
         if let Some(since) = now.checked_sub(idle).filter(|_| !dead.is_empty()) {
             workers.tell(move |worker: &Rc<Worker>| {

@@ -16,6 +16,7 @@ mod session;
 mod shared;
 mod socks5;
 mod standing;
+mod trial;
 mod tunnels;
 mod verdict;
 mod worker;

@@ -89,6 +89,10 @@ pub(crate) struct Settings {
     #[arg(long, env = "ZTUNNEL_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
     pub(crate) domain: String,
 
+    /// The namespace whose PeerAuthentications and AuthorizationPolicies are for the whole mesh.
+    #[arg(long, env = "ZTUNNEL_ROOT_NAMESPACE", value_name = "NAME", default_value = "istio-system")]
+    pub(crate) root_namespace: String,
+
     /// Server (ADDRESS:PORT, reached from within the pods) that DNS queries of names outside the mesh are forwarded to.
     /// Default: the server that the application asked.
     #[arg(long, env = "ZTUNNEL_DNS_UPSTREAM", value_name = "ADDRESS")]
@@ -250,7 +254,7 @@ impl Settings {
                 SameNodePath::Direct => SameNode::Direct,
                 SameNodePath::Tls => SameNode::Tls,
             },
-            ..Mesh::default()
+            root_namespace: self.root_namespace.as_str().into(),
         }
     }
 
@@ -278,5 +282,11 @@ mod tests {
         let missing = parse(&["--config", "/etc/mesh"]).task().unwrap_err().to_string();
         assert_eq!(missing, "--node is missing: give it as a flag, as ZTUNNEL_NODE or as `node` in the settings file");
         assert!(parse(&[]).task().unwrap_err().to_string().starts_with("--config is missing"));
+    }
+
+    #[test]
+    fn the_root_namespace_is_istios_unless_another_is_named() {
+        assert_eq!(&*parse(&[]).mesh().root_namespace, "istio-system");
+        assert_eq!(&*parse(&["--root-namespace", "mesh"]).mesh().root_namespace, "mesh");
     }
 }

@@ -67,6 +67,7 @@ pub async fn run(
                 (state, snapshot) = aside(state, State::join).await?;
                 if let Some(snapshot) = snapshot {
                     snapshots.publish(snapshot);
+                    tracing::debug!("snapshot published");
                 }
                 (look.reports, look.unsettled)
             }

@@ -12,7 +12,8 @@ use proptest::test_runner::{Config, TestRunner};
 const CASES: usize = 1000;
 
 const GOOD: &str = include_str!("../../../examples/bookinfo/reviews.yaml");
-const VICTIMS: [&str; 4] = [
+const VICTIMS: [&str; 5] = [
+    include_str!("../../../examples/lock-down/by-labels/policies.yaml"),
     include_str!("../../../examples/egress/entries.yaml"),
     include_str!("../../../examples/bookinfo/productpage.yaml"),
     include_str!("../../../examples/bookinfo/cluster.yaml"),

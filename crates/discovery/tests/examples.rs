@@ -1,16 +1,29 @@
 //! The manifests of the examples mean what their comments say and what the demo needs, and nothing about them is to be
 //! reported.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use ambit_discovery::{Settings, publish, run};
-use ambit_model::{Resolution, Service, ServiceKey, Snapshot};
+use ambit_model::{Authority, Connection, Decision, Resolution, Service, ServiceKey, Snapshot, WorkloadUid, decide};
 
 /// The mesh of an example.
 async fn read(example: &str) -> Arc<Snapshot> {
-    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(example);
+    read_directory(directory(example)).await
+}
+
+fn directory(example: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(example)
+}
+
+async fn read_directory(directory: PathBuf) -> Arc<Snapshot> {
     let (publisher, mut snapshots) = publish(Snapshot::default());
     let (reporter, mut reports) = publish(Vec::new());
     let task = run(Settings::new(directory), publisher, reporter, async {
@@ -85,4 +98,48 @@ async fn egress_is_four_hosts_and_an_alias() {
         assert_eq!(&*snapshot.service_dialled(address.parse().unwrap(), "shop").unwrap().hostname, host, "{address}");
     }
     assert_eq!(named("*.printers.example").resolution, Resolution::AsDialled);
+}
+
+/// Which tier reaches which, at its own port, by what the todo application and `policies` say together; `edit` changes
+/// the application.
+async fn reached(policies: &str, edit: impl Fn(String) -> String) -> Vec<String> {
+    let whole = tempfile::tempdir().unwrap();
+    let app = std::fs::read_to_string(directory("lock-down/app").join("todo.yaml")).unwrap();
+    std::fs::write(whole.path().join("todo.yaml"), edit(app)).unwrap();
+    let policies = directory("lock-down").join(policies).join("policies.yaml");
+    std::fs::copy(policies, whole.path().join("policies.yaml")).unwrap();
+    let snapshot = read_directory(whole.path().to_owned()).await;
+    let tiers = [("todoui", 8090), ("todobackend", 8080), ("postgresdb", 5432)];
+    let mut reached = vec![];
+    for (client, (server, port)) in tiers.iter().flat_map(|(client, _)| tiers.map(|server| (client, server))) {
+        let pod = |name: &str| snapshot.workload(&WorkloadUid::pod("Kubernetes", "shop", name)).unwrap().clone();
+        let (source, destination) = (pod(client), pod(server));
+        let connection = Connection::InboundHbone {
+            pod: destination.uid.clone(),
+            peer: (source.addresses[0], 40000).into(),
+            identity: source.identity.clone(),
+            authority: Authority::Address((destination.addresses[0], port).into()),
+        };
+        match decide(&snapshot, &connection) {
+            Decision::Local(_) => reached.push(format!("{client} {server}")),
+            Decision::Deny(..) => {}
+            other => panic!("{client} {server}: {other:?}"),
+        }
+    }
+    reached
+}
+
+#[tokio::test]
+async fn the_locked_down_tiers_reach_the_next_one_and_no_other() {
+    let next = ["todoui todobackend", "todobackend postgresdb"];
+    assert_eq!(reached("by-labels", |app| app).await, next);
+    assert!(reached("by-accounts", |app| app).await.is_empty(), "all pods share an account");
+    let with_accounts = |app: String| {
+        let account = |app: String, tier: &str| {
+            let pod = format!("/run/netns/{tier}}}\nspec:\n");
+            app.replace(&pod, &format!("{pod}  serviceAccountName: {tier}\n"))
+        };
+        ["todoui", "todobackend", "postgresdb"].into_iter().fold(app, account)
+    };
+    assert_eq!(reached("by-accounts", with_accounts).await, next);
 }

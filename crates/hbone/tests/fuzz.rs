@@ -9,7 +9,7 @@
 )]
 
 #[allow(unreachable_pub, reason = "it is a crate of its own for the fuzz targets")]
-#[path = "../fuzz/src/lib.rs"]
+#[path = "../../../fuzz/src/hbone.rs"]
 mod targets;
 
 mod support;

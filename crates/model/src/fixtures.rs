@@ -327,6 +327,23 @@ pub(crate) fn any_call() -> impl Strategy<Value = (World, Connection)> {
     )
 }
 
+/// A small mesh, and a CONNECT for an address that one of its pods has.
+pub(crate) fn any_arrival() -> impl Strategy<Value = (World, Connection)> {
+    (any_world(), any::<Index>(), ip_as_seen(), some_identity(), select(&PORTS[..3])).prop_filter_map(
+        "nobody to reach",
+        |(world, which, peer, identity, port)| {
+            let of_pod = |pod: &Workload| pod.addresses.iter().map(|ip| (pod.uid.clone(), *ip)).collect::<Vec<_>>();
+            let reachable: Vec<_> = world.pods.iter().flat_map(of_pod).collect();
+            if reachable.is_empty() {
+                return None;
+            }
+            let (pod, ip) = which.get(&reachable).clone();
+            let authority = Authority::Address((ip, port).into());
+            Some((world, Connection::InboundHbone { pod, peer: (peer, 40000).into(), identity, authority }))
+        },
+    )
+}
+
 fn any_scope() -> impl Strategy<Value = policy::Scope> {
     let labels = |name: &str| BTreeMap::from([(Arc::from("app"), Arc::from(name))]);
     let namespace = || prop::option::of(select(vec![Arc::from("shop"), Arc::from("other")]));

@@ -23,6 +23,7 @@ use crate::reason::Reason;
 use crate::snapshot::Snapshot;
 use crate::workload::Workload;
 use access::Seen;
+use index::{Effects, Ruled, Shown};
 
 /// Which policy: its namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -112,6 +113,8 @@ pub struct Denial {
     pub rule: Option<usize>,
     /// It refuses without having been evaluated in full, since layer 4 cannot.
     pub partial: bool,
+    /// It may only be early: somebody proven of whom the snapshot has no pod (yet) is refused for want of his labels.
+    pub early: bool,
 }
 
 impl fmt::Display for Denial {
@@ -120,7 +123,9 @@ impl fmt::Display for Denial {
         if let Some(rule) = self.rule {
             write!(f, ", rule {rule}")?;
         }
-        if self.partial {
+        if self.early {
+            f.write_str(", by labels of a client whose pod is not known")?;
+        } else if self.partial {
             f.write_str(", of which layer 4 can tell a part only")?;
         }
         Ok(())
@@ -139,64 +144,91 @@ pub fn evaluate(snapshot: &Snapshot, destination: &Workload, access: &Access) ->
     let (mtls, demanded_by) = policies.mtls(destination, access.address.port());
     let in_clear = matches!(access.client, Client::Stranger(_) | Client::HostPod(_));
     if let (Mtls::Strict, true, Some(policy)) = (mtls, in_clear, demanded_by) {
-        let policy = policy.clone();
-        let kind = "PeerAuthentication";
-        return Err(Denial { reason: Reason::MtlsRequired, kind, policy, rule: None, partial: false });
+        let (policy, kind) = (policy.clone(), "PeerAuthentication");
+        return Err(Denial { reason: Reason::MtlsRequired, kind, policy, rule: None, partial: false, early: false });
     }
-    let applying: Vec<_> = policies.authorizing(destination).filter(|policy| !policy.dry_run).collect();
+    let applying: Vec<&Effects> = policies.authorizing(destination).collect();
     if applying.is_empty() {
         return Ok(());
     }
-    authorize(&applying, &Seen::new(snapshot, access))
+    let seen = Seen::new(snapshot, access);
+    let case = Case { applying, destination, shown: Shown::new(&seen), seen };
+    case.authorize([Truth::Unknown; 2]).map_err(|denial| {
+        // At best what is not known yet is nothing that a DENY is about, and all that an ALLOW asks for.
+        let early = case.seen.is_unknown() && case.authorize([Truth::False, Truth::True]).is_ok();
+        Denial { early, ..denial }
+    })
 }
 
 /// The policies on trial, AUDIT or dry run, that have something to say of `access`: each with the rule that matches
 /// for sure, none being an ALLOW that no rule of it admits.
 pub fn rehearse(snapshot: &Snapshot, destination: &Workload, access: &Access) -> Vec<(Arc<Policy>, Option<usize>)> {
-    if snapshot.policies.is_empty() {
+    let policies = &snapshot.policies;
+    if policies.is_empty() {
         return Vec::new();
     }
-    let trials = snapshot.policies.authorizing(destination);
-    let trials: Vec<_> = trials.filter(|policy| policy.dry_run || policy.action == Action::Audit).collect();
-    if trials.is_empty() || is_probe(snapshot, destination, &access.client) {
+    let shelves = policies.authorizing(destination).map(|effects| &effects.on_trial);
+    let shelves: Vec<_> = shelves.filter(|trials| trials.covering(destination).next().is_some()).collect();
+    if shelves.is_empty() || is_probe(snapshot, destination, &access.client) {
         return Vec::new();
     }
     let seen = Seen::new(snapshot, access);
-    let said = trials.into_iter().filter_map(|policy| {
-        let matched = policy.rules.iter().position(|rule| rule.matches(&seen) == Truth::True);
-        (matched.is_some() || policy.action == Action::Allow).then(|| (policy.clone(), matched))
-    });
-    said.collect()
-}
-
-/// DENY comes first; then, without an ALLOW everything passes, and with one it takes a rule that matches.
-fn authorize(policies: &[&Arc<Policy>], seen: &Seen<'_>) -> Result<(), Denial> {
-    let refusal = |policy: &Policy, reason, rule, partial| {
-        Err(Denial { reason, kind: "AuthorizationPolicy", policy: policy.key.clone(), rule, partial })
-    };
-    let of = |wanted: &'static [Action]| policies.iter().filter(move |policy| wanted.contains(&policy.action));
-    // Whom CUSTOM would have asked is not asked here: it might have refused.
-    for policy in of(&[Action::Deny, Action::Custom]) {
-        for (place, rule) in policy.rules.iter().enumerate() {
-            let truth = rule.matches(seen);
-            if truth != Truth::False {
-                let partial = truth == Truth::Unknown || policy.action == Action::Custom;
-                return refusal(policy, Reason::PolicyDenied, Some(place), partial);
+    let shown = Shown::new(&seen);
+    let mut said = Vec::new();
+    for trials in shelves {
+        let matching = trials.candidates(destination, &shown).filter(|(.., rule)| rule.is_sure_of(&seen));
+        let mut matched: Vec<(&PolicyKey, usize)> = matching.map(|(policy, number, _)| (&policy.key, number)).collect();
+        matched.dedup_by_key(|(key, _)| *key);
+        for policy in trials.covering(destination) {
+            let at = matched.binary_search_by_key(&&policy.key, |(key, _)| *key).ok();
+            let rule = at.and_then(|at| matched.get(at)).map(|(_, number)| *number);
+            if rule.is_some() || policy.action == Action::Allow {
+                said.push((policy.clone(), rule));
             }
         }
     }
-    let mut unevaluated = false;
-    for policy in of(&[Action::Allow]) {
-        for rule in &policy.rules {
-            match rule.matches(seen) {
+    said
+}
+
+/// A connection before the policies that are for its destination.
+struct Case<'a> {
+    applying: Vec<&'a Effects>,
+    destination: &'a Workload,
+    seen: Seen<'a>,
+    shown: Shown,
+}
+
+impl Case<'_> {
+    /// DENY comes first; then, without an ALLOW everything passes, and with one it takes a rule that matches. What rules
+    /// say of labels that cannot be told is `untold`: under those that refuse, and under those that admit.
+    fn authorize(&self, untold: [Truth; 2]) -> Result<(), Denial> {
+        let refusal = |policy: &Policy, reason, rule, partial| {
+            let (kind, policy) = ("AuthorizationPolicy", policy.key.clone());
+            Err(Denial { reason, kind, policy, rule, partial, early: false })
+        };
+        let [refusing, admitting] = untold;
+        for (policy, number, rule) in self.candidates(|effects| &effects.refusing) {
+            let truth = rule.matches(&self.seen, refusing);
+            if truth != Truth::False {
+                // Whom CUSTOM would have asked is not asked here: it might have refused.
+                let partial = truth == Truth::Unknown || policy.action == Action::Custom;
+                return refusal(policy, Reason::PolicyDenied, Some(number), partial);
+            }
+        }
+        let mut allowing = self.applying.iter().flat_map(|effects| effects.admitting.covering(self.destination));
+        let Some(first) = allowing.next() else { return Ok(()) };
+        let mut unevaluated = false;
+        for (.., rule) in self.candidates(|effects| &effects.admitting) {
+            match rule.matches(&self.seen, admitting) {
                 Truth::True => return Ok(()),
                 truth => unevaluated |= truth == Truth::Unknown,
             }
         }
+        refusal(first, Reason::NoPolicyMatched, None, unevaluated)
     }
-    match of(&[Action::Allow]).next() {
-        Some(first) => refusal(first, Reason::NoPolicyMatched, None, unevaluated),
-        None => Ok(()),
+
+    fn candidates(&self, of: fn(&Effects) -> &Ruled) -> impl Iterator<Item = (&Arc<Policy>, usize, &Rule)> {
+        self.applying.iter().flat_map(move |effects| of(effects).candidates(self.destination, &self.shown))
     }
 }
 

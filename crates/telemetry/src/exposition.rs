@@ -102,6 +102,7 @@ impl Collector for Page {
         });
         REFUSED.encode(&mut encoder, reasons)?;
         self.values.queries.encode(&mut encoder)?;
+        self.values.trials.encode(&mut encoder)?;
         self.families.iter().try_for_each(|family| family.encode(&mut encoder))
     }
 }

@@ -17,6 +17,7 @@ mod logging;
 mod meter;
 mod queries;
 mod queue;
+mod trials;
 mod values;
 
 pub use access::AccessLog;
@@ -27,4 +28,5 @@ pub use line::Form;
 pub use logging::{Error, Levels, Logging};
 pub use meter::{ConnectionSummary, Live, Meter, Opened, Outcome, Refused};
 pub use queries::QuerySeries;
+pub use trials::Trial;
 pub use values::{Counts, Living, Values, expired};

@@ -16,7 +16,8 @@ use tracing::Level;
 use crate::access::{AccessLog, Event, Known, Record};
 use crate::ends::{Ends, Reporter};
 use crate::queries::{Queries, QuerySeries};
-use crate::values::{Counts, Values};
+use crate::trials::{Trial, Trials};
+use crate::values::{Counts, Living, Values};
 
 /// A connection of which it is known who is to be connected.
 #[derive(Clone, Debug)]
@@ -76,6 +77,7 @@ struct Shared {
     next: Cell<u64>,
     refused: RefCell<BTreeMap<(Reporter, Reason), u64>>,
     queries: RefCell<Queries>,
+    trials: RefCell<Trials>,
 }
 
 /// The counters of connections that are closed, and the number of all that were opened.
@@ -109,6 +111,7 @@ impl Meter {
             next: Cell::new(0),
             refused: RefCell::default(),
             queries: RefCell::default(),
+            trials: RefCell::default(),
         };
         Self { shared: Rc::new(shared) }
     }
@@ -161,6 +164,11 @@ impl Meter {
         self.shared.queries.borrow_mut().passed_on(series, took, failed);
     }
 
+    /// Counts what a policy on trial says of a connection.
+    pub fn on_trial(&self, trial: Trial) {
+        self.shared.trials.borrow_mut().count(trial, 1);
+    }
+
     /// The connections that are open at `now`, in the order in which they were opened.
     #[must_use]
     pub fn connections(&self, now: Instant) -> Vec<ConnectionSummary> {
@@ -172,6 +180,7 @@ impl Meter {
     pub fn values(&self) -> Values {
         let mut values = Values::default();
         values.add_queries(self.shared.queries.borrow().clone());
+        values.trials.merge(self.shared.trials.borrow().clone());
         for series in self.shared.series.borrow().values() {
             values.add(series.ends.clone(), &series.counts());
         }
@@ -201,6 +210,11 @@ impl Meter {
             held.shrink_to_fit();
         }
         forgotten
+    }
+
+    /// Forgets what policies said that are no more.
+    pub fn forget_trials(&self, living: &Living) {
+        self.shared.trials.borrow_mut().retain(|policy| living.has(policy));
     }
 }
 

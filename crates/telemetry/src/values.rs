@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ambit_model::policy::PolicyKey;
 use ambit_model::reason::Flag;
 use ambit_model::{Reason, ServiceKey, Snapshot};
 
 use crate::ends::{Derived, Ends, Party, Reporter};
 use crate::queries::Queries;
+use crate::trials::Trials;
 
 /// What was counted, at one worker or, merged, at several.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +18,7 @@ pub struct Values {
     series: HashMap<Arc<Ends>, Counts>,
     reasons: BTreeMap<(Reporter, Reason), u64>,
     pub(crate) queries: Queries,
+    pub(crate) trials: Trials,
 }
 
 /// The counts of one time series.
@@ -67,6 +70,7 @@ impl Values {
                 sum.add_reason(reporter, reason, count);
             }
             sum.add_queries(worker.queries);
+            sum.trials.merge(worker.trials);
         }
         sum
     }
@@ -101,11 +105,13 @@ impl Values {
     }
 }
 
-/// What a snapshot holds that time series name: the workloads (such as Deployments) of its pods, and its services.
+/// What a snapshot holds that time series name: the workloads (such as Deployments) of its pods, its services and its
+/// authorization policies.
 #[derive(Clone, Debug, Default)]
 pub struct Living {
     workloads: HashSet<(Arc<str>, Arc<str>)>,
     services: HashSet<ServiceKey>,
+    policies: HashSet<PolicyKey>,
 }
 
 impl Living {
@@ -114,7 +120,13 @@ impl Living {
     pub fn of(snapshot: &Snapshot) -> Self {
         let workloads = snapshot.workloads().map(|w| (w.namespace.clone(), w.owner.name.clone())).collect();
         let services = snapshot.services().map(|service| service.key.clone()).collect();
-        Self { workloads, services }
+        let policies = snapshot.policies.authorizations().map(|policy| policy.key.clone()).collect();
+        Self { workloads, services, policies }
+    }
+
+    /// True while there is the AuthorizationPolicy `policy`.
+    pub(crate) fn has(&self, policy: &PolicyKey) -> bool {
+        self.policies.contains(policy)
     }
 
     /// True if everything that `ends` names still lives. What was only derived counts as dead once it is idle.

@@ -18,7 +18,7 @@ use crate::shop::until;
 use crate::world::{SHOP, SOON, World, vips};
 
 /// Longer than a client takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The clients: on the other node and on the server's own.
 const CLIENTS: [&str; 2] = ["client", "neighbour"];
 
@@ -68,7 +68,7 @@ fn recorded(world: &World, port: u16) {
 }
 
 /// A PostgreSQL server and its files.
-struct Postgres {
+pub(crate) struct Postgres {
     _server: Process,
     _files: tempfile::TempDir,
 }
@@ -82,9 +82,14 @@ fn postgres_directories() -> Vec<PathBuf> {
     directories
 }
 
+/// PostgreSQL's own client `name`.
+pub(crate) fn postgres_client(name: &str) -> PathBuf {
+    program(name, &[postgres_directories(), vec!["/usr/bin".into()]].concat(), "postgresql")
+}
+
 impl Postgres {
-    /// A fresh database in `far`, open to everybody without a password.
-    fn start(world: &World) -> Self {
+    /// A fresh database in `pod`, open to everybody without a password.
+    pub(crate) fn start(world: &World, pod: &str) -> Self {
         let directories = postgres_directories();
         let [initdb, postgres] = ["initdb", "postgres"].map(|name| program(name, &directories, "postgresql"));
         let user = User::from_name("postgres").unwrap().expect("there is no user postgres: apt-get install postgresql");
@@ -100,13 +105,13 @@ impl Postgres {
         let data = files.path().join("data");
         let mut init = as_postgres(&initdb);
         init.args(["--auth", "trust", "--username", "postgres", "--no-sync", "--pgdata"]).arg(&data);
-        world.pod("far").start(init).unwrap().finish(PATIENCE).unwrap().success().unwrap();
+        world.pod(pod).start(init).unwrap().finish(PATIENCE).unwrap().success().unwrap();
         let mut access = fs::File::options().append(true).open(data.join("pg_hba.conf")).unwrap();
         writeln!(access, "host all all all trust").unwrap();
         let mut serve = as_postgres(&postgres);
         serve.args(["-h", "*", "-p", "5432", "-F", "-c", "shared_buffers=16MB", "-k"]).arg(files.path());
         serve.arg("-D").arg(&data);
-        let server = world.pod("far").start(serve).unwrap();
+        let server = world.pod(pod).start(serve).unwrap();
         server.wait_line("ready to accept connections", PATIENCE).unwrap();
         Self { _server: server, _files: files }
     }
@@ -114,10 +119,9 @@ impl Postgres {
 
 #[test]
 fn postgresql_answers_queries_and_commits_transactions() {
-    let directories = [postgres_directories(), vec!["/usr/bin".into()]].concat();
-    let [psql, pgbench] = ["psql", "pgbench"].map(|name| program(name, &directories, "postgresql"));
+    let [psql, pgbench] = ["psql", "pgbench"].map(postgres_client);
     let world = world(5432);
-    let _postgres = Postgres::start(&world);
+    let _postgres = Postgres::start(&world, "far");
     let marker = String::from_utf8_lossy(MARKER);
     let wire = Wire::between(&world.topology, &[MARKER, b"pgbench_accounts"]).unwrap();
     for (number, (client, vip)) in calls().enumerate() {

@@ -19,6 +19,8 @@ mod enrol;
 mod entries;
 mod freeze;
 mod harness;
+mod held;
+mod lockdown;
 mod observe;
 mod policy;
 mod probes;

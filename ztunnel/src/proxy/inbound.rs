@@ -48,7 +48,7 @@ pub(crate) async fn serve_tunnel(worker: Rc<Worker>, guest: Rc<Guest>, stream: T
             drop(guard);
         });
     };
-    let mut leave = worker.standing.tunnel(known.clone());
+    let mut leave = worker.admit_tunnel(known.clone());
     let leaving = async {
         tokio::select! {
             () = guest.leaving() => {}
@@ -124,7 +124,7 @@ impl Ask {
                 let named = request.forwarded.and_then(|forwarded| forwarded.host);
                 let service = dialled_service(&snapshot, named.as_deref(), &to);
                 let lives = record.hbone(said, to.address.ip(), authority, service);
-                let cut = worker.standing.enter(&snapshot, &connection, &to, Some(known)).or(guest.cut());
+                let cut = worker.admit(&snapshot, &connection, &to, Some(known)).or(guest.cut());
                 session::run(asking, worker.deliver(&guest.pod, Arrival::Carried(peer.ip()), to.address), cut, lives)
                     .await;
             }
@@ -169,7 +169,7 @@ pub(crate) async fn serve_plaintext(worker: Rc<Worker>, guest: Rc<Guest>, stream
     match decision {
         Decision::Local(to) => {
             let lives = record.plaintext(to.address, to.service.clone());
-            let cut = worker.standing.enter(&snapshot, &connection, &to, None).or(guest.cut());
+            let cut = worker.admit(&snapshot, &connection, &to, None).or(guest.cut());
             session::run(caller, worker.deliver(&guest.pod, Arrival::InClear(peer.ip()), to.address), cut, lives).await;
         }
         Decision::Deny(to, denial) => session::refuse(caller, &denial, record.plaintext(to.address, to.service)),

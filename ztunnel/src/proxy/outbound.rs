@@ -49,7 +49,7 @@ pub(super) async fn carry<C: Caller>(worker: &Worker, guest: &Guest, caller: C, 
     match decision {
         Decision::Local(to) => {
             let lives = record.local(&to);
-            let leave = worker.standing.enter(&snapshot, &connection, &to, None);
+            let leave = worker.admit(&snapshot, &connection, &to, None);
             let cut = leave.or(cut_at_either(worker, guest, &to));
             session::run(caller, local(worker, &to, client), cut, lives).await;
         }

@@ -45,23 +45,9 @@ pub(crate) struct Leave {
 }
 
 impl Standing {
-    /// Notes that `connection`, which `peer` carries here, goes to `to`, as `snapshot` has just admitted; logs what policies
-    /// on trial say of that.
-    pub(crate) fn enter(
-        &self,
-        snapshot: &Snapshot,
-        connection: &Connection,
-        to: &Upstream,
-        peer: Option<&Rc<Peer>>,
-    ) -> Leave {
-        let access = Access::new(connection, to).zip(to.workload.as_ref()).map(|(access, pod)| {
-            for (policy, rule) in policy::rehearse(snapshot, pod, &access) {
-                let (action, policy) = (policy.action, &policy.key);
-                tracing::info!(%policy, ?action, ?rule, client = ?access.client, to = %to.address, "policy on trial");
-            }
-            access
-        });
-        self.insert(access, peer.cloned())
+    /// Notes that `connection`, which `peer` carries here, goes to `to`, as has just been admitted.
+    pub(crate) fn enter(&self, connection: &Connection, to: &Upstream, peer: Option<&Rc<Peer>>) -> Leave {
+        self.insert(Access::new(connection, to), peer.cloned())
     }
 
     /// Notes a tunnel to or from `peer`.

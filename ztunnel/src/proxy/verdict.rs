@@ -20,8 +20,9 @@ pub(crate) struct Verdict {
 /// A connection whose peer's address may just have changed hands waits this long for the news.
 const HANDOVER: Duration = Duration::from_secs(1);
 
-/// Decides where `connection` goes. What may only be late (a pod that the snapshot does not hold yet, an address that
-/// has just changed hands) is asked again as the snapshot changes, until `patience` ends.
+/// Decides where `connection` goes. What may only be early (a pod that the snapshot does not hold yet, or not the client's
+/// with the labels that policy asks for, an address that has just changed hands) is asked again as the snapshot changes,
+/// until `patience` ends.
 pub(crate) async fn of(snapshots: &Snapshots, patience: Duration, connection: &Connection) -> Verdict {
     let begun = Instant::now();
     // Made when there is something to wait for, which is seldom: every connection comes by here.
@@ -29,13 +30,17 @@ pub(crate) async fn of(snapshots: &Snapshots, patience: Duration, connection: &C
     loop {
         let snapshot = snapshots.load();
         let decision = decide(&snapshot, connection);
-        let patience = match decision {
-            Decision::Refuse(Reason::UnknownWorkload) => patience,
-            Decision::Refuse(Reason::PeerIdentityMismatch) => HANDOVER.min(patience),
+        let (reason, patience) = match &decision {
+            Decision::Refuse(reason @ Reason::UnknownWorkload) => (reason, patience),
+            Decision::Deny(_, denial) if denial.early => (&denial.reason, patience),
+            Decision::Refuse(reason @ Reason::PeerIdentityMismatch) => (reason, HANDOVER.min(patience)),
             _ => return Verdict { decision, snapshot },
         };
         // It has waited for nothing yet, so that it misses no change: the first call returns at once.
-        let changes = changes.get_or_insert_with(|| snapshots.clone());
+        let changes = changes.get_or_insert_with(|| {
+            tracing::debug!(?connection, reason = reason.code(), "held: the mesh may not know yet");
+            snapshots.clone()
+        });
         match timeout_at(begun + patience, changes.changed()).await {
             Ok(Some(_)) => {}
             _ => return Verdict { decision, snapshot },

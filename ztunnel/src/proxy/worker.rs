@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ambit_hbone::{Tunnels, pool};
-use ambit_model::{Connection, Decision, Reason};
+use ambit_identity::Peer;
+use ambit_model::{Connection, Decision, Reason, Snapshot, Upstream};
 use ambit_net::socket::{ConnectOptions, SPOOF_MARK, connect};
 use ambit_net::tcp::{self, TcpHalves};
 use ambit_process::drain::{self, Drain, Guard};
@@ -19,10 +20,10 @@ use super::guest::{self, Guest, Guests, Phase};
 use super::listeners::Listeners;
 use super::pod::Pod;
 use super::shared::Shared;
-use super::standing::{self, Standing};
+use super::standing::{self, Leave, Standing};
 use super::tunnels::{PeerConnector, PeerKey};
 use super::verdict::{self, Verdict};
-use super::{inbound, outbound, queries, socks5};
+use super::{inbound, outbound, queries, socks5, trial};
 
 /// A client whose connection is to be delivered to an application, and how it got to the application's pod.
 #[derive(Clone, Copy, Debug)]
@@ -43,8 +44,7 @@ pub(crate) struct Worker {
     pub(crate) tunnels: Tunnels<PeerKey, PeerConnector>,
     /// The pods that it serves.
     pub(crate) guests: Guests,
-    /// What stands by leave of policy.
-    pub(crate) standing: Standing,
+    standing: Standing,
     drain: Drain,
 }
 
@@ -124,6 +124,24 @@ impl Worker {
             verdict = verdict::of(snapshots, patience, connection) => verdict,
             reason = guest.cut() => Verdict { decision: Decision::Refuse(reason), snapshot: snapshots.load() },
         }
+    }
+
+    /// Notes that `connection`, which `peer` carries here, goes to `to`, as `snapshot` has just admitted: until policy
+    /// changes its mind or the peer's certificate is revoked.
+    pub(crate) fn admit(
+        &self,
+        snapshot: &Snapshot,
+        connection: &Connection,
+        to: &Upstream,
+        peer: Option<&Rc<Peer>>,
+    ) -> Leave {
+        trial::rehearse(&self.meter, snapshot, connection, to);
+        self.standing.enter(connection, to, peer)
+    }
+
+    /// Notes a tunnel from `peer`: until its certificate is revoked.
+    pub(crate) fn admit_tunnel(&self, peer: Rc<Peer>) -> Leave {
+        self.standing.tunnel(peer)
     }
 
     /// Something that the drain waits for until the guard is dropped.

@@ -1,7 +1,8 @@
 //! Who wants to reach whom: the part of a connection that policy is about, and what of it a rule can ask for.
 
-use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
+use std::slice::from_ref;
+use std::sync::Arc;
 
 use crate::connection::Connection;
 use crate::decide::Upstream;
@@ -77,8 +78,10 @@ pub(super) struct Seen<'a> {
     pub(super) destination: SocketAddr,
     identity: Option<&'a Identity>,
     workload: Option<&'a Workload>,
-    /// The identity again, in the mesh's own trust domain where it is of an alias of that.
-    principals: Vec<String>,
+    /// The identity, and again in the mesh's own trust domain where it is of an alias of that.
+    principals: Vec<Arc<str>>,
+    account: Option<Arc<str>>,
+    trust_domain: Option<Arc<str>>,
 }
 
 impl<'a> Seen<'a> {
@@ -96,28 +99,33 @@ impl<'a> Seen<'a> {
         if let Some(Identity { trust_domain, namespace, service_account }) = identity {
             let alias = trust.accepts(trust_domain) && *trust_domain != trust.own;
             for domain in std::iter::once(trust_domain).chain(alias.then_some(&trust.own)) {
-                principals.push(format!("{domain}/ns/{namespace}/sa/{service_account}"));
+                principals.push(format!("{domain}/ns/{namespace}/sa/{service_account}").into());
             }
         }
-        Self { source, destination: access.address, identity, workload, principals }
+        let account = identity.map(|id| format!("{}/{}", id.namespace, id.service_account).into());
+        let trust_domain = identity.map(|identity| identity.trust_domain.as_str().into());
+        Self { source, destination: access.address, identity, workload, principals, account, trust_domain }
     }
 
-    /// What `attribute` is: none of it for a stranger, who has no identity and no labels. `None` where it cannot be told:
-    /// the labels of somebody proven whom the snapshot does not show (yet).
-    pub(super) fn texts(&self, attribute: &Attribute) -> Option<Vec<Cow<'_, str>>> {
-        let identity = self.identity.into_iter();
+    /// True for somebody proven whom the snapshot does not show (yet): his labels cannot be told.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.identity.is_some() && self.workload.is_none()
+    }
+
+    /// The keys of the labels that are known.
+    pub(super) fn labels(&self) -> impl Iterator<Item = &'a Arc<str>> {
+        self.workload.into_iter().flat_map(|workload| workload.labels.keys())
+    }
+
+    /// What `attribute` is: none of it for a stranger, who has no identity and no labels. `None` where it cannot be told.
+    pub(super) fn texts(&self, attribute: &Attribute) -> Option<&[Arc<str>]> {
         Some(match attribute {
-            Attribute::Principal => self.principals.iter().map(|text| text.as_str().into()).collect(),
-            Attribute::Namespace => identity.map(|identity| (&*identity.namespace).into()).collect(),
-            Attribute::ServiceAccount => {
-                identity.map(|id| format!("{}/{}", id.namespace, id.service_account).into()).collect()
-            }
-            Attribute::TrustDomain => identity.map(|identity| identity.trust_domain.as_str().into()).collect(),
-            Attribute::Label(key) => match (self.workload, self.identity) {
-                (Some(workload), _) => workload.labels.get(key).into_iter().map(|value| (&**value).into()).collect(),
-                (None, Some(_)) => return None,
-                (None, None) => Vec::new(),
-            },
+            Attribute::Principal => &self.principals,
+            Attribute::Namespace => self.identity.map_or(&[], |identity| from_ref(&identity.namespace)),
+            Attribute::ServiceAccount => self.account.as_slice(),
+            Attribute::TrustDomain => self.trust_domain.as_slice(),
+            Attribute::Label(_) if self.is_unknown() => return None,
+            Attribute::Label(key) => self.workload.and_then(|workload| workload.labels.get(key)).map_or(&[], from_ref),
         })
     }
 }

@@ -1,5 +1,8 @@
 //! The policies of a mesh, found by the workload that they are for. Copies share their structure.
 
+mod anchor;
+mod shelf;
+
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -8,12 +11,15 @@ use super::peer::{Mtls, PeerAuthentication};
 use super::rule::Policy;
 use super::{PolicyKey, Scope};
 use crate::workload::Workload;
+pub(super) use anchor::Shown;
+pub(super) use shelf::{Effects, Ruled};
+use shelf::{Kept, Seniors};
 
 /// Every policy of the mesh.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policies {
-    authorization: Scoped<Policy>,
-    peer: Scoped<PeerAuthentication>,
+    authorization: Scoped<Effects>,
+    peer: Scoped<Seniors>,
 }
 
 impl Policies {
@@ -31,12 +37,12 @@ impl Policies {
 
     /// Adds, replaces or removes the AuthorizationPolicy `key`. False if that changes nothing.
     pub fn set_authorization(&mut self, key: &PolicyKey, policy: Option<Arc<Policy>>) -> bool {
-        self.authorization.set(key, policy, |policy| &policy.scope)
+        self.authorization.set(key, policy)
     }
 
     /// Adds, replaces or removes the PeerAuthentication `key`. False if that changes nothing.
     pub fn set_peer(&mut self, key: &PolicyKey, policy: Option<Arc<PeerAuthentication>>) -> bool {
-        self.peer.set(key, policy, |policy| &policy.scope)
+        self.peer.set(key, policy)
     }
 
     /// Every AuthorizationPolicy, ascending by key.
@@ -49,9 +55,10 @@ impl Policies {
         self.peer.all.values()
     }
 
-    /// The AuthorizationPolicies for `workload`: the mesh's, its namespace's and those that select it, each ascending.
-    pub fn authorizing(&self, workload: &Workload) -> impl Iterator<Item = &Arc<Policy>> {
-        self.authorization.covering(workload, |policy| &policy.scope)
+    /// Where the AuthorizationPolicies for `workload` are: with the mesh's, its namespace's and those that select it.
+    /// Those that select may be for others only.
+    pub(super) fn authorizing(&self, workload: &Workload) -> impl Iterator<Item = &Effects> {
+        self.authorization.shelves(workload)
     }
 
     /// Whether `port` of `workload` takes connections in clear, and which PeerAuthentication says so. The narrowest
@@ -60,7 +67,7 @@ impl Policies {
     pub fn mtls(&self, workload: &Workload, port: u16) -> (Mtls, Option<&PolicyKey>) {
         // By level, narrowest last: what counts there.
         let mut levels: [Option<&Arc<PeerAuthentication>>; 3] = [None; 3];
-        for policy in self.peer.covering(workload, |policy| &policy.scope) {
+        for policy in self.peer.shelves(workload).filter_map(|shelf| shelf.oldest(workload)) {
             let [mesh, namespace, selected] = &mut levels;
             let level = match policy.scope {
                 Scope::Mesh => mesh,
@@ -85,50 +92,48 @@ enum Place {
     Label(Option<Arc<str>>, Arc<str>, Arc<str>),
 }
 
+/// All policies of a kind, and shelves of those that share a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Scoped<T> {
-    all: OrdMap<PolicyKey, Arc<T>>,
-    placed: OrdMap<Place, Vec<PolicyKey>>,
+struct Scoped<S: Kept> {
+    all: OrdMap<PolicyKey, Arc<S::Policy>>,
+    placed: OrdMap<Place, S>,
 }
 
-impl<T> Default for Scoped<T> {
+impl<S: Kept> Default for Scoped<S> {
     fn default() -> Self {
         Self { all: OrdMap::new(), placed: OrdMap::new() }
     }
 }
 
-impl<T: PartialEq> Scoped<T> {
-    fn set(&mut self, key: &PolicyKey, policy: Option<Arc<T>>, scope: fn(&T) -> &Scope) -> bool {
+impl<S: Kept> Scoped<S> {
+    fn set(&mut self, key: &PolicyKey, policy: Option<Arc<S::Policy>>) -> bool {
         if self.all.get(key) == policy.as_ref() {
             return false;
         }
-        if let Some(place) = self.all.remove(key).and_then(|old| place(scope(&old)))
-            && let Some(mut keys) = self.placed.remove(&place)
+        if let Some(old) = self.all.remove(key)
+            && let Some(place) = place(S::scope(&old))
+            && let Some(shelf) = self.placed.get_mut(&place)
         {
-            keys.retain(|held| held != key);
-            if !keys.is_empty() {
-                self.placed.insert(place, keys);
+            shelf.take(&old);
+            if *shelf == S::default() {
+                self.placed.remove(&place);
             }
         }
         let Some(policy) = policy else { return true };
-        if let Some(place) = place(scope(&policy)) {
-            let keys = self.placed.entry(place).or_default();
-            if let Err(position) = keys.binary_search(key) {
-                keys.insert(position, key.clone());
-            }
+        if let Some(place) = place(S::scope(&policy)) {
+            self.placed.entry(place).or_default().put(&policy);
         }
         self.all.insert(key.clone(), policy);
         true
     }
 
-    fn covering(&self, workload: &Workload, scope: fn(&T) -> &Scope) -> impl Iterator<Item = &Arc<T>> {
+    fn shelves(&self, workload: &Workload) -> impl Iterator<Item = &S> {
         let labelled = [Some(workload.namespace.clone()), None].into_iter().flat_map(|namespace| {
             let labels = workload.labels.iter();
             labels.map(move |(key, value)| Place::Label(namespace.clone(), key.clone(), value.clone()))
         });
         let places = [Place::Mesh, Place::Namespace(workload.namespace.clone())].into_iter().chain(labelled);
-        let keys = places.filter_map(|place| self.placed.get(&place)).flatten();
-        keys.filter_map(|key| self.all.get(key)).filter(move |policy| scope(policy).covers(workload))
+        places.filter_map(|place| self.placed.get(&place))
     }
 }
 
@@ -143,3 +148,6 @@ fn place(scope: &Scope) -> Option<Place> {
         Scope::Targets(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

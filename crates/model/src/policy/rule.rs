@@ -50,11 +50,16 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Does the rule match what is `seen`?
-    pub(super) fn matches(&self, seen: &Seen<'_>) -> Truth {
-        let all = |terms: &[Term]| terms.iter().map(|term| term.holds(seen)).min().unwrap_or(Truth::True);
+    /// Does the rule match what is `seen`, what it says of labels that cannot be told being `untold`?
+    pub(super) fn matches(&self, seen: &Seen<'_>, untold: Truth) -> Truth {
+        let all = |terms: &[Term]| terms.iter().map(|term| term.holds(seen, untold)).min().unwrap_or(Truth::True);
         let any = |clauses: &[Vec<Term>]| clauses.iter().map(|terms| all(terms)).max().unwrap_or(Truth::True);
         any(&self.from).min(any(&self.to)).min(all(&self.when))
+    }
+
+    /// True if the rule matches what is `seen` without a doubt.
+    pub(super) fn is_sure_of(&self, seen: &Seen<'_>) -> bool {
+        self.matches(seen, Truth::Unknown) == Truth::True
     }
 }
 
@@ -75,7 +80,7 @@ impl<T> Values<T> {
 }
 
 /// A text of a connection that patterns are for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Attribute {
     /// The client's identity as `<trust domain>/ns/<namespace>/sa/<service account>`.
     Principal,
@@ -105,11 +110,11 @@ pub enum Term {
 }
 
 impl Term {
-    fn holds(&self, seen: &Seen<'_>) -> Truth {
+    fn holds(&self, seen: &Seen<'_>, untold: Truth) -> Truth {
         match self {
             Self::Text(attribute, values) => match seen.texts(attribute) {
                 Some(texts) => values.hold(|pattern| texts.iter().any(|text| pattern.matches(text))),
-                None => Truth::Unknown,
+                None => untold,
             },
             Self::SourceIp(values) => match seen.source {
                 Some(source) => values.hold(|block| block.contains(source)),

@@ -9,6 +9,8 @@ use super::*;
 use crate::fixtures::{World, any_access_world, pod, uid};
 use crate::{Identity, Node, Upstream};
 
+mod early;
+
 fn values<T: std::str::FromStr>(positive: bool, texts: &[&str]) -> Values<T>
 where
     T::Err: std::fmt::Debug,

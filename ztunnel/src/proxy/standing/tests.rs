@@ -54,7 +54,7 @@ fn connections(client: &str, address: &str) -> [Connection; 3] {
 }
 
 fn enter(standing: &Standing, snapshot: &Snapshot, client: &str, address: &str) -> [Leave; 3] {
-    connections(client, address).map(|connection| standing.enter(snapshot, &connection, &to_db(snapshot), None))
+    connections(client, address).map(|connection| standing.enter(&connection, &to_db(snapshot), None))
 }
 
 async fn review(standing: &Standing, before: &Snapshot, now: &Snapshot) {

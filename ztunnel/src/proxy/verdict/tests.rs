@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use ambit_discovery::publish;
+use ambit_model::policy::{Action, Attribute, Policy, PolicyKey, Rule, Scope, Term, Values};
 use ambit_model::{Authority, Mesh};
 use tokio::time::sleep;
 
@@ -87,6 +88,53 @@ async fn an_address_that_changes_hands_is_waited_for_a_second() {
     publisher.publish(mesh(&[("web", "10.0.0.1"), ("new", "10.0.0.2")]));
     let verdict = of(&snapshots, PATIENCE, &connection).await;
     assert!(matches!(verdict.decision, Decision::Local(_)), "{verdict:?}");
+}
+
+/// `web` with an ALLOW for clients labelled `app: front`, and `new` with such a label or another, if there is one.
+fn guarded(app: Option<&str>) -> Snapshot {
+    let mut snapshot = mesh(&[("web", "10.0.0.1")]);
+    let term = Term::Text(Attribute::Label("app".into()), Values { any: vec!["front".parse().unwrap()], none: vec![] });
+    let key = PolicyKey::new("shop", "front");
+    let (scope, rules) = (Scope::Namespace("shop".into()), vec![Rule { when: vec![term], ..Rule::default() }]);
+    let policy = Policy { key: key.clone(), scope, action: Action::Allow, dry_run: false, rules };
+    snapshot.policies.set_authorization(&key, Some(Arc::new(policy)));
+    if let Some(app) = app {
+        let mut new = workload("new", &["10.0.0.2"]);
+        new.labels.insert("app".into(), app.into());
+        snapshot.insert_workload(Arc::new(new));
+    }
+    snapshot
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_whose_labels_are_on_their_way_is_held_until_they_admit_or_refuse() {
+    for (app, admitted) in [("front", true), ("other", false)] {
+        let (publisher, snapshots) = publish(guarded(None));
+        let news = async {
+            // Not all news is about this client.
+            for _ in 0..3 {
+                sleep(Duration::from_millis(500)).await;
+                publisher.publish(guarded(None));
+            }
+            sleep(Duration::from_millis(500)).await;
+            publisher.publish(guarded(Some(app)));
+        };
+        let begun = Instant::now();
+        let connection = inbound();
+        let (verdict, ()) = tokio::join!(of(&snapshots, PATIENCE, &connection), news);
+        assert_eq!(matches!(verdict.decision, Decision::Local(_)), admitted, "{app}: {verdict:?}");
+        assert_eq!(begun.elapsed(), Duration::from_secs(2), "{app}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_whose_labels_never_come_is_refused_when_patience_ends() {
+    let (_publisher, snapshots) = publish(guarded(None));
+    let begun = Instant::now();
+    let verdict = of(&snapshots, PATIENCE, &inbound()).await;
+    let Decision::Deny(_, denial) = verdict.decision else { panic!("{:?}", verdict.decision) };
+    assert_eq!((denial.reason, denial.early), (Reason::NoPolicyMatched, true));
+    assert_eq!(begun.elapsed(), PATIENCE);
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
-use crate::fixtures::{any_call, any_connection, any_world};
+use crate::fixtures::{any_arrival, any_call, any_connection, any_world};
 use crate::{Distribution, Enrolment, NetworkMode, Resolution, Scope};
 
 mod policy;
@@ -283,6 +283,11 @@ proptest! {
     }
 
     #[test]
+    fn a_connect_for_a_pod_equals_the_naive_reference((world, connection) in any_arrival()) {
+        prop_assert_eq!(decide(&world.snapshot(), &connection), expected(&world, &connection));
+    }
+
+    #[test]
     fn decide_depends_on_what_the_mesh_is_and_not_on_how_it_came_to_be(
         world in any_world(),
         connection in any_connection(),
@@ -309,11 +314,18 @@ proptest! {
 #[test]
 fn the_meshes_drawn_reach_every_answer() {
     let mut runner = TestRunner::deterministic();
-    let cases = (any_world(), any_connection());
+    let (anything, arrivals) = ((any_world(), any_connection()), any_arrival());
     let mut seen = BTreeSet::new();
-    for _ in 0..40_000 {
-        let (world, connection) = cases.new_tree(&mut runner).unwrap().current();
-        let told = told(&decide(&world.snapshot(), &connection));
+    for number in 0..45_000 {
+        let drawn = if number < 40_000 {
+            anything.new_tree(&mut runner).unwrap().current()
+        } else {
+            arrivals.new_tree(&mut runner).unwrap().current()
+        };
+        let (world, connection) = drawn;
+        let decided = decide(&world.snapshot(), &connection);
+        let told = told(&decided);
+        let early = matches!(&decided, Decision::Deny(_, denial) if denial.early);
         let named = ["Refuse", "Deny"].iter().any(|kind| told.starts_with(kind));
         let words = told.split(' ').take(if named { 2 } else { 1 });
         let kind = match connection {
@@ -321,9 +333,11 @@ fn the_meshes_drawn_reach_every_answer() {
             Connection::InboundHbone { .. } => "hbone",
             Connection::InboundPlaintext { .. } => "plaintext",
         };
-        seen.insert(format!("{kind} {}", words.collect::<Vec<_>>().join(" ")));
+        let words = if early { "Deny early".to_owned() } else { words.collect::<Vec<_>>().join(" ") };
+        seen.insert(format!("{kind} {words}"));
     }
     let all = [
+        "hbone Deny early",
         "hbone Deny no-policy-matched",
         "hbone Deny policy-denied",
         "hbone Local",

@@ -77,7 +77,14 @@ fn clear_text(asking: &Asking<'_>, pod: &Workload) -> Option<Denial> {
             Some(Mtls::Permissive) => return None,
             Some(Mtls::Strict) => {
                 let (reason, kind) = (Reason::MtlsRequired, "PeerAuthentication");
-                return Some(Denial { reason, kind, policy: oldest.key.clone(), rule: None, partial: false });
+                return Some(Denial {
+                    reason,
+                    kind,
+                    policy: oldest.key.clone(),
+                    rule: None,
+                    partial: false,
+                    early: false,
+                });
             }
         }
     }
@@ -114,29 +121,51 @@ fn unauthorized(asking: &Asking<'_>, pod: &Workload) -> Option<Denial> {
         (level_of(&policy.scope) + usize::from(wide), policy.key.clone())
     });
     let denial = |policy: &Policy, reason, rule, partial| {
-        Some(Denial { reason, kind: "AuthorizationPolicy", policy: policy.key.clone(), rule, partial })
-    };
-    let rule_holds = |policy: &Policy, place: usize, doubt: bool| {
-        let rule = &policy.rules[place];
-        let all = |terms: &[Term]| !terms.iter().any(|term| !holds(asking, term, doubt));
-        let one = |clauses: &[Vec<Term>]| clauses.is_empty() || clauses.iter().any(|terms| all(terms));
-        one(&rule.from) && one(&rule.to) && all(&rule.when)
+        let early = unknown(asking) && at_best_admitted(asking, &policies);
+        Some(Denial { reason, kind: "AuthorizationPolicy", policy: policy.key.clone(), rule, partial, early })
     };
     for policy in policies.iter().filter(|policy| matches!(policy.action, Action::Deny | Action::Custom)) {
         for place in 0..policy.rules.len() {
-            if rule_holds(policy, place, true) {
-                let partial = policy.action == Action::Custom || !rule_holds(policy, place, false);
+            if rule_holds(asking, policy, place, [true, true]) {
+                let partial = policy.action == Action::Custom || !rule_holds(asking, policy, place, [false, false]);
                 return denial(policy, Reason::PolicyDenied, Some(place), partial);
             }
         }
     }
     let allows: Vec<&&Policy> = policies.iter().filter(|policy| policy.action == Action::Allow).collect();
     let first = allows.first()?;
-    let any = |doubt| allows.iter().any(|policy| (0..policy.rules.len()).any(|place| rule_holds(policy, place, doubt)));
-    if any(false) { None } else { denial(first, Reason::NoPolicyMatched, None, any(true)) }
+    let any = |doubt| {
+        let holds = |policy: &&&Policy| (0..policy.rules.len()).any(|place| rule_holds(asking, policy, place, doubt));
+        allows.iter().any(holds)
+    };
+    if any([false, false]) { None } else { denial(first, Reason::NoPolicyMatched, None, any([true, true])) }
 }
 
-fn holds(asking: &Asking<'_>, term: &Term, doubt: bool) -> bool {
+/// C-11: whose pod may be on its way.
+fn unknown(asking: &Asking<'_>) -> bool {
+    asking.identity.is_some() && asking.client.is_none()
+}
+
+/// Would one be admitted whose labels are none that a DENY asks for, and all that an ALLOW asks for?
+fn at_best_admitted(asking: &Asking<'_>, policies: &[&Policy]) -> bool {
+    let holds =
+        |policy: &&&Policy, doubt| (0..policy.rules.len()).any(|place| rule_holds(asking, policy, place, doubt));
+    let (allows, others): (Vec<&&Policy>, Vec<&&Policy>) =
+        policies.iter().filter(|policy| policy.action != Action::Audit).partition(|p| p.action == Action::Allow);
+    let denied = others.iter().any(|policy| holds(policy, [true, false]));
+    let admitted = allows.is_empty() || allows.iter().any(|policy| holds(policy, [false, true]));
+    admitted && !denied
+}
+
+/// `doubt`: whether what only HTTP shows holds, and what labels that cannot be told would.
+fn rule_holds(asking: &Asking<'_>, policy: &Policy, place: usize, doubt: [bool; 2]) -> bool {
+    let rule = &policy.rules[place];
+    let all = |terms: &[Term]| !terms.iter().any(|term| !holds(asking, term, doubt));
+    let one = |clauses: &[Vec<Term>]| clauses.is_empty() || clauses.iter().any(|terms| all(terms));
+    one(&rule.from) && one(&rule.to) && all(&rule.when)
+}
+
+fn holds(asking: &Asking<'_>, term: &Term, [doubt, untold]: [bool; 2]) -> bool {
     match term {
         Term::BeyondLayer4(_) => doubt,
         Term::DestinationPort(values) => {
@@ -145,7 +174,7 @@ fn holds(asking: &Asking<'_>, term: &Term, doubt: bool) -> bool {
         Term::DestinationIp(values) => in_blocks(values, asking.to.0),
         Term::SourceIp(values) => asking.ip.map_or(doubt, |ip| in_blocks(values, ip)),
         Term::Text(attribute, values) => {
-            let Some(texts) = texts(asking, attribute) else { return doubt };
+            let Some(texts) = texts(asking, attribute) else { return untold };
             let one_of = |patterns: &[crate::policy::Pattern]| {
                 patterns.iter().any(|pattern| texts.iter().any(|text| is_like(&pattern.to_string(), text)))
             };

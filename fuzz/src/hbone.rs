@@ -1,5 +1,4 @@
-//! What the fuzz targets feed: functions that must neither panic nor hang, whatever they are given. The crate's own
-//! tests call them as well.
+//! What the targets of `ambit-hbone` feed: a server and the readers of headers. The crate's own tests call them as well.
 
 use std::cell::Cell;
 use std::future::pending;

@@ -2,5 +2,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    ambit_hbone_fuzz::serve(bytes);
+    ambit_fuzz::hbone::serve(bytes);
 });

@@ -1,0 +1,83 @@
+//! What the fuzz target of policies does, on some thousand random and nearly right inputs in every run of the tests.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+#[allow(unreachable_pub, reason = "it is a crate of its own for the fuzz targets")]
+#[path = "../../../fuzz/src/mutate.rs"]
+mod mutate;
+#[allow(unreachable_pub, reason = "it is a crate of its own for the fuzz targets")]
+#[path = "../../../fuzz/src/policy.rs"]
+mod targets;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+const VALID: [&str; 3] = [
+    r#"{"metadata":{"name":"p","namespace":"shop","annotations":{"istio.io/dry-run":"true"}},"spec":{"action":"DENY",
+    "selector":{"matchLabels":{"app":"db"}},"rules":[{"from":[{"source":{"principals":["*/sa/web"],"notNamespaces":["a*"],
+    "ipBlocks":["10.0.0.0/8","fd00::/64"]}},{"source":{"serviceAccounts":["shop/web","web"]}}],
+    "to":[{"operation":{"ports":["80","443"],"notPorts":["81"],"methods":["GET"]}}],
+    "when":[{"key":"source.labels[app]","values":["web"],"notValues":["x"]},{"key":"destination.port","values":["80"]}]}]}}"#,
+    r#"{"metadata":{"name":"p","namespace":"istio-system","creationTimestamp":"2024-01-01T00:00:00Z"},"spec":{
+    "selector":{"matchLabels":{"app":"db"}},"mtls":{"mode":"STRICT"},"portLevelMtls":{"80":{"mode":"PERMISSIVE"}}}}"#,
+    r#"{"metadata":{"name":"p"},"spec":{"targetRefs":[{"kind":"Service","name":"web"}],"rules":[{}]}}"#,
+];
+
+/// What stands in policies, and what should not.
+const WORDS: &[&[u8]] = &[
+    b"*",
+    b"**",
+    b"\"",
+    b"[]",
+    b"{}",
+    b"null",
+    b"\"notIpBlocks\":[\"::/0\"],",
+    b"\"\"",
+    b"0",
+    b"65536",
+    b"/129",
+    b"-1",
+    b"spiffe://",
+    b"\"not\":[\"x\"],",
+    b"\xc3\xa9",
+    b"\"notPorts\":[],",
+    b"source.labels[",
+    b"]",
+    b"UNSET",
+    b"AUDIT",
+];
+
+/// A few small changes, each by some of what the reader may look for.
+fn edits(words: &'static [&'static [u8]]) -> impl Strategy<Value = Vec<mutate::Edit>> {
+    let by = prop_oneof![select(words).prop_map(<[u8]>::to_vec), vec(any::<u8>(), 0..6)];
+    vec((any::<u16>(), 0..12_u8, by), 0..4)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn policies_withstand_any_bytes(bytes in vec(any::<u8>(), 0..200)) {
+        targets::policy(&bytes);
+    }
+
+    #[test]
+    fn policies_withstand_nearly_right_text(valid in select(&VALID[..]), edits in edits(WORDS)) {
+        targets::policy(&mutate::mutated(valid.as_bytes(), &edits));
+    }
+}
+
+#[test]
+fn what_is_right_is_taken() {
+    for valid in VALID {
+        assert!(targets::policy(valid.as_bytes()), "{valid}");
+    }
+    assert!(!targets::policy(br#"{"metadata":{"name":"p"},"spec":{"rule":[]}}"#));
+}

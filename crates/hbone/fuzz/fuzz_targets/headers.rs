@@ -1,4 +1,0 @@
-//! Arbitrary header values to their readers.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ambit_hbone_fuzz::headers(bytes));

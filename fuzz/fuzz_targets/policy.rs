@@ -1,0 +1,6 @@
+//! Arbitrary policies.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    ambit_fuzz::policy::policy(bytes);
+});

@@ -1,0 +1,45 @@
+//! What the target of policies feeds: their translation, from any JSON.
+
+use std::sync::Arc;
+
+use ambit_api::{Kind, Object, Resource, translate};
+use ambit_model::{Mesh, Policies};
+
+/// Reads `bytes` as both kinds of policies. What is wrong is named, what is right can be put in force and taken back. True
+/// if one is right.
+pub fn policy(bytes: &[u8]) -> bool {
+    let Ok(value) = serde_json::from_slice::<serde_json::Value>(bytes) else { return false };
+    let mut right = false;
+    for kind in [Kind::PeerAuthentication, Kind::AuthorizationPolicy] {
+        let Ok(object) = Object::read(kind, &value) else { continue };
+        match translate(&object, &Mesh::default()) {
+            Ok(translated) => {
+                right = true;
+                put(translated.resource);
+            }
+            Err(errors) => {
+                assert!(!errors.is_empty(), "it is refused and nothing is wrong");
+                for error in errors {
+                    assert!(!error.path.is_empty() && !error.message.is_empty(), "{error:?} helps nobody");
+                }
+            }
+        }
+    }
+    right
+}
+
+fn put(resource: Resource) {
+    let mut policies = Policies::default();
+    match resource {
+        Resource::PeerAuthentication(policy) => {
+            assert!(policies.set_peer(&policy.key, Some(Arc::clone(&policy))));
+            assert!(policies.set_peer(&policy.key, None));
+        }
+        Resource::AuthorizationPolicy(policy) => {
+            assert!(policies.set_authorization(&policy.key, Some(Arc::clone(&policy))));
+            assert!(policies.set_authorization(&policy.key, None));
+        }
+        _ => unreachable!("it is of another kind"),
+    }
+    assert_eq!(policies, Policies::default(), "something of it is left");
+}
