@@ -1,12 +1,15 @@
 //! Which of the endpoints takes the next request or connection (Istio `LoadBalancerSettings`).
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::route::Percent;
+
 /// How load is spread.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LoadBalancer {
     /// By what.
     pub balance: Balance,
@@ -86,14 +89,14 @@ impl Default for HashAlgorithm {
 }
 
 /// How an endpoint that is new comes to its share (Istio `WarmupConfiguration`).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Warmup {
     /// `duration`: after this it has it.
     pub duration: Duration,
-    /// `minimumPercent`: with how much of it it begins, of a hundred.
-    pub minimum_percent: f64,
-    /// `aggression`: 1 for evenly; the more, the sooner it gets more.
-    pub aggression: f64,
+    /// `minimumPercent`: with how much of it it begins.
+    pub minimum: Percent,
+    /// `aggression`, in thousandths: 1000 for evenly; the more, the sooner it gets more.
+    pub aggression: NonZeroU32,
 }
 
 impl Warmup {
@@ -104,7 +107,8 @@ impl Warmup {
             return 1.0;
         }
         let passed = age.as_secs_f64() / self.duration.as_secs_f64();
-        passed.powf(1.0 / self.aggression).max(self.minimum_percent / 100.0).min(1.0)
+        let curved = passed.powf(1000.0 / f64::from(self.aggression.get()));
+        curved.max(self.minimum.value() / 100.0).min(1.0)
     }
 }
 
@@ -114,9 +118,13 @@ mod tests {
 
     #[test]
     fn an_endpoint_warms_up_from_the_least_to_all_of_its_share() {
-        let warmup = |aggression| Warmup { duration: Duration::from_secs(100), minimum_percent: 10.0, aggression };
+        let warmup = |aggression| Warmup {
+            duration: Duration::from_secs(100),
+            minimum: Percent::new(10.0).unwrap(),
+            aggression: NonZeroU32::new(aggression).unwrap(),
+        };
         for (aggression, age, expected) in
-            [(1.0, 0, 0.1), (1.0, 5, 0.1), (1.0, 50, 0.5), (1.0, 100, 1.0), (1.0, 900, 1.0), (2.0, 25, 0.5)]
+            [(1000, 0, 0.1), (1000, 5, 0.1), (1000, 50, 0.5), (1000, 100, 1.0), (1000, 900, 1.0), (2000, 25, 0.5)]
         {
             let factor = warmup(aggression).factor(Duration::from_secs(age));
             assert!((factor - expected).abs() < 1e-9, "{aggression} {age}: {factor}");

@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{ClientTls, ConnectionPool, LoadBalancer, OutlierDetection};
+use crate::route::Percent;
 
 /// What is said at one level. What is not said is for a wider level to say.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TrafficPolicy {
     /// For every port that has none of its own.
     pub settings: Settings,
@@ -21,7 +22,7 @@ pub struct TrafficPolicy {
 }
 
 /// What can be said for a single port, too.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Settings {
     /// `loadBalancer`
     pub load_balancer: Option<LoadBalancer>,
@@ -44,10 +45,10 @@ pub enum ProxyProtocol {
 }
 
 /// How many retries there may be next to requests (Istio `RetryBudget`).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct RetryBudget {
     /// `percent` of the requests under way.
-    pub percent: f64,
+    pub percent: Percent,
     /// `minRetryConcurrency`: as many always.
     pub min_retry_concurrency: u32,
     /// `budgetInterval`: requests count for so long after they came; with 0 while they are under way.
@@ -56,7 +57,7 @@ pub struct RetryBudget {
 
 impl Default for RetryBudget {
     fn default() -> Self {
-        Self { percent: 20.0, min_retry_concurrency: 3, interval: Duration::ZERO }
+        Self { percent: Percent::new(20.0).unwrap_or(Percent::NONE), min_retry_concurrency: 3, interval: Duration::ZERO }
     }
 }
 
@@ -64,7 +65,7 @@ impl RetryBudget {
     /// True if one more retry may be made next to `requests`, `retries` being under way.
     #[must_use]
     pub fn allows(&self, requests: u32, retries: u32) -> bool {
-        let share = f64::from(requests) * self.percent / 100.0;
+        let share = f64::from(requests) * self.percent.value() / 100.0;
         retries < self.min_retry_concurrency || f64::from(retries) + 1.0 <= share
     }
 }

@@ -10,7 +10,7 @@ use super::TrafficPolicy;
 use crate::route::{Client, Host, RuleKey, Visibility, around};
 
 /// A DestinationRule.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DestinationRule {
     /// Its namespace and name.
     pub key: RuleKey,
@@ -30,7 +30,7 @@ pub struct DestinationRule {
 }
 
 /// Some of a host's endpoints.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Subset {
     /// Its name.
     pub name: Arc<str>,
@@ -50,7 +50,7 @@ impl Subset {
 
 /// The rules of one namespace for one host, that are for the same clients, as one: the first that says something of the
 /// host as a whole is the one that says it, and the first that has a subset has it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Merged {
     /// What it was made of, the one that counts first.
     pub rules: Vec<Arc<DestinationRule>>,
@@ -88,6 +88,8 @@ impl PartialEq for DestinationRules {
         self.all == other.all
     }
 }
+
+impl Eq for DestinationRules {}
 
 impl DestinationRules {
     /// Every rule, ascending by key.

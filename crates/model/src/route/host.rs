@@ -20,6 +20,12 @@ impl Host {
         Self(Arc::from(if short { format!("{written}.{namespace}.svc.{domain}") } else { written }))
     }
 
+    /// The host that is `written`, which is never a short name.
+    #[must_use]
+    pub fn literal(written: &str) -> Self {
+        Self(Arc::from(written.to_ascii_lowercase()))
+    }
+
     /// The host as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
