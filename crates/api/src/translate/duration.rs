@@ -5,15 +5,8 @@ use std::time::Duration;
 use crate::field::Findings;
 
 /// The units, each with its nanoseconds.
-const UNITS: [(&str, f64); 7] = [
-    ("ns", 1.0),
-    ("us", 1e3),
-    ("µs", 1e3),
-    ("ms", 1e6),
-    ("s", 1e9),
-    ("m", 60e9),
-    ("h", 3_600e9),
-];
+const UNITS: [(&str, f64); 7] =
+    [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3_600e9)];
 
 /// What `text` says, 0 included.
 pub(super) fn any(text: &str) -> Result<Duration, String> {

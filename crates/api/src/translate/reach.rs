@@ -49,6 +49,7 @@ impl Home<'_> {
 
 /// That there is nobody yet to act on the object.
 pub(super) fn remark_that_nobody_acts(findings: &mut Findings) {
-    let message = "is for a waypoint or gateway, which this version does not have: traffic goes as if it were not there";
+    let message =
+        "is for a waypoint or gateway, which this version does not have: traffic goes as if it were not there";
     findings.remark(Severity::Warning, "spec", message);
 }

@@ -138,12 +138,7 @@ fn destination(to: &written::Destination, path: &str, home: Home<'_>, findings: 
 }
 
 /// The rules for connections at `path`.
-fn streams(
-    routes: &[written::StreamRoute],
-    path: &str,
-    home: Home<'_>,
-    findings: &mut Findings,
-) -> Vec<StreamRoute> {
+fn streams(routes: &[written::StreamRoute], path: &str, home: Home<'_>, findings: &mut Findings) -> Vec<StreamRoute> {
     let tls = path == "spec.tls";
     let mut read = Vec::with_capacity(routes.len());
     for (place, route) in routes.iter().enumerate() {
@@ -160,9 +155,8 @@ fn streams(
             findings.error(format_args!("{path}.route[{place}].headers"), message);
         }
         let blocks = route.matches.iter().enumerate();
-        let matches = blocks.map(|(place, block)| {
-            matching::stream(block, &format!("{path}.match[{place}]"), home, tls, findings)
-        });
+        let matches = blocks
+            .map(|(place, block)| matching::stream(block, &format!("{path}.match[{place}]"), home, tls, findings));
         let matches = matches.collect();
         read.push(StreamRoute { matches, destinations: destinations(&route.route, &path, home, findings) });
     }

@@ -85,10 +85,13 @@ fn both_conditions_hold_and_each_of_the_delegates_has_its_place() {
 #[test]
 fn what_the_delegate_does_not_say_the_root_does() {
     let root = json!({"name": "root", "timeout": "1s", "retries": {"attempts": 5}, "headers": {"request": {"set": {"a": "root"}}}});
-    let routes = with(root, json!([
-        {"name": "own", "match": [{"uri": {"exact": "/a"}}], "timeout": "2s", "route": to("v1")},
-        {"route": to("v2")},
-    ]));
+    let routes = with(
+        root,
+        json!([
+            {"name": "own", "match": [{"uri": {"exact": "/a"}}], "timeout": "2s", "route": to("v1")},
+            {"route": to("v2")},
+        ]),
+    );
     let (own, rest) = (get("/a"), get("/b"));
     let first = matched(own.by(&routes, 0));
     assert_eq!(first.name, "root-own");
@@ -101,7 +104,8 @@ fn what_the_delegate_does_not_say_the_root_does() {
 #[test]
 fn delegates_come_and_go_are_seen_by_export_and_are_no_routes_of_their_own() {
     let root = json!({"hosts": ["reviews"], "http": [{"delegate": {"name": "child", "namespace": "other"}}]});
-    let child = |export_to: Value| read("other", "child", json!({"exportTo": export_to, "http": [{"route": to("v1")}]}));
+    let child =
+        |export_to: Value| read("other", "child", json!({"exportTo": export_to, "http": [{"route": to("v1")}]}));
     let mut routes = routes_of([read("shop", "root", root)]);
     let call = get("/");
     assert_eq!(call.subset(&routes), "404");

@@ -110,9 +110,7 @@ fn given(fields: &[(&'static str, &str)]) -> Vec<(&'static str, Vec<u8>)> {
 #[test]
 fn pages_that_may_are_told_so_and_preflights_are_answered() {
     let from = |origin| get("/").with("origin", origin);
-    let preflight = |origin| {
-        Call { method: "OPTIONS", ..from(origin).with("access-control-request-method", "POST") }
-    };
+    let preflight = |origin| Call { method: "OPTIONS", ..from(origin).with("access-control-request-method", "POST") };
     let (good, bad) = ("https://example.com", "https://evil.example");
     let allowed = |origin| [("access-control-allow-origin", origin), ("access-control-allow-credentials", "true")];
     let marked = |origin| {
@@ -138,9 +136,17 @@ fn pages_that_may_are_told_so_and_preflights_are_answered() {
         (ignoring.clone(), from(bad), Cross::Untouched),
         // OPTIONS alone is no preflight.
         (ignoring, Call { method: "OPTIONS", ..from(good) }, marked(good)),
-        (json!({"allowOrigins": [{"exact": "*"}]}), from(bad), Cross::Marked(given(&[("access-control-allow-origin", bad)]))),
+        (
+            json!({"allowOrigins": [{"exact": "*"}]}),
+            from(bad),
+            Cross::Marked(given(&[("access-control-allow-origin", bad)])),
+        ),
         (json!({"allowOrigin": [good]}), from(good), Cross::Marked(given(&[("access-control-allow-origin", good)]))),
-        (json!({"allowOrigins": [{"prefix": "https://e"}], "allowCredentials": false}), from(good), Cross::Marked(given(&[("access-control-allow-origin", good)]))),
+        (
+            json!({"allowOrigins": [{"prefix": "https://e"}], "allowCredentials": false}),
+            from(good),
+            Cross::Marked(given(&[("access-control-allow-origin", good)])),
+        ),
     ] {
         assert_eq!(judged(policy.clone(), &call), expected, "{policy} {} {:?}", call.method, call.fields);
     }

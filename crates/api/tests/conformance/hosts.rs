@@ -57,7 +57,10 @@ fn it_applies_in_the_mesh_or_at_the_gateways_that_it_names() {
         (json!(["ingress", "mesh"]), "vs", "vs", "-"),
     ] {
         let of = |gateway| route(&[("shop", "vs", spec(gateways.clone()))], HOST, "shop", gateway);
-        assert_eq!((of(Gateway::Mesh), of(at("ingress")), of(elsewhere.clone())), (mesh.into(), ingress.into(), far.into()));
+        assert_eq!(
+            (of(Gateway::Mesh), of(at("ingress")), of(elsewhere.clone())),
+            (mesh.into(), ingress.into(), far.into())
+        );
     }
     let all = read("shop", "all", json!({"hosts": ["*"], "gateways": ["ingress"], "http": [{"route": to("v1")}]}));
     assert_eq!(Call { gateway: at("ingress"), ..get("/") }.subset(&routes_of([all])), "v1");

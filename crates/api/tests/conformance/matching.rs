@@ -33,7 +33,11 @@ fn paths<const N: usize>(paths: [&'static str; N]) -> Vec<Call> {
 fn by_path() {
     let uri = |uri: Value| json!({ "uri": uri });
     check(vec![
-        (uri(json!({"exact": "/login"})), paths(["/login", "/login?a=b", "/login#x"]), paths(["/login/", "/Login", "/"])),
+        (
+            uri(json!({"exact": "/login"})),
+            paths(["/login", "/login?a=b", "/login#x"]),
+            paths(["/login/", "/Login", "/"]),
+        ),
         // The letters count, not the segments.
         (
             uri(json!({"prefix": "/api/v1/products"})),
@@ -46,7 +50,11 @@ fn by_path() {
         // The whole path, and nothing of the query.
         (uri(json!({"regex": "/v[0-9]+"})), paths(["/v1", "/v12?v=x"]), paths(["/v1/a", "/a/v1", "/v"])),
         (json!({"uri": {"exact": "/a"}, "ignoreUriCase": true}), paths(["/a", "/A"]), paths(["/b"])),
-        (json!({"uri": {"prefix": "/Product"}, "ignoreUriCase": true}), paths(["/productpage", "/PRODUCT"]), paths(["/a"])),
+        (
+            json!({"uri": {"prefix": "/Product"}, "ignoreUriCase": true}),
+            paths(["/productpage", "/PRODUCT"]),
+            paths(["/a"]),
+        ),
         // The case is ignored but by a regex.
         (json!({"uri": {"regex": "/a"}, "ignoreUriCase": true}), paths(["/a"]), paths(["/A"])),
         (json!({"uri": {"regex": "(?i)/a"}}), paths(["/a", "/A"]), paths(["/b"])),
@@ -174,7 +182,11 @@ fn by_what_header_fields_are_not() {
 fn by_query_parameters() {
     let query = |parameters: Value| json!({ "queryParams": parameters });
     check(vec![
-        (query(json!({"key": {"exact": "true"}})), paths(["/?key=true", "/?a=b&key=true#x"]), paths(["/", "/?key=1", "/?key"])),
+        (
+            query(json!({"key": {"exact": "true"}})),
+            paths(["/?key=true", "/?a=b&key=true#x"]),
+            paths(["/", "/?key=1", "/?key"]),
+        ),
         (query(json!({"key": {"exact": ""}})), paths(["/?key", "/?key=", "/?a&key&b"]), paths(["/?key=a", "/"])),
         (query(json!({"key": {"prefix": "ab"}})), paths(["/?key=abc", "/?key=abx"]), paths(["/?key=xab"])),
         (query(json!({"key": {"regex": "\\d+$"}})), paths(["/?key=123"]), paths(["/?key=a123", "/?key=123a", "/?key"])),
@@ -217,7 +229,11 @@ fn by_the_clients_labels_and_namespace() {
         ),
         (json!({"sourceLabels": {"app": "todoui", "version": "1"}}), vec![], vec![todoui.clone()]),
         (json!({"sourceNamespace": "shop"}), vec![todoui.clone(), intruder], vec![elsewhere.clone(), get("/")]),
-        (json!({"sourceNamespace": "shop", "sourceLabels": {"app": "todoui"}}), vec![todoui], vec![elsewhere, get("/")]),
+        (
+            json!({"sourceNamespace": "shop", "sourceLabels": {"app": "todoui"}}),
+            vec![todoui],
+            vec![elsewhere, get("/")],
+        ),
     ]);
 }
 

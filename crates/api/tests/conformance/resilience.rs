@@ -44,7 +44,9 @@ fn faults_are_injected_into_as_many_requests_as_are_asked_and_none_where_nothing
 #[test]
 fn delay_and_abort_are_drawn_independently() {
     let half = json!({"value": 50});
-    let all = injected(json!({"delay": {"fixedDelay": "1s", "percentage": half}, "abort": {"httpStatus": 503, "percentage": half}}));
+    let all = injected(
+        json!({"delay": {"fixedDelay": "1s", "percentage": half}, "abort": {"httpStatus": 503, "percentage": half}}),
+    );
     let count = |delay: bool, abort: bool| {
         all.iter().filter(|one| (one.delay.is_some(), one.abort.is_some()) == (delay, abort)).count()
     };
@@ -82,9 +84,12 @@ fn an_abort_is_answered_in_the_clients_language() {
         let status = injected(json!({ "abort": whole }))[0].abort.unwrap();
         assert_eq!((status.answer(false), status.answer(true)), (http, grpc), "{abort}");
     }
-    for (value, expected) in
-        [("application/grpc", true), ("application/grpc+proto", true), ("application/grpc-web", false), ("text/plain", false)]
-    {
+    for (value, expected) in [
+        ("application/grpc", true),
+        ("application/grpc+proto", true),
+        ("application/grpc-web", false),
+        ("text/plain", false),
+    ] {
         assert_eq!(get("/").with("content-type", value).request().is_grpc(), expected, "{value}");
     }
     assert_eq!(ambit_model::route::fault::ABORT_BODY.len(), 18);
@@ -99,7 +104,8 @@ fn retries(written: Value) -> Retries {
 
 #[test]
 fn every_word_of_retry_on_covers_what_it_says() {
-    let grpc: Vec<(&str, [(&str, &str); 1])> = ["1", "4", "8", "13", "14", "5"].iter().map(|code| (*code, [("grpc-status", *code)])).collect();
+    let grpc: Vec<(&str, [(&str, &str); 1])> =
+        ["1", "4", "8", "13", "14", "5"].iter().map(|code| (*code, [("grpc-status", *code)])).collect();
     let none: &Answer = &[];
     let limited: &Answer = &[("x-envoy-ratelimited", "true")];
     let overloaded: &Answer = &[("x-envoy-overloaded", "true")];
@@ -158,7 +164,12 @@ fn every_word_of_retry_on_covers_what_it_says() {
 fn it_is_tried_as_often_as_is_said_twice_where_nothing_is_and_never_with_none() {
     let usual = routes(json!([{"route": to("v1")}]));
     let usual = forward(get("/").by(&usual, 0)).retries.clone();
-    for (retries, made) in [(usual, 2), (retries(json!({"attempts": 3})), 3), (retries(json!({"attempts": 0})), 0), (retries(json!({})), 0)] {
+    for (retries, made) in [
+        (usual, 2),
+        (retries(json!({"attempts": 3})), 3),
+        (retries(json!({"attempts": 0})), 0),
+        (retries(json!({})), 0),
+    ] {
         let again = |made: &u32| retries.should_retry::<Answer>(&Attempt::Unconnected, *made);
         assert_eq!((0..10).take_while(again).count(), made);
         assert!(retries.ignore_previous_hosts && !retries.remote_localities);
@@ -190,7 +201,9 @@ fn retries_wait_at_least_the_backoff_and_up_to_twice_as_long_each_time() {
 
 #[test]
 fn a_request_takes_no_longer_than_its_route_says_nor_than_its_grpc_client_says() {
-    let routes = routes(json!([{"match": [{"uri": {"exact": "/a"}}], "timeout": "0.5s", "route": to("v1")}, {"route": to("v1")}]));
+    let routes = routes(
+        json!([{"match": [{"uri": {"exact": "/a"}}], "timeout": "0.5s", "route": to("v1")}, {"route": to("v1")}]),
+    );
     assert_eq!(forward(get("/a").by(&routes, 0)).timeout, Some(Duration::from_millis(500)));
     assert_eq!(forward(get("/b").by(&routes, 0)).timeout, None);
     let seconds = Duration::from_secs;

@@ -8,7 +8,12 @@ use crate::support::{Call, forward, get, matched, routes, to};
 #[test]
 fn rewrites_replace_what_matched_and_keep_the_query() {
     for (block, rewrite, path, expected) in [
-        (json!({"uri": {"prefix": "/ratings"}}), json!({"uri": "/v1/bookRatings"}), "/ratings/0?a=b", "/v1/bookRatings/0?a=b"),
+        (
+            json!({"uri": {"prefix": "/ratings"}}),
+            json!({"uri": "/v1/bookRatings"}),
+            "/ratings/0?a=b",
+            "/v1/bookRatings/0?a=b",
+        ),
         (json!({"uri": {"prefix": "/ratings"}}), json!({"uri": "/"}), "/ratings/0", "//0"),
         (json!({"uri": {"prefix": "/ratings/"}}), json!({"uri": "/"}), "/ratings/0", "/0"),
         (json!({"uri": {"exact": "/a"}}), json!({"uri": "/b"}), "/a?x", "/b?x"),
@@ -94,7 +99,11 @@ fn redirects_change_what_they_name() {
         (json!({"port": 443, "scheme": "https"}), &http, "https://example.com/foo/bar?a=b"),
         (json!({"derivePort": "FROM_REQUEST_PORT"}), &on("example.com", 8080), "http://example.com:8080/foo/bar?a=b"),
         (json!({"derivePort": "FROM_REQUEST_PORT"}), &on("example.com", 80), "http://example.com/foo/bar?a=b"),
-        (json!({"derivePort": "FROM_PROTOCOL_DEFAULT"}), &on("example.com:8080", 8080), "http://example.com/foo/bar?a=b"),
+        (
+            json!({"derivePort": "FROM_PROTOCOL_DEFAULT"}),
+            &on("example.com:8080", 8080),
+            "http://example.com/foo/bar?a=b",
+        ),
         (
             json!({"derivePort": "FROM_PROTOCOL_DEFAULT", "scheme": "https"}),
             &on("[fd00::1]:8080", 8080),
@@ -110,9 +119,11 @@ fn redirects_change_what_they_name() {
 
 #[test]
 fn direct_responses_have_a_status_and_a_body_of_text_or_bytes() {
-    for (body, expected) in
-        [(json!({"string": "unknown error"}), &b"unknown error"[..]), (json!({"bytes": "AAEC/w=="}), &[0, 1, 2, 255]), (json!({}), &[])]
-    {
+    for (body, expected) in [
+        (json!({"string": "unknown error"}), &b"unknown error"[..]),
+        (json!({"bytes": "AAEC/w=="}), &[0, 1, 2, 255]),
+        (json!({}), &[]),
+    ] {
         let routes = routes(json!([{
             "directResponse": {"status": 503, "body": body},
             "headers": {"response": {"set": {"content-type": "text/plain"}}},
@@ -138,8 +149,10 @@ fn fields_are_removed_then_set_then_added_the_destinations_before_the_routes() {
     let call = get("/");
     let matched = matched(call.by(&routes, 0));
     let steps = |all: &[&'static str; 2]| {
-        all.map(|value| [Operation::Remove("x-gone"), Operation::Set("x-set", value), Operation::Append("x-add", "100%")])
-            .concat()
+        all.map(|value| {
+            [Operation::Remove("x-gone"), Operation::Set("x-set", value), Operation::Append("x-add", "100%")]
+        })
+        .concat()
     };
     let response: Vec<_> = matched.response_headers.iter().flat_map(|operations| operations.steps()).collect();
     assert_eq!(response, steps(&["destination-response", "route-response"]));

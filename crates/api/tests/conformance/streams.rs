@@ -46,7 +46,10 @@ fn subset(spec: &Value, dial: Dial, number: u64) -> String {
 
 #[test]
 fn connections_are_matched_by_port_subnet_and_client() {
-    let (todobackend, intruder) = (Dial { app: Some("todobackend"), namespace: Some("shop"), ..DIAL }, Dial { app: Some("intruder"), namespace: Some("bank"), ..DIAL });
+    let (todobackend, intruder) = (
+        Dial { app: Some("todobackend"), namespace: Some("shop"), ..DIAL },
+        Dial { app: Some("intruder"), namespace: Some("bank"), ..DIAL },
+    );
     for (block, meant, not_meant) in [
         (json!({"port": 5432}), vec![DIAL], vec![Dial { port: 5433, ..DIAL }]),
         (json!({"sourceLabels": {"app": "todobackend"}}), vec![todobackend], vec![intruder, DIAL]),
@@ -57,7 +60,11 @@ fn connections_are_matched_by_port_subnet_and_client() {
             vec![Dial { destination: "10.0.1.1", ..DIAL }, Dial { destination: "fd00::2", ..DIAL }],
         ),
         (json!({"sourceSubnet": "192.0.2.0/24"}), vec![DIAL], vec![Dial { source: "198.51.100.1", ..DIAL }]),
-        (json!({"port": 5432, "sourceLabels": {"app": "todobackend"}}), vec![todobackend], vec![Dial { port: 1, ..todobackend }]),
+        (
+            json!({"port": 5432, "sourceLabels": {"app": "todobackend"}}),
+            vec![todobackend],
+            vec![Dial { port: 1, ..todobackend }],
+        ),
         (json!({"gateways": ["shop/ingress"]}), vec![], vec![DIAL]),
         (json!({}), vec![DIAL, intruder], vec![]),
     ] {
@@ -69,7 +76,8 @@ fn connections_are_matched_by_port_subnet_and_client() {
 
 #[test]
 fn the_first_rule_wins_and_destinations_get_their_share() {
-    let weighted = |subset: &str, weight: u32| json!({"destination": {"host": "reviews", "subset": subset}, "weight": weight});
+    let weighted =
+        |subset: &str, weight: u32| json!({"destination": {"host": "reviews", "subset": subset}, "weight": weight});
     let spec = json!({"hosts": ["reviews"], "tcp": [
         {"match": [{"port": 1}, {"port": 2}], "route": to("v1")},
         {"route": [weighted("v2", 20), weighted("v3", 80)]},

@@ -57,7 +57,11 @@ pub struct RetryBudget {
 
 impl Default for RetryBudget {
     fn default() -> Self {
-        Self { percent: Percent::new(20.0).unwrap_or(Percent::NONE), min_retry_concurrency: 3, interval: Duration::ZERO }
+        Self {
+            percent: Percent::new(20.0).unwrap_or(Percent::NONE),
+            min_retry_concurrency: 3,
+            interval: Duration::ZERO,
+        }
     }
 }
 

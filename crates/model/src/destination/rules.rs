@@ -138,15 +138,14 @@ impl DestinationRules {
     fn merge(&mut self, namespace: &Arc<str>, host: Host) {
         let from = RuleKey { namespace: namespace.clone(), name: Arc::default() };
         let of_namespace = self.all.range(from..).take_while(|(key, _)| key.namespace == *namespace);
-        let mut rules: Vec<_> =
-            of_namespace.map(|(_, rule)| rule).filter(|rule| rule.host == host).cloned().collect();
+        let mut rules: Vec<_> = of_namespace.map(|(_, rule)| rule).filter(|rule| rule.host == host).cloned().collect();
         rules.sort_by(|a, b| (&a.created, &a.key).cmp(&(&b.created, &b.key)));
         let mut groups: Vec<Vec<Arc<DestinationRule>>> = Vec::new();
         for rule in rules {
             let alike = |group: &&mut Vec<Arc<DestinationRule>>| {
-                group.first().is_some_and(|first| {
-                    first.visibility == rule.visibility && first.selector == rule.selector
-                })
+                group
+                    .first()
+                    .is_some_and(|first| first.visibility == rule.visibility && first.selector == rule.selector)
             };
             match groups.iter_mut().find(alike) {
                 Some(group) => group.push(rule),

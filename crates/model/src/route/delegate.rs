@@ -86,9 +86,8 @@ fn fits(root: &HttpMatch, own: &HttpMatch) -> bool {
         (&root.parameters, &own.parameters),
     ];
     let within_texts = texts.iter().all(|(root, own)| root.as_ref().zip(own.as_ref()).is_none_or(within));
-    let within_maps = maps.iter().all(|(root, own)| {
-        own.iter().filter_map(|(name, text)| Some((root.get(name)?, text))).all(within)
-    });
+    let within_maps =
+        maps.iter().all(|(root, own)| own.iter().filter_map(|(name, text)| Some((root.get(name)?, text))).all(within));
     within_texts && within_maps && root.ignore_uri_case == own.ignore_uri_case && source_fits(&root.source, &own.source)
 }
 

@@ -117,7 +117,8 @@ fn forward<'a, F: Fields + ?Sized>(
     let headers = route.headers.as_ref();
     let authority = |headers: &'a Headers| headers.authority.as_deref();
     let rewritten = || rewrite.and_then(|rewrite| rewrite.authority.as_deref());
-    let mirrors = (0..).zip(&route.mirrors).filter(|(place, mirror)| draw.falls_in(Chance::Mirror(*place), mirror.share));
+    let mirrors =
+        (0..).zip(&route.mirrors).filter(|(place, mirror)| draw.falls_in(Chance::Mirror(*place), mirror.share));
     Forward {
         fault: route.fault.as_ref().map(|fault| fault.drawn(draw)).unwrap_or_default(),
         destination: &chosen.destination,

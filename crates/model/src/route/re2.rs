@@ -41,12 +41,23 @@ fn escape(rest: &mut Peekable<Chars<'_>>, out: &mut String, place: Place) {
         // Not `\B` of ASCII, which would also stand between the bytes of one character.
         ('B', Place::Outside) => out.push_str(r"\B"),
         ('Q', Place::Outside) => quoted(rest, out),
+        ('0'..='7', _) if c == '0' || rest.peek().is_some_and(|next| next.is_digit(8)) => octal(c, rest, out),
         _ if c.is_ascii_punctuation() => literal(c, out),
         _ => {
             out.push('\\');
             out.push(c);
         }
     }
+}
+
+/// The character of up to three octal digits. A single one that is not zero would refer back, which is no feature.
+fn octal(first: char, rest: &mut Peekable<Chars<'_>>, out: &mut String) {
+    let mut code = first.to_digit(8).unwrap_or_default();
+    for _ in 0..2 {
+        let Some(digit) = rest.next_if(|next| next.is_digit(8)).and_then(|next| next.to_digit(8)) else { break };
+        code = code * 8 + digit;
+    }
+    let _ = write!(out, r"\x{{{code:x}}}");
 }
 
 /// The text up to `\E`.
@@ -90,9 +101,9 @@ fn named(rest: &mut Peekable<Chars<'_>>, out: &mut String) {
     let _ = write!(out, "[{name}]");
 }
 
-/// The character itself, whatever it means elsewhere.
+/// The character itself, whatever it means elsewhere. No other is escaped: of some, that would be an operator.
 fn literal(c: char, out: &mut String) {
-    if c.is_ascii_punctuation() {
+    if r"\.+*?()|[]{}^$#&-~".contains(c) {
         out.push('\\');
     }
     out.push(c);

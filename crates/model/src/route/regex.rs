@@ -81,7 +81,7 @@ impl Regex {
 
 fn compiled(pattern: &str) -> Result<Automaton, RegexError> {
     let mut builder = RegexBuilder::new(pattern);
-    builder.octal(true).size_limit(SIZE_LIMIT).dfa_size_limit(SIZE_LIMIT).nest_limit(NEST_LIMIT);
+    builder.size_limit(SIZE_LIMIT).dfa_size_limit(SIZE_LIMIT).nest_limit(NEST_LIMIT);
     Ok(builder.build()?)
 }
 
@@ -174,7 +174,8 @@ mod tests {
             // An escaped mark is itself, and no word boundary.
             (r"\<a\>", &["<a>"], &["a"]),
             (r"\Qa.b\E+", &["a.b", "a.bb"], &["axb"]),
-            (r"\x41\101", &["AA"], &["A"]),
+            (r"\x41\101\0", &["AA\0"], &["A"]),
+            (r"[\101-\103]", &["A", "C"], &["D"]),
             // A brace that repeats nothing is itself.
             ("a{", &["a{"], &["a"]),
             ("a{,2}", &["a{,2}"], &["aa"]),

@@ -31,7 +31,11 @@ pub enum RewritePath {
 impl Rewrite {
     /// The path and query that `request` is forwarded with, having matched `block`.
     #[must_use]
-    pub fn path<'a, F: ?Sized + super::Fields>(&self, request: &Request<'a, F>, block: Option<&HttpMatch>) -> Cow<'a, str> {
+    pub fn path<'a, F: ?Sized + super::Fields>(
+        &self,
+        request: &Request<'a, F>,
+        block: Option<&HttpMatch>,
+    ) -> Cow<'a, str> {
         let path = request.bare_path();
         let rewritten = match &self.path {
             None => return Cow::Borrowed(request.path),

@@ -171,9 +171,8 @@ impl Routes {
         for route in &source.http {
             match &route.action {
                 HttpAction::Delegate(to) => {
-                    let visible = |to: &&Arc<VirtualService>| {
-                        to.hosts.is_empty() && to.visibility.admits(&key.namespace)
-                    };
+                    let visible =
+                        |to: &&Arc<VirtualService>| to.hosts.is_empty() && to.visibility.admits(&key.namespace);
                     let to = self.all.get(to).filter(visible);
                     http.extend(to.into_iter().flat_map(|to| delegate::merged(route, &to.http)));
                 }

@@ -204,7 +204,8 @@ impl Bucket {
 
 /// A value that `matched` asks for exactly: of several the one that tells most requests apart, as a rule.
 fn exact_value(matched: &HttpMatch) -> Option<(Subject, Arc<str>)> {
-    let header = || matched.headers.iter().find_map(|(name, text)| Some((Subject::Header(name.clone()), text.exact()?)));
+    let header =
+        || matched.headers.iter().find_map(|(name, text)| Some((Subject::Header(name.clone()), text.exact()?)));
     let parameter =
         || matched.parameters.iter().find_map(|(name, text)| Some((Subject::Parameter(name.clone()), text.exact()?)));
     let authority = || Some((Subject::Authority, matched.authority.as_ref()?.exact()?));

@@ -178,9 +178,10 @@ impl HttpMatch {
             && is(&self.authority, request.authority)
             && self.headers.iter().all(|(name, text)| has(request, name, text))
             && !self.without_headers.iter().any(|(name, text)| has_or_is_empty(request, name, text))
-            && self.parameters.iter().all(|(name, text)| {
-                request.parameter(name).is_some_and(|value| text.matches(value.as_bytes()))
-            })
+            && self
+                .parameters
+                .iter()
+                .all(|(name, text)| request.parameter(name).is_some_and(|value| text.matches(value.as_bytes())))
     }
 
     fn matches_path(&self, path: &[u8]) -> bool {

@@ -56,10 +56,8 @@ fn simple_balancer(text: Option<&str>, path: &str, findings: &mut Findings) -> S
         "RANDOM" => Simple::Random,
         "PASSTHROUGH" => Simple::Passthrough,
         other => {
-            let message = format!(
-                "{:?} is none of LEAST_REQUEST, ROUND_ROBIN, RANDOM, PASSTHROUGH",
-                name::shortened(other)
-            );
+            let message =
+                format!("{:?} is none of LEAST_REQUEST, ROUND_ROBIN, RANDOM, PASSTHROUGH", name::shortened(other));
             findings.error(format_args!("{path}.simple"), message);
             Simple::default()
         }

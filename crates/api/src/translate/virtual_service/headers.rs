@@ -70,7 +70,9 @@ fn value_of(text: &str) -> Result<Arc<str>, String> {
         return Err("holds a line break or a zero byte: remove it".to_owned());
     }
     if text.replace("%%", "").contains('%') {
-        return Err("variables such as %PROTOCOL% are not known in this version: write %% for a percent sign".to_owned());
+        return Err(
+            "variables such as %PROTOCOL% are not known in this version: write %% for a percent sign".to_owned()
+        );
     }
     Ok(Arc::from(text.replace("%%", "%")))
 }
@@ -79,9 +81,8 @@ fn value_of(text: &str) -> Result<Arc<str>, String> {
 pub(super) fn cors(policy: &written::CorsPolicy, path: &str, findings: &mut Findings) -> Cors {
     refuse_unknown(&policy.unknown, path, findings);
     let origins = policy.allow_origins.iter().enumerate();
-    let origins = origins.filter_map(|(place, origin)| {
-        string_match(origin, &format!("{path}.allowOrigins[{place}]"), false, findings)
-    });
+    let origins = origins
+        .filter_map(|(place, origin)| string_match(origin, &format!("{path}.allowOrigins[{place}]"), false, findings));
     let mut allow_origins: Vec<Text> = origins.collect();
     if policy.allow_origins.is_empty() {
         allow_origins.extend(policy.allow_origin.iter().map(|origin| Text::Exact(Arc::from(origin.as_str()))));

@@ -30,8 +30,7 @@ pub(super) fn route(
 ) -> HttpRoute {
     refuse_unknown(&route.unknown, path, findings);
     let blocks = route.matches.iter().enumerate();
-    let blocks =
-        blocks.map(|(place, block)| matching::http(block, &format!("{path}.match[{place}]"), home, findings));
+    let blocks = blocks.map(|(place, block)| matching::http(block, &format!("{path}.match[{place}]"), home, findings));
     let matches: Vec<HttpMatch> = blocks.collect();
     if is_delegate && route.delegate.is_some() {
         findings.error(format_args!("{path}.delegate"), "one that others delegate to cannot delegate: write a route");
@@ -46,8 +45,7 @@ pub(super) fn route(
     let fault = route.fault.as_ref().map(|one| resilience::fault(one, &format!("{path}.fault"), findings));
     let retries = route.retries.as_ref().map(|one| resilience::retries(one, &format!("{path}.retries"), findings));
     let cors = route.cors_policy.as_ref().map(|one| headers::cors(one, &format!("{path}.corsPolicy"), findings));
-    let timeout =
-        optional(format_args!("{path}.timeout"), route.timeout.as_ref(), at_least_a_millisecond, findings);
+    let timeout = optional(format_args!("{path}.timeout"), route.timeout.as_ref(), at_least_a_millisecond, findings);
     if !matches!(action, HttpAction::Forward(_) | HttpAction::Delegate(_)) {
         for (field, written) in [("fault", route.fault.is_some()), ("rewrite", route.rewrite.is_some())] {
             if written {
@@ -78,12 +76,8 @@ fn action(
     matches: &[HttpMatch],
     findings: &mut Findings,
 ) -> HttpAction {
-    let said = [
-        !route.route.is_empty(),
-        route.redirect.is_some(),
-        route.direct_response.is_some(),
-        route.delegate.is_some(),
-    ];
+    let said =
+        [!route.route.is_empty(), route.redirect.is_some(), route.direct_response.is_some(), route.delegate.is_some()];
     match said.iter().filter(|said| **said).count() {
         0 => findings.error(path, "says nothing of what is done: write route, redirect, directResponse or delegate"),
         1 => {}
@@ -127,9 +121,7 @@ fn redirect(redirect: &written::Redirect, path: &str, matches: &[HttpMatch], fin
     }
     let port = match (redirect.port, redirect.derive_port.as_deref()) {
         (None, None) => None,
-        (Some(port), None) => {
-            findings.take(format_args!("{path}.port"), name::port(port)).map(RedirectPort::Number)
-        }
+        (Some(port), None) => findings.take(format_args!("{path}.port"), name::port(port)).map(RedirectPort::Number),
         (None, Some("FROM_PROTOCOL_DEFAULT")) => Some(RedirectPort::ProtocolDefault),
         (None, Some("FROM_REQUEST_PORT")) => Some(RedirectPort::OfRequest),
         (None, Some(other)) => {

@@ -84,7 +84,8 @@ pub(super) fn stream(
     }
     let mut range = |path: String, text: &str| {
         let parsed = text.parse::<Cidr>();
-        findings.take(path, parsed.map_err(|expected| format!("{:?} is not allowed: {expected}", name::shortened(text))))
+        findings
+            .take(path, parsed.map_err(|expected| format!("{:?} is not allowed: {expected}", name::shortened(text))))
     };
     let subnets = block.destination_subnets.iter().enumerate();
     let subnets = subnets.filter_map(|(place, text)| range(format!("{path}.destinationSubnets[{place}]"), text));
@@ -193,7 +194,8 @@ pub(super) fn string_match(
         (None, None, None) => Some(Text::Present),
         (Some(exact), None, None) => Some(Text::Exact(Arc::from(exact.as_str()))),
         (None, Some(prefix), None) if prefix.is_empty() && !may_be_empty => {
-            findings.error(format_args!("{path}.prefix"), "is empty: write what is to begin with it, or {} for anything");
+            findings
+                .error(format_args!("{path}.prefix"), "is empty: write what is to begin with it, or {} for anything");
             None
         }
         (None, Some(prefix), None) => Some(Text::Prefix(Arc::from(prefix.as_str()))),

@@ -127,18 +127,14 @@ fn percent(
 }
 
 /// `mirror` and `mirrors`: of all requests where nothing is said.
-pub(super) fn mirrors(
-    route: &written::HttpRoute,
-    path: &str,
-    home: Home<'_>,
-    findings: &mut Findings,
-) -> Vec<Mirror> {
+pub(super) fn mirrors(route: &written::HttpRoute, path: &str, home: Home<'_>, findings: &mut Findings) -> Vec<Mirror> {
     if route.mirror.is_some() && !route.mirrors.is_empty() {
         findings.error(format_args!("{path}.mirror"), "stands beside mirrors: write mirrors alone");
     }
     let mut mirrors = Vec::new();
     if let Some(to) = &route.mirror {
-        let share = percent(route.mirror_percentage.as_ref(), route.mirror_percent, &format!("{path}.mirror"), findings);
+        let share =
+            percent(route.mirror_percentage.as_ref(), route.mirror_percent, &format!("{path}.mirror"), findings);
         let destination = destination(to, &format!("{path}.mirror"), home, findings);
         mirrors.push(Mirror { destination, share: share.unwrap_or(Percent::WHOLE) });
     }
