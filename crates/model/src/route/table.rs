@@ -155,12 +155,15 @@ impl Paths {
     }
 }
 
+/// Blocks by a value that a request must have exactly.
+type ByValue = HashMap<Arc<str>, Vec<usize>>;
+
 /// Blocks that share their path, by one value that must be just so.
 #[derive(Clone, Debug, Default)]
 struct Bucket {
     /// Those that ask for no such value.
     others: Vec<usize>,
-    by_value: Vec<(Subject, HashMap<Arc<str>, Vec<usize>>)>,
+    by_value: Vec<(Subject, ByValue)>,
 }
 
 /// What a request can be asked to have exactly.
@@ -177,7 +180,7 @@ impl Bucket {
         let Some((subject, value)) = matched.and_then(exact_value) else { return self.others.push(number) };
         let place = self.by_value.iter().position(|(known, _)| *known == subject).unwrap_or(self.by_value.len());
         if place == self.by_value.len() {
-            self.by_value.push((subject, HashMap::new()));
+            self.by_value.push((subject, ByValue::new()));
         }
         if let Some((_, numbers)) = self.by_value.get_mut(place) {
             numbers.entry(value).or_default().push(number);

@@ -161,7 +161,7 @@ fn warmup(balancer: &written::LoadBalancer, path: &str, findings: &mut Findings)
     let minimum = Percent::new(minimum).ok_or_else(|| format!("{minimum} is no percentage: 0 to 100 are"));
     let minimum = findings.take(format_args!("{path}.minimumPercent"), minimum);
     let aggression = warmup.aggression.unwrap_or(1.0);
-    let thousandths = (0.001..=1000.0).contains(&aggression).then(|| aggression * 1000.0);
+    let thousandths = (0.001..=1000.0).contains(&aggression).then_some(aggression * 1000.0);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is 1 to 1,000,000")]
     let thousandths = thousandths.and_then(|thousandths| NonZeroU32::new(thousandths.round() as u32));
     let thousandths = thousandths.ok_or_else(|| format!("{aggression} is out of bounds: write 1.0, or up to 1000"));

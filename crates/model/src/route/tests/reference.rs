@@ -65,7 +65,7 @@ fn holds(service: &VirtualService, block: &HttpMatch, call: &Call) -> bool {
     let gateways = if block.source.gateways.is_empty() { &service.gateways } else { &block.source.gateways };
     let [method, scheme, authority] = call.words;
     let mut labels = block.source.labels.iter();
-    gateways.iter().any(|gateway| *gateway == call.gateway)
+    gateways.contains(&call.gateway)
         && (block.source.port.is_none() || block.source.port == Some(call.port))
         && (block.source.namespace.is_none() || block.source.namespace.as_deref() == call.namespace)
         && labels.all(|(key, value)| call.labels.as_ref().is_some_and(|labels| labels.get(key) == Some(value)))
