@@ -72,6 +72,20 @@ impl Regex {
         })
     }
 
+    /// What every text that the expression describes as a whole is sure to begin with; empty where that takes more than a
+    /// look.
+    pub(super) fn prefix(&self) -> &str {
+        let text = self.text.strip_prefix('^').unwrap_or(&self.text);
+        // Of alternatives, each begins as it likes.
+        let special = |c: char| r"\.+*?()[]{}^$".contains(c);
+        let end = if text.contains('|') { Some(0) } else { text.find(special) };
+        let literal = text.get(..end.unwrap_or(text.len())).unwrap_or_default();
+        // What is repeated need not be there.
+        let repeated = text.get(literal.len()..).is_some_and(|rest| rest.starts_with(['+', '*', '?', '{']));
+        let last = literal.chars().next_back().filter(|_| repeated).map_or(0, char::len_utf8);
+        literal.get(..literal.len().saturating_sub(last)).unwrap_or_default()
+    }
+
     /// The expression as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -185,6 +199,28 @@ mod tests {
         ] {
             assert!(whole.iter().all(|value| matches(pattern, value)), "{pattern}");
             assert!(!not.iter().any(|value| matches(pattern, value)), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn what_an_expression_is_sure_to_begin_with_is_seen() {
+        for (pattern, prefix) in [
+            ("/api/v1/[0-9]+", "/api/v1/"),
+            ("^/a/.*$", "/a/"),
+            ("/ab?c", "/a"),
+            ("/ab*", "/a"),
+            ("/ab+", "/a"),
+            ("/ab{0,1}", "/a"),
+            ("/é?", "/"),
+            ("/a", "/a"),
+            (r"/a\.b", "/a"),
+            ("/a(?i)b", "/a"),
+            ("(?i)/a", ""),
+            ("/a|/b", ""),
+            ("/a(b|c)", ""),
+            (".*", ""),
+        ] {
+            assert_eq!(Regex::whole(pattern).unwrap().prefix(), prefix, "{pattern}");
         }
     }
 

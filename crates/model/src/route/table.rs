@@ -1,6 +1,6 @@
 //! The routes of one VirtualService, arranged so that a request is compared with few of them: the first that matches is
-//! found by path, and then by one exact value, before conditions are looked at. Says the same as a walk from the first
-//! to the last; what is not exact (a regex, a field that must not be there) is walked.
+//! found by path (of an expression by what it begins with), and then by one exact value, before conditions are looked
+//! at. Says the same as a walk from the first to the last; what shares all of that is walked.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -78,7 +78,9 @@ impl Table {
         let bucket = match uri {
             Some(Text::Exact(path)) => paths.exact.entry(fold(path)).or_default(),
             Some(Text::Prefix(prefix)) => paths.prefixes.entry(fold(prefix)).or_default(),
-            _ => &mut self.pathless,
+            // The case of what an expression begins with is never ignored.
+            Some(Text::Regex(regex)) => self.as_written.prefixes.entry(Arc::from(regex.prefix())).or_default(),
+            None | Some(Text::Present) => &mut self.pathless,
         };
         bucket.file(matched, number);
     }

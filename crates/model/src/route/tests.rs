@@ -57,7 +57,7 @@ fn text(of: &'static [&'static str]) -> impl Strategy<Value = Text> {
     prop_oneof![
         3 => one().prop_map(|text| Text::Exact(text.into())),
         3 => one().prop_map(|text| Text::Prefix(text.into())),
-        1 => prop::sample::select(vec!["a.*", "/a.*", "(?i)ab?", ".*b"]).prop_map(|text| Text::Regex(Regex::whole(text).unwrap())),
+        1 => prop::sample::select(vec!["a.*", "/a.*", "/a/?b?", "(?i)ab?", ".*b"]).prop_map(|text| Text::Regex(Regex::whole(text).unwrap())),
         1 => Just(Text::Present),
     ]
 }
