@@ -81,6 +81,12 @@ const HOMES: &[Home] = &[
         remedy: "ask for certificates through ambit-ca",
     },
     Home {
+        libraries: &["regex", "regex-automata", "regex-syntax", "fancy-regex", "pcre2"],
+        allowed: &["ambit-model"],
+        tools: true,
+        remedy: "parse text by hand, or hand patterns to ambit_model::route::Regex, which bounds them and reads RE2",
+    },
+    Home {
         libraries: &["kube", "k8s-openapi"],
         allowed: &["ambit-discovery"],
         tools: false,
@@ -298,6 +304,7 @@ mod tests {
             faults(&[
                 ("ambit-model", "tokio"),
                 ("ambit-net", "anyhow, clap"),
+                ("ambit-api", "regex"),
                 ("ztunnel", "rustls, aya, h2"),
                 ("ambit-tests", "aya"),
             ]),
@@ -306,6 +313,7 @@ mod tests {
                  ambit-discovery, ambit-process, ztunnel",
                 "ambit-net: depends on anyhow, whose home is ztunnel",
                 "ambit-net: depends on clap, whose home is ambit-process, ztunnel",
+                "ambit-api: depends on regex, whose home is ambit-model",
                 "ztunnel: depends on aya, whose home is ambit-ebpf-loader",
                 "ztunnel: depends on h2, whose home is ambit-hbone",
                 "ztunnel: depends on rustls, whose home is ambit-identity, ambit-tests",

@@ -28,6 +28,10 @@ pub enum Kind {
     PeerAuthentication,
     /// security.istio.io AuthorizationPolicy
     AuthorizationPolicy,
+    /// networking.istio.io VirtualService
+    VirtualService,
+    /// networking.istio.io DestinationRule
+    DestinationRule,
 }
 
 impl Kind {
@@ -45,6 +49,8 @@ impl Kind {
             Self::Pod => "Pod",
             Self::PeerAuthentication => "PeerAuthentication",
             Self::AuthorizationPolicy => "AuthorizationPolicy",
+            Self::VirtualService => "VirtualService",
+            Self::DestinationRule => "DestinationRule",
         }
     }
 
@@ -58,7 +64,7 @@ impl Kind {
     const fn versions(self) -> &'static [&'static str] {
         match self {
             Self::EndpointSlice => &["discovery.k8s.io/v1", "discovery.k8s.io/v1beta1", "discovery.k8s.io/v1alpha1"],
-            Self::ServiceEntry | Self::WorkloadEntry => {
+            Self::ServiceEntry | Self::WorkloadEntry | Self::VirtualService | Self::DestinationRule => {
                 &["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"]
             }
             Self::PeerAuthentication | Self::AuthorizationPolicy => {
@@ -143,7 +149,7 @@ const MESH_GROUPS: [&str; 5] = [
 ];
 
 /// Every kind that the mesh acts on.
-const ALL: [Kind; 10] = [
+const ALL: [Kind; 12] = [
     Kind::Namespace,
     Kind::Node,
     Kind::ServiceAccount,
@@ -154,6 +160,8 @@ const ALL: [Kind; 10] = [
     Kind::Pod,
     Kind::PeerAuthentication,
     Kind::AuthorizationPolicy,
+    Kind::VirtualService,
+    Kind::DestinationRule,
 ];
 
 /// What `api_version` and `kind` mean to the mesh.
@@ -196,7 +204,10 @@ mod tests {
             ("security.istio.io/v1alpha1", "AuthorizationPolicy", Recognised::WrongVersion("security.istio.io/v1")),
             ("policy.linkerd.io/v1alpha1", "AuthorizationPolicy", Recognised::Foreign),
             ("security.istio.io/v1", "RequestAuthentication", Recognised::NotInEffect),
-            ("networking.istio.io/v1", "VirtualService", Recognised::NotInEffect),
+            ("networking.istio.io/v1", "VirtualService", Recognised::Known(Kind::VirtualService)),
+            ("networking.istio.io/v1alpha3", "DestinationRule", Recognised::Known(Kind::DestinationRule)),
+            ("networking.istio.io/vlalpha", "VirtualService", Recognised::WrongVersion("networking.istio.io/v1")),
+            ("networking.istio.io/v1", "Gateway", Recognised::NotInEffect),
             ("networking.istio.io/v1alpha3", "ServiceEntry", Recognised::Known(Kind::ServiceEntry)),
             ("networking.istio.io/v1beta1", "WorkloadEntry", Recognised::Known(Kind::WorkloadEntry)),
             ("networking.istio.io/v2", "ServiceEntry", Recognised::WrongVersion("networking.istio.io/v1")),

@@ -2,6 +2,7 @@
 //! RFC 1123, RFC 6335): each check says what to write instead.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// A DNS label: the name of a namespace or service.
 pub(crate) fn label(text: &str) -> Result<(), String> {
@@ -50,6 +51,15 @@ pub(crate) fn port(number: i64) -> Result<u16, String> {
     u16::try_from(number).ok().filter(|port| *port != 0).ok_or_else(|| format!("{number} is no port: 1 to 65535 are"))
 }
 
+/// The name of a header field (RFC 9110 section 5.1), in lower case.
+pub(crate) fn field_name(text: &str) -> Result<Arc<str>, String> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if text.is_empty() || !text.bytes().all(legal) {
+        return Err(wrong(text, "the name of a header field, such as x-request-id"));
+    }
+    Ok(Arc::from(text.to_ascii_lowercase()))
+}
+
 /// An address that one workload can have, in its canonical form.
 pub(crate) fn address(text: &str) -> Result<IpAddr, String> {
     let address: IpAddr = text.parse().map_err(|_| wrong(text, "an address such as 10.244.1.7 or fd00::7"))?;
@@ -60,11 +70,15 @@ pub(crate) fn address(text: &str) -> Result<IpAddr, String> {
     Ok(address)
 }
 
+/// `text` as far as it is quoted: what is quoted lands in logs, and no more of it than tells it apart.
+pub(crate) fn shortened(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
 fn wrong(text: &str, expected: &str) -> String {
     match text {
         "" => format!("is missing: write {expected}"),
-        // What is quoted lands in logs: no more of it than tells it apart.
-        _ => format!("{:?} is not allowed: write {expected}", text.chars().take(80).collect::<String>()),
+        _ => format!("{:?} is not allowed: write {expected}", shortened(text)),
     }
 }
 

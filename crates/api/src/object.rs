@@ -1,22 +1,26 @@
 //! Kubernetes objects, trimmed to the fields that are read. Other fields are ignored, absent ones are their defaults;
 //! whether the values make sense is for [`mod@crate::translate`] to say.
 
+pub mod destination_rule;
 pub mod endpoint_slice;
 pub mod meta;
 pub mod pod;
 pub mod policy;
 pub mod service;
 pub mod service_entry;
+pub mod virtual_service;
 pub mod workload_entry;
 
 use serde::Deserialize;
 
+pub use destination_rule::DestinationRule;
 pub use endpoint_slice::EndpointSlice;
 pub use meta::ObjectMeta;
 pub use pod::Pod;
 pub use policy::{AuthorizationPolicy, PeerAuthentication};
 pub use service::Service;
 pub use service_entry::ServiceEntry;
+pub use virtual_service::VirtualService;
 pub use workload_entry::WorkloadEntry;
 
 use crate::kind::{Kind, ObjectRef};
@@ -44,6 +48,10 @@ pub enum Object {
     PeerAuthentication(Box<PeerAuthentication>),
     /// security.istio.io AuthorizationPolicy
     AuthorizationPolicy(Box<AuthorizationPolicy>),
+    /// networking.istio.io VirtualService
+    VirtualService(Box<VirtualService>),
+    /// networking.istio.io DestinationRule
+    DestinationRule(Box<DestinationRule>),
 }
 
 impl Object {
@@ -63,6 +71,8 @@ impl Object {
             Kind::WorkloadEntry => Self::WorkloadEntry(Box::deserialize(from)?),
             Kind::PeerAuthentication => Self::PeerAuthentication(Box::deserialize(from)?),
             Kind::AuthorizationPolicy => Self::AuthorizationPolicy(Box::deserialize(from)?),
+            Kind::VirtualService => Self::VirtualService(Box::deserialize(from)?),
+            Kind::DestinationRule => Self::DestinationRule(Box::deserialize(from)?),
         })
     }
 
@@ -80,6 +90,8 @@ impl Object {
             Self::WorkloadEntry(_) => Kind::WorkloadEntry,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
+            Self::VirtualService(_) => Kind::VirtualService,
+            Self::DestinationRule(_) => Kind::DestinationRule,
         }
     }
 
@@ -96,6 +108,8 @@ impl Object {
             Self::WorkloadEntry(entry) => &entry.metadata,
             Self::PeerAuthentication(policy) => &policy.metadata,
             Self::AuthorizationPolicy(policy) => &policy.metadata,
+            Self::VirtualService(service) => &service.metadata,
+            Self::DestinationRule(rule) => &rule.metadata,
         }
     }
 

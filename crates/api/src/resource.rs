@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ambit_model::destination::DestinationRule;
 use ambit_model::policy::{PeerAuthentication, Policy, PolicyKey};
+use ambit_model::route::VirtualService;
 use ambit_model::{Cidr, Distribution, Node, Resolution, ServiceKey, Topology, Workload, WorkloadUid};
 
 use crate::kind::{Kind, ObjectRef};
@@ -35,6 +37,10 @@ pub enum Resource {
     PeerAuthentication(Arc<PeerAuthentication>),
     /// Who may talk to whom.
     AuthorizationPolicy(Arc<Policy>),
+    /// Where traffic goes.
+    VirtualService(Arc<VirtualService>),
+    /// How endpoints are reached.
+    DestinationRule(Arc<DestinationRule>),
     /// An object that stands for nothing in the mesh: a finished pod, a service account.
     Inert(ObjectRef),
 }
@@ -59,6 +65,8 @@ impl Resource {
             Self::WorkloadEntry(entry) => named(Kind::WorkloadEntry, &entry.namespace, &entry.name),
             Self::PeerAuthentication(policy) => of_policy(Kind::PeerAuthentication, &policy.key),
             Self::AuthorizationPolicy(policy) => of_policy(Kind::AuthorizationPolicy, &policy.key),
+            Self::VirtualService(service) => of_policy(Kind::VirtualService, &service.key),
+            Self::DestinationRule(rule) => of_policy(Kind::DestinationRule, &rule.key),
             Self::Inert(reference) => reference.clone(),
         }
     }

@@ -1,14 +1,18 @@
 //! From an object as it was written to what it means: the one validation, for whoever reads objects from wherever.
 
+mod destination_rule;
 mod distribution;
+mod duration;
 mod endpoint_slice;
 mod enrolment;
 mod owner;
 mod place;
 mod pod;
 mod policy;
+mod reach;
 mod service;
 mod service_entry;
+mod virtual_service;
 mod written;
 
 use std::collections::BTreeMap;
@@ -51,6 +55,8 @@ pub fn translate(object: &Object, mesh: &Mesh) -> Result<Translated, Vec<FieldEr
         Object::WorkloadEntry(entry) => written::workload_entry(entry, &id, &mut findings),
         Object::PeerAuthentication(policy) => policy::peer_authentication(policy, &id, mesh, &mut findings),
         Object::AuthorizationPolicy(policy) => policy::authorization(policy, &id, mesh, &mut findings),
+        Object::VirtualService(service) => virtual_service::translate(service, &id, mesh, &mut findings),
+        Object::DestinationRule(rule) => destination_rule::translate(rule, &id, mesh, &mut findings),
         Object::ServiceAccount(_) => Resource::Inert(id),
     };
     findings.finish(resource).map(|(resource, remarks)| Translated { resource, remarks })

@@ -104,6 +104,12 @@ impl Index {
             Resource::AuthorizationPolicy(policy) => {
                 touched.anything |= self.snapshot.policies.set_authorization(&policy.key.clone(), Some(policy));
             }
+            Resource::VirtualService(service) => {
+                touched.anything |= self.snapshot.routes.set(&service.key.clone(), Some(service));
+            }
+            Resource::DestinationRule(rule) => {
+                touched.anything |= self.snapshot.destinations.set(&rule.key.clone(), Some(rule));
+            }
             Resource::Inert(_) => {}
         }
     }
@@ -123,12 +129,14 @@ impl Index {
                 touched.services.extend(self.namespace(namespace).set_workload_entry(name, None));
             }
             Kind::EndpointSlice => self.set_slice(namespace, name, None, touched),
-            Kind::PeerAuthentication | Kind::AuthorizationPolicy => {
+            Kind::PeerAuthentication | Kind::AuthorizationPolicy | Kind::VirtualService | Kind::DestinationRule => {
                 let key = PolicyKey { namespace: namespace.clone(), name: name.clone() };
-                let policies = &mut self.snapshot.policies;
+                let snapshot = &mut self.snapshot;
                 touched.anything |= match kind {
-                    Kind::PeerAuthentication => policies.set_peer(&key, None),
-                    _ => policies.set_authorization(&key, None),
+                    Kind::PeerAuthentication => snapshot.policies.set_peer(&key, None),
+                    Kind::VirtualService => snapshot.routes.set(&key, None),
+                    Kind::DestinationRule => snapshot.destinations.set(&key, None),
+                    _ => snapshot.policies.set_authorization(&key, None),
                 };
             }
             Kind::ServiceAccount => {}
@@ -284,6 +292,8 @@ fn rank(event: &Event) -> Kind {
         Event::Upsert(Resource::Pod(_)) => Kind::Pod,
         Event::Upsert(Resource::PeerAuthentication(_)) => Kind::PeerAuthentication,
         Event::Upsert(Resource::AuthorizationPolicy(_)) => Kind::AuthorizationPolicy,
+        Event::Upsert(Resource::VirtualService(_)) => Kind::VirtualService,
+        Event::Upsert(Resource::DestinationRule(_)) => Kind::DestinationRule,
         Event::Upsert(Resource::Inert(reference)) | Event::Delete(reference) => reference.kind,
     }
 }

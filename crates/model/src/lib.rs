@@ -5,6 +5,7 @@
 pub mod cidr;
 pub mod connection;
 pub mod decide;
+pub mod destination;
 pub mod distribution;
 #[cfg(test)]
 mod fixtures;
@@ -12,6 +13,7 @@ pub mod identity;
 pub mod policy;
 pub mod ports;
 pub mod reason;
+pub mod route;
 pub mod service;
 pub mod snapshot;
 pub mod traffic;

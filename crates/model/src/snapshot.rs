@@ -8,8 +8,10 @@ use imbl::OrdMap;
 use serde::Serialize;
 
 use crate::cidr::Cidr;
+use crate::destination::DestinationRules;
 use crate::identity::TrustDomains;
 use crate::policy::Policies;
+use crate::route::Routes;
 use crate::service::{Service, ServiceKey};
 use crate::workload::{NetworkMode, Workload, WorkloadUid};
 
@@ -74,6 +76,10 @@ pub struct Snapshot {
     pub mesh: Arc<Mesh>,
     /// Who may talk to whom.
     pub policies: Policies,
+    /// Where traffic goes, at waypoints and gateways.
+    pub routes: Routes,
+    /// How endpoints are reached, from waypoints and gateways.
+    pub destinations: DestinationRules,
     workloads: OrdMap<WorkloadUid, Arc<Workload>>,
     services: OrdMap<ServiceKey, Arc<Service>>,
     nodes: OrdMap<Arc<str>, Arc<Node>>,

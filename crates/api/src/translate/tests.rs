@@ -11,6 +11,7 @@ use crate::resource::{DataplaneMode, EndpointSlice, Families, Pod, Service, Targ
 mod distribution;
 mod entries;
 mod policy;
+mod routes;
 
 fn read(kind: Kind, object: Value) -> Result<Translated, Vec<FieldError>> {
     translate(&Object::read(kind, object).unwrap(), &Mesh::default())

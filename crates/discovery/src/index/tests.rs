@@ -11,6 +11,7 @@ use crate::source::contents;
 
 mod entries;
 mod policy;
+mod routes;
 
 /// The objects of a YAML text without mistakes.
 fn objects(yaml: &str) -> Vec<Resource> {

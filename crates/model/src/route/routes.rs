@@ -1,0 +1,200 @@
+//! Every VirtualService of the mesh, found by the host that is addressed. Copies share their structure.
+
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+
+use super::draw::Draw;
+use super::host::{Host, around};
+use super::outcome::{Outcome, chosen, outcome};
+use super::request::Request;
+use super::table::Table;
+use super::virtual_service::{Destination, Flow, Gateway, HttpAction, StreamRoute, VirtualService};
+use super::{Fields, RuleKey, delegate};
+
+/// Every VirtualService of the mesh.
+#[derive(Clone, Debug, Default)]
+pub struct Routes {
+    all: OrdMap<RuleKey, Arc<VirtualService>>,
+    /// What is looked up, of those that have hosts.
+    compiled: OrdMap<RuleKey, Arc<Compiled>>,
+    by_host: OrdMap<Host, OrdSet<RuleKey>>,
+    /// Who delegates to whom: (delegate, root).
+    roots: OrdSet<(RuleKey, RuleKey)>,
+}
+
+#[derive(Debug)]
+struct Compiled {
+    source: Arc<VirtualService>,
+    http: Table,
+}
+
+/// Where a connection goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamOutcome<'a> {
+    /// No VirtualService says: where it was addressed to.
+    Unrouted,
+    /// There are routes and none matches: it is refused.
+    NoRoute,
+    /// There.
+    To(&'a Destination),
+}
+
+/// Which service is addressed, and whose proxy asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Addressed<'a> {
+    /// The service's host, in lower case.
+    pub host: &'a str,
+    /// The namespace for which a VirtualService has to be visible.
+    pub viewer: &'a str,
+}
+
+impl PartialEq for Routes {
+    fn eq(&self, other: &Self) -> bool {
+        self.all == other.all
+    }
+}
+
+impl Eq for Routes {}
+
+impl Routes {
+    /// True if there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Every VirtualService, ascending by key.
+    pub fn virtual_services(&self) -> impl Iterator<Item = &Arc<VirtualService>> {
+        self.all.values()
+    }
+
+    /// Adds, replaces or removes the VirtualService `key`. False if that changes nothing.
+    pub fn set(&mut self, key: &RuleKey, new: Option<Arc<VirtualService>>) -> bool {
+        if self.all.get(key) == new.as_ref() {
+            return false;
+        }
+        if let Some(old) = self.all.remove(key) {
+            for host in &old.hosts {
+                let keys = self.by_host.entry(host.clone()).or_default();
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.by_host.remove(host);
+                }
+            }
+            for delegate in delegates(&old) {
+                self.roots.remove(&(delegate.clone(), key.clone()));
+            }
+        }
+        if let Some(new) = new {
+            for host in &new.hosts {
+                self.by_host.entry(host.clone()).or_default().insert(key.clone());
+            }
+            for delegate in delegates(&new) {
+                self.roots.insert((delegate.clone(), key.clone()));
+            }
+            self.all.insert(key.clone(), new);
+        }
+        self.compile(key);
+        let from = (key.clone(), RuleKey::new("", ""));
+        let roots = self.roots.range(from..).take_while(|(delegate, _)| delegate == key);
+        for root in roots.map(|(_, root)| root.clone()).collect::<Vec<_>>() {
+            self.compile(&root);
+        }
+        true
+    }
+
+    /// What becomes of `request` to `addressed`.
+    #[must_use]
+    pub fn http<'a, F: Fields + ?Sized>(
+        &'a self,
+        addressed: Addressed<'_>,
+        request: &Request<'a, F>,
+        draw: Draw,
+    ) -> Outcome<'a> {
+        let Some(compiled) = self.applying(addressed, request.arrival.gateway) else { return Outcome::Unrouted };
+        if compiled.source.http.is_empty() {
+            return Outcome::Unrouted;
+        }
+        compiled.http.find(request).map_or(Outcome::NoRoute, |(route, block)| outcome(route, block, request, draw))
+    }
+
+    /// Where `flow` to `addressed` goes: by the routes for TLS, if it says what it wants to reach, and then by those for
+    /// TCP.
+    #[must_use]
+    pub fn stream<'a>(&'a self, addressed: Addressed<'_>, flow: &Flow<'_>, draw: Draw) -> StreamOutcome<'a> {
+        let Some(compiled) = self.applying(addressed, flow.arrival.gateway) else { return StreamOutcome::Unrouted };
+        let VirtualService { gateways, tls, tcp, .. } = &*compiled.source;
+        let tls: &[StreamRoute] = if flow.sni.is_some() { tls } else { &[] };
+        if tls.is_empty() && tcp.is_empty() {
+            return StreamOutcome::Unrouted;
+        }
+        let matches = |route: &&StreamRoute| match &route.matches[..] {
+            [] => gateways.contains(flow.arrival.gateway),
+            blocks => blocks.iter().any(|block| block.matches(gateways, flow)),
+        };
+        let route = tls.iter().chain(tcp).find(matches);
+        let destination = route.and_then(|route| chosen(&route.destinations, draw));
+        destination.map_or(StreamOutcome::NoRoute, |chosen| StreamOutcome::To(&chosen.destination))
+    }
+
+    /// The VirtualService that counts for `addressed` at `gateway`: by the closest host, and there the one that is meant
+    /// for the viewer most closely, the oldest, the first by namespace and name.
+    #[must_use]
+    pub fn virtual_service(&self, addressed: Addressed<'_>, gateway: &Gateway) -> Option<&Arc<VirtualService>> {
+        self.applying(addressed, gateway).map(|compiled| &compiled.source)
+    }
+
+    fn applying(&self, addressed: Addressed<'_>, gateway: &Gateway) -> Option<&Arc<Compiled>> {
+        if self.by_host.is_empty() {
+            return None;
+        }
+        around(addressed.host).find_map(|host| {
+            let candidates = self.by_host.get(&host)?.iter().filter_map(|key| self.compiled.get(key));
+            let counts = |one: &&Arc<Compiled>| {
+                one.source.visibility.admits(addressed.viewer) && applies_at(&one.source, gateway)
+            };
+            candidates.filter(counts).min_by_key(|one| {
+                let VirtualService { key, created, visibility, .. } = &*one.source;
+                (visibility.width(&key.namespace), created.as_deref(), key)
+            })
+        })
+    }
+
+    /// Compiles the VirtualService `key` anew.
+    fn compile(&mut self, key: &RuleKey) {
+        let Some(source) = self.all.get(key).filter(|source| !source.hosts.is_empty()).cloned() else {
+            self.compiled.remove(key);
+            return;
+        };
+        let mut http = Vec::with_capacity(source.http.len());
+        for route in &source.http {
+            match &route.action {
+                HttpAction::Delegate(to) => {
+                    let visible =
+                        |to: &&Arc<VirtualService>| to.hosts.is_empty() && to.visibility.admits(&key.namespace);
+                    let to = self.all.get(to).filter(visible);
+                    http.extend(to.into_iter().flat_map(|to| delegate::merged(route, &to.http)));
+                }
+                _ => http.push(route.clone()),
+            }
+        }
+        let http = Table::new(&source.gateways, http);
+        self.compiled.insert(key.clone(), Arc::new(Compiled { source, http }));
+    }
+}
+
+/// Whom it delegates to.
+fn delegates(service: &VirtualService) -> impl Iterator<Item = &RuleKey> {
+    service.http.iter().filter_map(|route| match &route.action {
+        HttpAction::Delegate(to) => Some(to),
+        _ => None,
+    })
+}
+
+/// True if any of its routes applies at `gateway`: by its own gateways, or by those that a match names instead.
+fn applies_at(service: &VirtualService, gateway: &Gateway) -> bool {
+    let http = service.http.iter().flat_map(|route| &route.matches).map(|block| &block.source);
+    let streams = service.tls.iter().chain(&service.tcp).flat_map(|route| &route.matches).map(|block| &block.source);
+    service.gateways.contains(gateway) || http.chain(streams).any(|source| source.gateways.contains(gateway))
+}
