@@ -49,6 +49,8 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
     let (publisher, mut snapshots) = publish(Snapshot::new(settings.mesh()));
     let (reports_publisher, _reports) = publish(Vec::new());
     let tls = channel::Server::new(&Clock::system())?;
+    // Whatever changes from here on is seen.
+    let watched = authority::Watched::new(settings);
     let signing = authority::open(settings, &tls)?;
     let tokens = Tokens::open(&settings.tokens, &settings.trust_domain)?;
     let current = snapshots.clone();
@@ -61,13 +63,14 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
     let listener = listener.with_context(|| format!("certificates cannot be asked for at {}", settings.address))?;
     info!(address = %listener.local_addr()?, names = ?settings.server_names, "certificates are signed here");
     open_ports(settings, logging, &desk, &ready).await?;
-    tokio::task::spawn_local(authority::follow(settings.clone(), tls.clone(), desk.clone()));
-    tokio::task::spawn_local(authority::follow_tokens(settings.clone(), desk.clone()));
-    tokio::task::spawn_local(accept(listener, tls, desk, drain.clone()));
+    tokio::task::spawn_local(authority::follow(settings.clone(), watched.authority, tls.clone(), desk.clone()));
+    tokio::task::spawn_local(authority::follow_tokens(settings.clone(), watched.tokens, desk.clone()));
+    let accepting = accept(listener, tls, desk, drain.clone());
     tokio::task::spawn_local(async move {
-        // Whatever comes first is the whole directory.
+        // Whatever comes first is the whole directory; before it nobody would be known to run anywhere.
         if snapshots.changed().await.is_some() {
             configured.met();
+            accepting.await;
         }
     });
     let discovery = ambit_discovery::Settings::new(settings.config.clone());
@@ -75,15 +78,9 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
     let stopping = drain.clone();
     let discovery =
         ambit_discovery::run(discovery, publisher, reports_publisher, async move { stopping.graceful().await });
-    let lost = async {
-        match discovery.await {
-            Err(error) => error,
-            // It has ended because the process is stopping, which takes longer.
-            Ok(()) => std::future::pending().await,
-        }
-    };
     tokio::select! {
-        error = lost => Err(error).context("the configuration cannot be read"),
+        // If it ends without an error, the process is stopping, which takes longer.
+        Err(error) = discovery => Err(error).context("the configuration cannot be read"),
         drained = signal::drain_when_asked(signals, trigger, settings.drain_deadline) => {
             info!(?drained, "stopped");
             Ok(())
@@ -107,7 +104,7 @@ async fn accept(listener: TcpListener, tls: channel::Server, desk: Arc<Desk<Toke
             }
         };
         let (tls, desk, drain) = (tls.clone(), desk.clone(), drain.clone());
-        tokio::spawn(async move {
+        tokio::task::spawn_local(async move {
             let (_place, guard) = (place, drain.guard());
             let served = async {
                 match tls.accept(stream, HANDSHAKE).await {

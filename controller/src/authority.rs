@@ -15,6 +15,23 @@ use crate::settings::Settings;
 /// The files of the CA's directory.
 const FILES: [&str; 4] = ["ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem"];
 
+/// The files to be followed, as they were before they were read.
+pub(crate) struct Watched {
+    /// The CA's.
+    pub(crate) authority: Files,
+    /// The tokens'.
+    pub(crate) tokens: Files,
+}
+
+impl Watched {
+    /// Looks at them.
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let paths: Vec<PathBuf> = FILES.iter().map(|name| settings.ca_dir.join(name)).collect();
+        let authority = Files::new(paths.iter().map(PathBuf::as_path));
+        Self { authority, tokens: Files::new([settings.tokens.as_path()]) }
+    }
+}
+
 /// Opens the CA, making it on first start, and has the server certified by it.
 ///
 /// # Errors
@@ -28,26 +45,31 @@ pub(crate) fn open(settings: &Settings, server: &channel::Server) -> anyhow::Res
 }
 
 /// Keeps the CA in force what its directory says, and the server's certificate valid.
-pub(crate) async fn follow<A: Authenticate>(settings: Settings, server: channel::Server, desk: Arc<Desk<A>>) {
-    let paths: Vec<PathBuf> = FILES.iter().map(|name| settings.ca_dir.join(name)).collect();
-    let mut files = Files::new(paths.iter().map(PathBuf::as_path));
+pub(crate) async fn follow<A: Authenticate>(
+    settings: Settings,
+    mut files: Files,
+    server: channel::Server,
+    desk: Arc<Desk<A>>,
+) {
     loop {
         tokio::select! {
             () = files.changed() => {}
             () = tokio::time::sleep(settings.certificate_ttl / 2) => {}
         }
         let now = SystemTime::now();
-        let authority = match Authority::open_directory(&settings.ca_dir, &settings.trust_domain, now) {
-            Ok(authority) => authority,
+        let opened = match Authority::open_directory(&settings.ca_dir, &settings.trust_domain, now) {
+            Ok(authority) => Some(authority),
             Err(cause) => {
                 warn!("the CA stays as it is: {cause}");
-                continue;
+                None
             }
         };
-        match server.certify(&authority, &settings.server_names, settings.certificate_ttl, now) {
+        // The server's own certificate is renewed by whoever is in force.
+        let in_force = opened.map_or_else(|| desk.authority(), Arc::new);
+        match server.certify(&in_force, &settings.server_names, settings.certificate_ttl, now) {
             Ok(()) => {
-                info!(?authority, "CA in force");
-                desk.replace_authority(authority);
+                info!(authority = ?in_force, "CA in force");
+                desk.replace_authority(in_force);
             }
             Err(cause) => error!("the CA stays as it is, the server cannot be certified by the new one: {cause}"),
         }
@@ -55,8 +77,7 @@ pub(crate) async fn follow<A: Authenticate>(settings: Settings, server: channel:
 }
 
 /// Keeps whose tokens are whose what the file says.
-pub(crate) async fn follow_tokens(settings: Settings, desk: Arc<Desk<Tokens>>) {
-    let mut files = Files::new([settings.tokens.as_path()]);
+pub(crate) async fn follow_tokens(settings: Settings, mut files: Files, desk: Arc<Desk<Tokens>>) {
     loop {
         files.changed().await;
         match Tokens::open(&settings.tokens, &settings.trust_domain) {

@@ -86,11 +86,12 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
     // A line of the log is one line, and a table is read line by line.
     capabilities.to_string().lines().for_each(|line| info!("{line}"));
     let capture = ebpf::Capture::open(capture)?;
+    let (certificates, watched) = credentials::certificates(settings)?;
     let (publisher, snapshots) = publish(Snapshot::new(settings.mesh()));
     let (reports_publisher, reports) = publish(Vec::new());
     let shared = Arc::new(Shared {
         snapshots: snapshots.clone(),
-        certificates: credentials::certificates(settings)?,
+        certificates,
         originals: capture.original_destinations(),
         host_pods: capture.host_pods(),
         limits: limits(settings),
@@ -112,7 +113,8 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
     open_ports(sources, logging, quit, &ready).await?;
     tokio::task::spawn_local(sweep_series(workers.clone(), snapshots, settings.series_idle));
     let discovery = ambit_discovery::run(discovery, publisher, reports_publisher, stopping(&drain));
-    tokio::task::spawn_local(credentials::follow(settings.clone(), shared.certificates.trust_store().clone()));
+    let trust = shared.certificates.trust_store().clone();
+    tokio::task::spawn_local(credentials::follow(settings.clone(), watched, trust));
     let renewing = tokio::task::spawn_local({
         let (shared, stop) = (shared.clone(), stopping(&drain));
         async move { shared.certificates.renew_loop(stop).await }
@@ -120,26 +122,17 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
     let agent = Agent::new(node.to_owned(), capture, shared, workers.clone(), board);
     let agent = tokio::task::spawn_local(agent.run(stopping(&drain), move || captured.met()));
     tokio::task::spawn_local(unready_when(stopping(&drain), ready));
-    let lost = async {
-        match discovery.await {
-            Err(error) => error,
-            // It has ended because the process is stopping, which takes longer.
-            Ok(()) => std::future::pending().await,
-        }
-    };
-    let lost = tokio::select! {
-        error = lost => Some(error),
+    let stopped = tokio::select! {
+        // If it ends without an error, the process is stopping, which takes longer.
+        Err(error) = discovery => Err(error).context("the configuration cannot be read"),
         drained = signal::drain_when_asked(signals, trigger, settings.drain_deadline) => {
             info!(?drained, "stopped; captured pods are refused until the agent is back");
-            None
+            Ok(())
         }
     };
     renewing.abort();
     agent.abort();
-    match lost {
-        Some(error) => Err(error).context("the configuration cannot be read"),
-        None => Ok(()),
-    }
+    stopped
 }
 
 /// Opens the ports for operators, probes and Prometheus.

@@ -1,7 +1,7 @@
 //! Where certificates come from and what peers are checked against: the local CA or one that is asked, and the files of
 //! roots and revocations, which are followed as they change.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use ambit_ca::{RemoteIssuer, client};
@@ -12,7 +12,7 @@ use ambit_identity::{Bundle, Chain, Clock, Csr, Error, Revocations, TrustStore, 
 use ambit_model::Identity;
 use ambit_process::files::Files;
 use anyhow::Context;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::settings::Settings;
 
@@ -33,9 +33,10 @@ impl Issuer for Signer {
     }
 }
 
-/// The store of this node's certificates, empty as yet.
-pub(crate) fn certificates(settings: &Settings) -> anyhow::Result<Certificates<Signer>> {
+/// The store of this node's certificates, empty as yet, and the files to be followed as they were before they were read.
+pub(crate) fn certificates(settings: &Settings) -> anyhow::Result<(Certificates<Signer>, Files)> {
     let clock = Clock::system();
+    let files = Files::new(settings.roots.iter().chain(&settings.crl).map(PathBuf::as_path));
     let given = settings.roots.as_deref().map(roots).transpose()?;
     let (signer, store) = match (&settings.ca_address, given) {
         (Some(address), Some(given)) => {
@@ -58,15 +59,17 @@ pub(crate) fn certificates(settings: &Settings) -> anyhow::Result<Certificates<S
         }
     };
     if let Some(path) = &settings.crl {
-        store.replace_revocations(revocations(path)?);
+        // Nothing may have been revoked yet.
+        if let Some(list) = revocations(path)? {
+            store.replace_revocations(list);
+        }
     }
-    Ok(Certificates::new(signer, store, clock))
+    Ok((Certificates::new(signer, store, clock), files))
 }
 
 /// Puts into force what the files of roots and revocations come to say. What cannot be used changes nothing.
-pub(crate) async fn follow(settings: Settings, store: TrustStore) {
+pub(crate) async fn follow(settings: Settings, mut files: Files, store: TrustStore) {
     let (roots_file, crl) = (settings.roots.as_deref(), settings.crl.as_deref());
-    let mut files = Files::new(roots_file.into_iter().chain(crl));
     loop {
         files.changed().await;
         if let Some(path) = roots_file {
@@ -80,10 +83,12 @@ pub(crate) async fn follow(settings: Settings, store: TrustStore) {
         }
         if let Some(path) = crl {
             match revocations(path) {
-                Ok(list) => {
+                Ok(Some(list)) => {
                     info!(file = %path.display(), revoked = list.len(), "revocations read anew");
                     store.replace_revocations(list);
                 }
+                // Nobody is readmitted by that.
+                Ok(None) => debug!(file = %path.display(), "the revocations stay as they are: there is no file"),
                 Err(error) => warn!("the revocations stay as they are: {error:#}"),
             }
         }
@@ -95,11 +100,11 @@ fn roots(path: &Path) -> anyhow::Result<Bundle> {
     Bundle::from_pem(&text).with_context(|| path.display().to_string())
 }
 
-/// The file may be absent as long as nothing is revoked.
-fn revocations(path: &Path) -> anyhow::Result<Revocations> {
+/// None, if there is no such file.
+fn revocations(path: &Path) -> anyhow::Result<Option<Revocations>> {
     match std::fs::read(path) {
-        Ok(text) => Revocations::from_pem(&text).with_context(|| path.display().to_string()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Revocations::default()),
+        Ok(text) => Revocations::from_pem(&text).map(Some).with_context(|| path.display().to_string()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("the revocations {} cannot be read", path.display())),
     }
 }

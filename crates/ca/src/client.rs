@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::wire::{CertificateRequest, CertificateResponse, METHOD};
 
 /// How long the CA may take to be reached, and then to shake hands.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
 /// How often an open connection is asked whether it still is one, and how long that may take.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));

@@ -8,7 +8,7 @@ use ambit_identity::client::chain_to_pem;
 use ambit_identity::{Authority, Clock, Csr};
 use ambit_model::{Identity, Snapshot};
 use arc_swap::ArcSwap;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use crate::authorization::authorize;
 use crate::caller::Authenticate;
@@ -50,8 +50,8 @@ impl<A: Authenticate> Desk<A> {
     }
 
     /// Signs with `authority` from now on.
-    pub fn replace_authority(&self, authority: Authority) {
-        self.authority.store(Arc::new(authority));
+    pub fn replace_authority(&self, authority: Arc<Authority>) {
+        self.authority.store(authority);
     }
 
     /// Asks `authenticator` whose tokens are from now on.
@@ -63,6 +63,12 @@ impl<A: Authenticate> Desk<A> {
     #[must_use]
     pub fn authority_left(&self) -> Duration {
         self.authority.load().not_after().duration_since(self.clock.now()).unwrap_or_default()
+    }
+
+    /// What is signed with now.
+    #[must_use]
+    pub fn authority(&self) -> Arc<Authority> {
+        self.authority.load_full()
     }
 
     /// How often was answered how, so far.
@@ -84,7 +90,12 @@ impl<A: Authenticate> Desk<A> {
             Err(refusal) => {
                 let count = tally.refused.entry(refusal.code()).or_default();
                 *count = count.saturating_add(1);
-                warn!(reason = refusal.code(), "certificate refused: {refusal}");
+                // Anybody can knock; only who is known can be meant.
+                if matches!(refusal, Refusal::NoToken | Refusal::Unauthenticated(_)) {
+                    debug!(reason = refusal.code(), "certificate refused: {refusal}");
+                } else {
+                    warn!(reason = refusal.code(), "certificate refused: {refusal}");
+                }
             }
         }
         answer
@@ -105,7 +116,7 @@ impl<A: Authenticate> Desk<A> {
         let ttl = wished.map_or(self.longest, Duration::from_secs).min(self.longest);
         let authority = self.authority.load();
         let chain = authority.sign(&csr, &identity, ttl, self.clock.now()).map_err(refusal)?;
-        info!(?caller, %identity, seconds = ttl.as_secs(), "certificate signed");
+        debug!(?caller, %identity, seconds = ttl.as_secs(), "certificate signed");
         let roots = authority.roots().roots().cloned().collect();
         Ok([chain_to_pem(&chain), chain_to_pem(&roots)].concat())
     }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::Request;
@@ -29,8 +30,11 @@ const LONGEST_REQUEST: usize = 64 * 1024;
 /// How often a silent client is asked whether it is still there, and how long it has to answer.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 
-/// Serves one client over `transport`, which is secured already, until it ends; from `stopping` on, no more than what it has
-/// asked by then.
+/// For how long a client may have its place without being given a certificate: agents ask seldom, and come back.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Serves one client over `transport`, which is secured already, until it ends or has been given nothing for a minute; from
+/// `stopping` on, no more than what it has asked by then.
 ///
 /// # Errors
 /// What ended it too early.
@@ -39,9 +43,13 @@ pub async fn serve<A: Authenticate>(
     transport: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     stopping: impl Future<Output = ()>,
 ) -> Result<(), hyper::Error> {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let desk = desk.clone();
-        async move { Ok::<_, Infallible>(answer(desk, request).await) }
+    let served = Arc::new(AtomicBool::new(false));
+    let service = service_fn({
+        let served = served.clone();
+        move |request: Request<Incoming>| {
+            let (desk, served) = (desk.clone(), served.clone());
+            async move { Ok::<_, Infallible>(answer(desk, request, &served).await) }
+        }
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -51,34 +59,55 @@ pub async fn serve<A: Authenticate>(
         .keep_alive_timeout(PING.1)
         .serve_connection(TokioIo::new(transport), service);
     let (mut connection, stopping) = (pin!(connection), pin!(stopping));
+    let idle = async {
+        loop {
+            tokio::time::sleep(IDLE).await;
+            if !served.swap(false, Ordering::Relaxed) {
+                return;
+            }
+        }
+    };
     tokio::select! {
         ended = &mut connection => return ended,
-        () = stopping => connection.as_mut().graceful_shutdown(),
+        () = stopping => {}
+        () = idle => {}
     }
+    connection.as_mut().graceful_shutdown();
     connection.await
 }
 
-async fn answer<A: Authenticate>(desk: Arc<Desk<A>>, request: Request<Incoming>) -> http::Response<tonic::body::Body> {
+async fn answer<A: Authenticate>(
+    desk: Arc<Desk<A>>,
+    request: Request<Incoming>,
+    served: &Arc<AtomicBool>,
+) -> http::Response<tonic::body::Body> {
     if request.uri().path() != METHOD {
         return Status::unimplemented(format!("this CA serves {METHOD} alone")).into_http();
     }
     let codec = ProstCodec::<CertificateResponse, CertificateRequest>::default();
-    Grpc::new(codec).max_decoding_message_size(LONGEST_REQUEST).unary(CreateCertificate(desk), request).await
+    Grpc::new(codec)
+        .max_decoding_message_size(LONGEST_REQUEST)
+        .unary(CreateCertificate { desk, served: served.clone() }, request)
+        .await
 }
 
-struct CreateCertificate<A>(Arc<Desk<A>>);
+struct CreateCertificate<A> {
+    desk: Arc<Desk<A>>,
+    served: Arc<AtomicBool>,
+}
 
 impl<A: Authenticate> UnaryService<CertificateRequest> for CreateCertificate<A> {
     type Response = CertificateResponse;
     type Future = Pin<Box<dyn Future<Output = Result<Response<CertificateResponse>, Status>> + Send>>;
 
     fn call(&mut self, request: tonic::Request<CertificateRequest>) -> Self::Future {
-        let desk = self.0.clone();
+        let (desk, served) = (self.desk.clone(), self.served.clone());
         Box::pin(async move {
             let bearer = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
             let token = bearer.and_then(|value| value.strip_prefix("Bearer "));
             let certified = desk.certify(token, request.get_ref()).await;
             let cert_chain = certified.map_err(|refusal| Status::new(refusal.status(), refusal.to_string()))?;
+            served.store(true, Ordering::Relaxed);
             Ok(Response::new(CertificateResponse { cert_chain }))
         })
     }

@@ -19,8 +19,8 @@ pub(crate) struct Certificate {
     /// The URI SANs, in their order.
     pub(crate) uris: Vec<String>,
     pub(crate) id: CertificateId,
-    /// Issued by itself, as roots are.
-    pub(crate) self_issued: bool,
+    /// Signed with its own key, as roots are.
+    pub(crate) self_signed: bool,
 }
 
 impl Certificate {
@@ -41,7 +41,7 @@ impl Certificate {
             not_before: clock::from_unix(certificate.validity().not_before.timestamp()),
             not_after: clock::from_unix(certificate.validity().not_after.timestamp()),
             id: CertificateId::new(certificate.issuer().as_raw(), certificate.raw_serial()),
-            self_issued: certificate.issuer().as_raw() == certificate.subject().as_raw(),
+            self_signed: certificate.issuer() == certificate.subject() && certificate.verify_signature(None).is_ok(),
             uris: names.iter().flat_map(|names| &names.value.general_names).filter_map(uri).collect(),
         })
     }

@@ -28,7 +28,7 @@ pub fn chain_from_pem<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Ch
         chain.extend(certificates.map_err(|error| error.to_string())?);
     }
     while let Some(last) = chain.last().filter(|_| chain.len() > 1) {
-        if !Certificate::parse(last)?.self_issued {
+        if !Certificate::parse(last)?.self_signed {
             break;
         }
         chain.pop();

@@ -30,7 +30,7 @@ impl CertificateId {
 pub struct Revocations(BTreeSet<CertificateId>);
 
 impl Revocations {
-    /// Reads every certificate revocation list of a PEM text; one without any revokes nothing. A list that is past its
+    /// Reads every certificate revocation list of a PEM text; a list may be empty, the text may not. A list that is past its
     /// nextUpdate still holds: what was revoked stays so.
     ///
     /// # Errors
@@ -43,8 +43,8 @@ impl Revocations {
             let list = list.map_err(|error| error.to_string()).and_then(|der| read(&der, &mut revoked));
             list.map_err(|cause| Error::BadRevocationList { index: lists, cause })?;
         }
-        if lists == 0 && !pem.trim_ascii().is_empty() {
-            let cause = "there is text, but no X509 CRL in PEM".to_owned();
+        if lists == 0 {
+            let cause = "there is no X509 CRL in PEM".to_owned();
             return Err(Error::BadRevocationList { index: 1, cause });
         }
         Ok(Self(revoked))

@@ -177,7 +177,10 @@ impl<I: Issuer> Certificates<I> {
         if let Action::Wait(wait) = self.next(entry, now) {
             return entry.slot.leaf(identity, now).map(drop).map_err(|error| entry.slot.backing_off(error, wait));
         }
-        match self.request(identity).await {
+        let mut unanswered = Unanswered { store: self, entry, identity, answered: false };
+        let answer = self.request(identity).await;
+        unanswered.answered = true;
+        match answer {
             Ok(leaf) => {
                 let until = clock::rfc3339(leaf.lifetime.end);
                 info!(%identity, serial = leaf.serial(), %until, "certificate obtained");
@@ -201,24 +204,13 @@ impl<I: Issuer> Certificates<I> {
         let (key, csr) = csr::request(identity)?;
         let chain = tokio::time::timeout(SIGNING_LIMIT, self.issuer.sign(&csr, identity)).await;
         let chain = chain.map_err(|_| Error::TimedOut { identity: identity.clone(), limit: SIGNING_LIMIT })??;
-        Leaf::new(identity, key, chain, self.clock.now())
-    }
-
-    /// Quiet while there is time, louder as it runs out.
-    fn report(&self, identity: &Identity, entry: &Entry, failures: Failures, cause: &Error) {
-        let now = self.clock.now();
-        let count = failures.count;
-        match entry.slot.lifetime() {
-            Some(life) if renewal::remaining(now, life).is_zero() => {
-                error!(%identity, failures = count, "certificate has expired and cannot be renewed: {cause}");
-            }
-            Some(life) if renewal::is_late(now, life) => {
-                let left = renewal::remaining(now, life).as_secs();
-                warn!(%identity, failures = count, seconds_left = left, "certificate cannot be renewed: {cause}");
-            }
-            Some(_) => debug!(%identity, failures = count, "certificate not renewed yet: {cause}"),
-            None => warn!(%identity, failures = count, "no certificate obtained: {cause}"),
+        let leaf = Leaf::new(identity, key, chain, self.clock.now())?;
+        // Asked again at once it would be signed by the same hand.
+        if leaf.is_revoked(&self.trust_store.load().revocations) {
+            let cause = format!("it, or what leads to it, is revoked: serial {}", leaf.serial());
+            return Err(Error::BadChain { identity: identity.clone(), cause });
         }
+        Ok(leaf)
     }
 
     fn entry(&self, identity: &Identity) -> Arc<Entry> {
@@ -242,6 +234,46 @@ impl<I: Issuer> Certificates<I> {
 
     fn verifier(&self, trust: &TrustDomains, expected: Expected) -> Verifier {
         Verifier { store: self.trust_store.clone(), trust: trust.clone(), expected }
+    }
+}
+
+impl<I> Certificates<I> {
+    /// Quiet while there is time, louder as it runs out.
+    fn report(&self, identity: &Identity, entry: &Entry, failures: Failures, cause: &Error) {
+        let now = self.clock.now();
+        let count = failures.count;
+        match entry.slot.lifetime() {
+            Some(life) if renewal::remaining(now, life).is_zero() => {
+                error!(%identity, failures = count, "certificate has expired and cannot be renewed: {cause}");
+            }
+            Some(life) if renewal::is_late(now, life) => {
+                let left = renewal::remaining(now, life).as_secs();
+                warn!(%identity, failures = count, seconds_left = left, "certificate cannot be renewed: {cause}");
+            }
+            Some(_) => debug!(%identity, failures = count, "certificate not renewed yet: {cause}"),
+            None => warn!(%identity, failures = count, "no certificate obtained: {cause}"),
+        }
+    }
+}
+
+/// A request under way. Who waited for it may give up before it is answered: that counts as a failure, and the schedule
+/// asks again without being hurried.
+struct Unanswered<'a, I> {
+    store: &'a Certificates<I>,
+    entry: &'a Entry,
+    identity: &'a Identity,
+    answered: bool,
+}
+
+impl<I> Drop for Unanswered<'_, I> {
+    fn drop(&mut self) {
+        if !self.answered {
+            let cause = "nobody waited any longer for its answer".to_owned();
+            let cause = Error::Refused { identity: self.identity.clone(), cause };
+            let failures = self.entry.slot.failed(self.store.clock.now(), &cause);
+            self.store.report(self.identity, self.entry, failures, &cause);
+            self.store.changed.notify_one();
+        }
     }
 }
 

@@ -175,11 +175,12 @@ fn no_request_fails_while_certificates_of_20_s_are_renewed_the_ca_is_away_and_ro
     roots(1);
     renewals(&mut seen, Duration::from_secs(120));
 
-    for load in load {
+    // Of 24,000 and 300 in two minutes: a machine that is busy with other tests may leave some out.
+    for (load, at_least) in load.into_iter().zip([15_000, 200, 200]) {
         let report: Value = load.stop(SOON).unwrap().report().unwrap();
         eprintln!("{report}");
         assert_eq!(report["failed"], 0, "{report}");
-        assert!(report["ok"].as_u64().unwrap() > 200, "{report}");
+        assert!(report["ok"].as_u64().unwrap() >= at_least, "{report}");
     }
     assert!(seen.len() >= 3 * 6, "{} certificates in 100 s", seen.len());
     let metrics = mesh.controller.metrics().unwrap();
@@ -244,7 +245,9 @@ fn what_stands_by_a_revoked_certificate_is_cut_and_the_workload_gets_another() {
         mesh.revoke(&[&serial]);
         let lost = if revoked == "client" { 20 } else { 40 };
         until(SOON, || cut("a", "outbound") == before[0] + lost).unwrap();
-        eprintln!("{lost} connections were cut {:?} after the list was written", begun.elapsed());
+        let after = begun.elapsed();
+        eprintln!("{lost} connections were cut {after:?} after the list was written");
+        assert!(after < Duration::from_secs(5), "{after:?}");
         if revoked == "client" {
             until(SOON, || cut("b", "inbound") == before[1] + lost).unwrap();
         }

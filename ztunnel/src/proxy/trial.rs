@@ -1,4 +1,5 @@
-//! What policies on trial say of a connection that has been admitted: a line of the log and a count for each.
+//! What policies on trial say of a connection that has been admitted: a line of the log, under a
+//! target of its own as the access log has, and a count for each.
 
 use ambit_model::policy::{self, Client};
 use ambit_model::{Access, Connection, Snapshot, Upstream};
@@ -13,6 +14,6 @@ pub(crate) fn rehearse(meter: &Meter, snapshot: &Snapshot, connection: &Connecti
     for (policy, rule) in policy::rehearse(snapshot, pod, &access) {
         meter.on_trial(Trial::new(&policy, rule.is_some()));
         let (action, policy, client): (_, _, &Client) = (policy.action, &policy.key, &access.client);
-        tracing::info!(%policy, ?action, ?rule, ?client, to = %to.address, "policy on trial");
+        tracing::info!(target: "trial", %policy, ?action, ?rule, ?client, to = %to.address, "policy on trial");
     }
 }

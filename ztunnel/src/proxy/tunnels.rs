@@ -20,7 +20,7 @@ use tokio_rustls::client::TlsStream;
 use super::failure::Failure;
 use super::guest::Guests;
 use super::shared::Shared;
-use super::standing::{Leave, Standing};
+use super::standing::{self, Leave, Standing};
 
 /// Connections with the same key share tunnels: same pod here, same pod and identity there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,7 +62,13 @@ impl Connector<PeerKey> for PeerConnector {
         let config = self.shared.certificates.tls_client(&pod.identity, expected, trust);
         let config = config.map_err(|error| Failure::new(Reason::IdentityUnavailable, error.to_string()))?;
         let (stream, peer) = tls::connect(config, stream, key.address, self.shared.limits.connect_timeout).await?;
-        Ok(Secured { stream, leave: self.standing.tunnel(Rc::new(peer)) })
+        let peer = Rc::new(peer);
+        let leave = self.standing.tunnel(peer.clone());
+        // Revoked since the handshake looked: nobody was there yet to be told.
+        if self.shared.certificates.trust_store().revokes(&peer) {
+            return Err(standing::revoked(&peer));
+        }
+        Ok(Secured { stream, leave })
     }
 }
 

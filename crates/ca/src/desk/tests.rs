@@ -115,7 +115,7 @@ async fn a_new_authority_signs_what_comes_after_it() {
     let before = desk.certify(Some("a"), &request(REVIEWS)).await.unwrap();
     let next = Authority::generate(&"cluster.local".parse().unwrap(), SystemTime::now()).unwrap();
     let root = chain_to_pem(&next.roots().roots().cloned().collect());
-    desk.replace_authority(next);
+    desk.replace_authority(Arc::new(next));
     let after = desk.certify(Some("a"), &request(REVIEWS)).await.unwrap();
     assert_eq!(after.last(), root.last());
     assert_ne!(before.last(), after.last());

@@ -109,18 +109,17 @@ fn create(path: &Path, trust_domain: &TrustDomain, now: SystemTime) -> Result<()
     }
     let (key, certificate) = new_root(trust_domain, now)?;
     let (certificate, key) = (certificate.pem(), key.serialize_pem());
-    // The certificate by which a CA is known to be there comes last.
     for (name, text, mode) in [(ROOTS, &certificate, 0o644), (KEY, &key, 0o600), (CERTIFICATE, &certificate, 0o644)] {
         write(path, name, text, mode).map_err(uncreated(path.join(name)))?;
     }
     directory.sync_all().map_err(uncreated(path.to_owned()))
 }
 
-/// Writes beside the name first, so that nobody ever reads half a file.
+/// Writes beside the name first, so that nobody ever reads half a file, and replaces nothing that was put there.
 fn write(directory: &Path, name: &str, text: &str, mode: u32) -> io::Result<()> {
     let mut file = tempfile::Builder::new().prefix(".ambit-ca-").tempfile_in(directory)?;
     file.write_all(text.as_bytes())?;
     file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
-    file.persist(directory.join(name)).map(drop).map_err(|error| error.error)
+    file.persist_noclobber(directory.join(name)).map(drop).map_err(|error| error.error)
 }

@@ -131,3 +131,31 @@ fn it_is_late_when_less_than_a_quarter_of_life_is_left() {
     assert_eq!(remaining(at(76), life(100)), Duration::from_secs(24));
     assert_eq!(remaining(at(101), life(100)), Duration::ZERO);
 }
+
+/// Of certificates of a day whose ages are spread evenly, how many are due when the clock shows `moved` seconds more or
+/// less than it did.
+fn due(moved: i64) -> usize {
+    const DAY: u64 = 86_400;
+    let shows = |at: SystemTime| match u64::try_from(moved) {
+        Ok(ahead) => at + Duration::from_secs(ahead),
+        Err(_) => at - Duration::from_secs(moved.unsigned_abs()),
+    };
+    // A node that has run for long: each is somewhere in the first half of its life, which the schedule drew.
+    let certificates = (0..1000_u64).map(|number| (number * 43_000 / 1000, number.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    certificates.filter(|(age, draw)| next(shows(at(*age)), Some(life(DAY)), None, *draw) == Action::Renew).count()
+}
+
+#[test]
+fn a_clock_that_is_moved_by_an_hour_makes_no_storm() {
+    // An hour is a twelfth of the time between two renewals: so many more may be due at once, with the draws' spread.
+    let (still, ahead, behind) = (due(0), due(3600), due(-3600));
+    assert!(still <= 60 && ahead <= still + 110 && behind <= still, "{behind} {still} {ahead}");
+    // And whoever fails then is not asked again at once, whatever the clock does next.
+    for back in [0, 3600, 7200] {
+        let now = at(50_000);
+        let failures = Some(Failures { count: 3, last: now });
+        let later = at(50_000 - back);
+        let Action::Wait(wait) = next(later, Some(life(86_400)), failures, u64::MAX) else { panic!("at once") };
+        assert!(wait >= Duration::from_secs(2), "{wait:?}");
+    }
+}

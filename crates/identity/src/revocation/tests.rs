@@ -23,11 +23,10 @@ fn a_list_names_certificates_by_issuer_and_serial() {
 }
 
 #[test]
-fn lists_add_up_and_none_revokes_nothing() {
+fn lists_add_up_and_an_empty_one_revokes_nothing() {
     let ca = Ca::new();
     let two = list_of(&ca, &[&[1]]) + &list_of(&ca, &[&[2], &[3]]);
     assert_eq!(Revocations::from_pem(two.as_bytes()).unwrap().len(), 3);
-    assert!(Revocations::from_pem(b" \n").unwrap().is_empty());
     assert!(Revocations::from_pem(list_of(&ca, &[]).as_bytes()).unwrap().is_empty());
 }
 
@@ -38,8 +37,11 @@ fn what_cannot_be_read_is_refused_and_says_which_list() {
     let broken = good.clone() + "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n";
     let error = Revocations::from_pem(broken.as_bytes()).unwrap_err().to_string();
     assert!(error.starts_with("certificate revocation list 2 cannot be used: "), "{error}");
-    let error = Revocations::from_pem(b"revoked: all").unwrap_err().to_string();
-    assert!(error.contains("no X509 CRL in PEM"), "{error}");
+    // A file that is being written may be empty for a moment: nobody is readmitted by that.
+    for text in ["revoked: all", "", " \n"] {
+        let error = Revocations::from_pem(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("no X509 CRL in PEM"), "{error}");
+    }
 }
 
 #[test]

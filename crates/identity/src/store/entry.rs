@@ -48,6 +48,11 @@ impl Leaf {
         Ok(Self { certified: Arc::new(certified), certificates, lifetime })
     }
 
+    /// Whether it, or what leads from it to a root, was revoked.
+    pub(super) fn is_revoked(&self, revocations: &Revocations) -> bool {
+        revocations.revokes(self.certificates.iter().map(|certificate| &certificate.id))
+    }
+
     pub(super) fn serial(&self) -> &str {
         self.certificates.first().map_or("", |leaf| &leaf.serial)
     }
@@ -93,7 +98,7 @@ impl Slot {
 
     pub(super) fn next(&self, now: SystemTime, revocations: &Revocations) -> Action {
         let state = self.0.load();
-        let good = state.leaf.as_ref().filter(|leaf| !revocations.revokes(leaf.certificates.iter().map(|one| &one.id)));
+        let good = state.leaf.as_ref().filter(|leaf| !leaf.is_revoked(revocations));
         renewal::next(now, good.map(|leaf| leaf.lifetime), state.failures, state.draw)
     }
 

@@ -1,7 +1,7 @@
 //! The store in paused time: certificates arrive, are renewed at half life, outlive failures, and follow new roots.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex};
 
 use ambit_model::Reason;
 use rustls_pki_types::CertificateDer;
@@ -10,10 +10,11 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::authority::Authority;
+use crate::certificate::Certificate;
 use crate::client::{Chain, LocalIssuer};
 use crate::csr::Csr;
-use crate::fixtures::{HOUR, identity, now, trust};
-use crate::revocation::Revocations;
+use crate::fixtures::{Ca, HOUR, identity, now, trust};
+use crate::revocation::{CertificateId, Revocations};
 
 const REVIEWS: &str = "spiffe://cluster.local/ns/shop/sa/reviews";
 const RATINGS: &str = "spiffe://cluster.local/ns/shop/sa/ratings";
@@ -25,6 +26,13 @@ fn clock() -> Clock {
     let started = Instant::now();
     Clock::new(move || now() + started.elapsed())
 }
+
+/// An intermediate, as far as anybody looks.
+static REVOKED: LazyLock<(CertificateDer<'static>, CertificateId)> = LazyLock::new(|| {
+    let der = Ca::new().bundle().roots().next().unwrap().clone();
+    let id = Certificate::parse(&der).unwrap().id;
+    (der, id)
+});
 
 /// The local CA, behind a switch that makes it fail and a counter of requests.
 struct Switched {
@@ -42,9 +50,15 @@ enum Answer {
     Refuse,
     Hang,
     SignSomeoneElse,
+    SignRevoked,
 }
 
 impl Switched {
+    /// What leads from the leaf to a root, with `SignRevoked`.
+    fn revoked() -> CertificateId {
+        REVOKED.1.clone()
+    }
+
     fn answer(&self, answer: Answer) {
         *self.answer.lock().unwrap() = answer;
     }
@@ -68,6 +82,11 @@ impl Issuer for Switched {
             }
             Answer::Refuse => Err(Error::Refused { identity: identity.clone(), cause: "CA is down".to_owned() }),
             Answer::Hang => std::future::pending().await,
+            Answer::SignRevoked => {
+                let mut chain = self.local.sign(csr, identity).await?;
+                chain.push(REVOKED.0.clone());
+                Ok(chain)
+            }
             Answer::SignSomeoneElse => self.local.sign(csr, &super::tests::identity(RATINGS)).await,
         };
         self.at_once.fetch_sub(1, Ordering::SeqCst);
@@ -375,6 +394,44 @@ async fn a_certificate_of_ours_that_is_revoked_is_replaced_at_once() {
     store.renew_loop(replaced).await;
     assert_eq!(begun.elapsed(), Duration::ZERO);
     assert_eq!(serial(&store, RATINGS), before[1], "nobody revoked that one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ca_whose_every_certificate_is_revoked_is_asked_ever_more_seldom() {
+    let store = store();
+    store.ensure(&identity(REVIEWS)).await.unwrap();
+    let asked = store.issuer.requests();
+    store.issuer.answer(Answer::SignRevoked);
+    let held = store.entries.load()[&identity(REVIEWS)].slot.held().unwrap();
+    store.trust_store.replace_revocations(Revocations::of([Switched::revoked(), held.certificates[0].id.clone()]));
+    store.renew_loop(tokio::time::sleep(Duration::from_secs(60))).await;
+    let asked = store.issuer.requests() - asked;
+    assert!((3..=12).contains(&asked), "{asked} requests in a minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ca_that_nobody_waits_for_is_asked_by_the_schedule_and_serves_when_it_answers() {
+    let store = store();
+    store.issuer.answer(Answer::SignAfter(Duration::from_secs(6)));
+    let limit = Duration::from_secs(5);
+    let who = identity(REVIEWS);
+    tokio::time::timeout(limit, store.ensure(&who)).await.expect_err("slower than patience");
+    for _ in 0..100 {
+        assert!(matches!(store.ensure(&who).await, Err(Error::BackingOff { .. })), "asked at every call");
+    }
+    assert_eq!(store.issuer.requests(), 1);
+    let begun = tokio::time::Instant::now();
+    let there = async {
+        while store.ensure(&who).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        () = store.renew_loop(std::future::pending()) => {}
+        () = there => {}
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(store.issuer.requests(), 2);
 }
 
 #[tokio::test(start_paused = true)]
