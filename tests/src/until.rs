@@ -49,3 +49,19 @@ pub(crate) fn await_ready(process: &Process, is_ready: impl Fn() -> bool) -> any
     ensure!(ready.is_ok(), "{} is not ready after {READY:?}\n{}", process.label(), process.tail());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_asks_until_it_is_so_and_no_longer_than_it_may() {
+        let mut asked = 0;
+        let third = until(READY, || {
+            asked += 1;
+            asked == 3
+        });
+        assert_eq!((third, asked), (Ok(()), 3));
+        assert_eq!(until(Duration::ZERO, || false), Err(Duration::ZERO));
+    }
+}
