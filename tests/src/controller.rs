@@ -1,20 +1,19 @@
 //! The control plane under test: one controller, started as its users start it, and what agents ask it with.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
-use std::{fs, thread};
 
 use anyhow::{Context, ensure};
 
 use crate::http;
-use crate::mesh::READY;
 use crate::metrics::Metrics;
 use crate::place::Place;
 use crate::process::{Launcher, Process};
 use crate::topology::Topology;
+use crate::until::await_ready;
 
 /// A controller on a node: running, or not.
 #[derive(Debug)]
@@ -93,12 +92,7 @@ impl Controller {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);
         let process = Process::start("controller", &self.place, &self.launcher, command)?;
-        let deadline = Instant::now() + READY;
-        let is_ready = || self.get(8080, "/healthz/ready").is_ok_and(|answer| answer.status == 200);
-        while !is_ready() {
-            ensure!(Instant::now() < deadline, "the controller is not ready\n{}", process.tail());
-            thread::park_timeout(Duration::from_millis(5));
-        }
+        await_ready(&process, || self.get(8080, "/healthz/ready").is_ok_and(|answer| answer.status == 200))?;
         self.process = Some(process);
         Ok(())
     }

@@ -17,6 +17,7 @@ pub mod payload;
 pub mod place;
 pub mod process;
 pub mod topology;
+pub mod until;
 pub mod wire;
 pub mod yaml;
 
@@ -30,4 +31,5 @@ pub use netns::Netns;
 pub use place::Place;
 pub use process::Process;
 pub use topology::{Node, Pod, Topology};
+pub use until::until;
 pub use wire::Wire;

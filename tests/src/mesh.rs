@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use nix::mount::{MsFlags, mount};
@@ -16,11 +16,9 @@ use crate::http;
 use crate::leftovers::{self, BPFFS};
 use crate::metrics::Metrics;
 use crate::place::Place;
-use crate::process::{self, Finished, Launcher, Process};
+use crate::process::{Finished, Launcher, Process};
 use crate::topology::{Node, Topology};
-
-/// How long a ztunnel may take to be ready.
-pub const READY: Duration = Duration::from_secs(20);
+use crate::until::{await_ready, until};
 
 /// How the agents are run.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +65,7 @@ impl Mesh {
     /// When one runs already or does not get ready; the message shows what it wrote.
     pub fn start_all(&mut self) -> anyhow::Result<()> {
         self.agents.values_mut().try_for_each(Agent::launch)?;
-        self.agents.values().try_for_each(|agent| agent.wait_ready(READY))
+        self.agents.values().try_for_each(Agent::wait_ready)
     }
 
     /// The agents, none of them started.
@@ -172,25 +170,15 @@ impl Agent {
     /// As [`Agent::launch`] and [`Agent::wait_ready`].
     pub fn start(&mut self) -> anyhow::Result<()> {
         self.launch()?;
-        self.wait_ready(READY)
+        self.wait_ready()
     }
 
     /// Waits until `/healthz/ready` answers 200.
     ///
     /// # Errors
-    /// When it does not within `timeout`, or the process has ended.
-    pub fn wait_ready(&self, timeout: Duration) -> anyhow::Result<()> {
-        let deadline = Instant::now() + timeout;
-        let process = self.process()?;
-        loop {
-            if self.is_ready() {
-                return Ok(());
-            }
-            let ended = process.wait_for(Duration::from_millis(5), |_| None::<()>).is_none()
-                && !process::is_alive(process.pid());
-            ensure!(!ended, "the agent of {} ended\n{}", self.node, process.tail());
-            ensure!(Instant::now() < deadline, "{} is not ready after {timeout:?}\n{}", self.node, process.tail());
-        }
+    /// When it does not within [`crate::until::READY`], or the process has ended.
+    pub fn wait_ready(&self) -> anyhow::Result<()> {
+        await_ready(self.process()?, || self.is_ready())
     }
 
     /// True if `/healthz/ready` answers 200.
@@ -199,22 +187,22 @@ impl Agent {
         self.get(15021, "/healthz/ready").is_ok_and(|answer| answer.status == 200)
     }
 
-    /// Waits until the pod `name` of `namespace` is captured, or is not, as `captured` says.
+    /// Waits until the pod `name` of `namespace` is captured, or is not, as `captured` says. Asks the agent's page for
+    /// it: its log, which would tell, may be kept by nobody, as in the benchmark.
     ///
     /// # Errors
-    /// When it does not come to that within `timeout`.
+    /// When it does not come to that within `timeout`, or the page cannot be had.
     pub fn wait_captured(&self, namespace: &str, name: &str, captured: bool, timeout: Duration) -> anyhow::Result<()> {
-        let deadline = Instant::now() + timeout;
         let uid = format!("Kubernetes//Pod/{namespace}/{name}");
-        loop {
-            let pods = self.admin("/pods")?;
-            if pods.get("captured").and_then(|found| found.get(&uid)).is_some() == captured {
-                return Ok(());
-            }
-            ensure!(Instant::now() < deadline, "{uid} captured is not {captured} after {timeout:?}: {pods}");
-            // The agent has no event for this; its own look at its pods takes longer than this pause.
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let such = |pods: &Value| pods.get("captured").and_then(|all| all.get(&uid)).is_some() == captured;
+        let mut pods = Ok(Value::Null);
+        let come = until(timeout, || {
+            pods = self.admin("/pods");
+            pods.as_ref().map_or(true, such)
+        });
+        let pods = pods?;
+        ensure!(come.is_ok(), "{uid} captured is not {captured} after {timeout:?}: {pods}");
+        Ok(())
     }
 
     /// The running process.
@@ -302,6 +290,19 @@ impl Agent {
             lines.iter().filter_map(|line| AccessLog::parse(&line.text)).find(|line| line.has(fields))
         });
         found.with_context(|| format!("{}: no access log line with {fields:?}\n{}", self.node, process.tail()))
+    }
+
+    /// Waits until the lines of its access log are `such`.
+    ///
+    /// # Errors
+    /// When they are not within `timeout`; the message shows what it wrote.
+    pub fn wait_access_logs(&self, timeout: Duration, such: impl Fn(&[AccessLog]) -> bool) -> anyhow::Result<()> {
+        let process = self.process()?;
+        let come = process.wait_for(timeout, |lines| {
+            let lines: Vec<_> = lines.iter().filter_map(|line| AccessLog::parse(&line.text)).collect();
+            such(&lines).then_some(())
+        });
+        come.with_context(|| format!("{}: not such an access log after {timeout:?}\n{}", self.node, process.tail()))
     }
 
     /// GETs `path` from a port of the agent, from within its node.

@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
+
+use crate::until;
 
 /// A network namespace and a cgroup v2 directory to start processes in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,17 +40,13 @@ pub fn remove_cgroup(cgroup: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     fs::write(cgroup.join("cgroup.kill"), "1").with_context(|| format!("cannot kill {}", cgroup.display()))?;
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(2);
-    loop {
-        match remove_tree(cgroup) {
-            Ok(()) => return Ok(()),
-            Err(error) if std::time::Instant::now() > deadline => {
-                return Err(error).with_context(|| format!("cannot remove {}", cgroup.display()));
-            }
-            // The kernel has no event for «the last dying process has left», so look again shortly.
-            Err(_) => std::thread::sleep(std::time::Duration::from_millis(5)),
-        }
-    }
+    let mut removed = Ok(());
+    // The last dying process has to leave it first.
+    let _ = until(Duration::from_secs(2), || {
+        removed = remove_tree(cgroup);
+        removed.is_ok()
+    });
+    removed.with_context(|| format!("cannot remove {}", cgroup.display()))
 }
 
 fn remove_tree(cgroup: &Path) -> std::io::Result<()> {

@@ -17,6 +17,7 @@ use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
 
 use crate::place::Place;
+use crate::until;
 
 /// How many lines are shown of a process when its test fails.
 const SHOWN: usize = 40;
@@ -113,6 +114,12 @@ impl Process {
             }
         };
         Ok(Self { label: label.to_owned(), child, output, readers, status: None, detached: false })
+    }
+
+    /// Its name in messages.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.label
     }
 
     /// Its process ID.
@@ -264,12 +271,12 @@ impl Process {
         let deadline = Instant::now() + timeout;
         // Its pipes close when it and its children end, so their end is what to wait for; the status follows at once.
         self.wait_for(timeout, |_| None::<()>);
-        loop {
-            match self.status()? {
-                None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
-                ended => return Ok(ended),
-            }
-        }
+        let mut status = Ok(None);
+        let _ = until(deadline.saturating_duration_since(Instant::now()), || {
+            status = self.status();
+            !matches!(status, Ok(None))
+        });
+        status
     }
 }
 
@@ -376,15 +383,13 @@ struct Tail {
 
 impl Read for Tail {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        loop {
+        let mut length = Ok(0);
+        let _ = until(Duration::MAX, || {
             let was_alive = is_alive(self.pid);
-            let length = self.file.read(buffer)?;
-            if length > 0 || !was_alive {
-                return Ok(length);
-            }
-            // A file that is at its end wakes nobody when it grows.
-            std::thread::sleep(Duration::from_millis(5));
-        }
+            length = self.file.read(buffer);
+            !was_alive || !matches!(length, Ok(0))
+        });
+        length
     }
 }
 

@@ -30,7 +30,8 @@ pub(crate) struct Settings {
     #[arg(long, env = "ZTUNNEL_CGROUP", value_name = "PATH")]
     pub(crate) cgroup: PathBuf,
 
-    /// The mesh's CA: key and certificate in one PEM file, made on first start. Not used with --ca-address.
+    /// The mesh's CA: key and certificate in one PEM file, made on first start. Not used where
+    /// another CA is asked.
     #[arg(long, env = "ZTUNNEL_CA", value_name = "FILE", default_value = "/var/lib/ambit/ca.pem")]
     pub(crate) ca: PathBuf,
 

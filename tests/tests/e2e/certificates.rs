@@ -3,20 +3,18 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use ambit_tests::topology::Plan;
-use ambit_tests::{Controller, MeshOptions, Process};
+use ambit_tests::{AccessLog, Controller, Process, until};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, IsCa, Issuer,
     KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
 };
 use serde_json::Value;
 
-use crate::shop::until;
 use crate::world::{ECHO, HTTP, SOON, WHOAMI, World};
 
 /// A mesh whose certificates come from a controller on node `a`.
@@ -33,16 +31,14 @@ impl Certified {
         let ttl = ["--certificate-ttl", ttl];
         let mut controller = Controller::new(&topology, "a", manifests.directory(), &ttl).unwrap();
         controller.start().unwrap();
-        let mut arguments = controller.agent_arguments();
-        arguments.extend(ttl.iter().chain(further).map(|argument| (*argument).to_owned()));
-        let world = World::start(topology, manifests, &MeshOptions { arguments, ..MeshOptions::default() });
+        let of_controller = controller.agent_arguments();
+        let of_controller: Vec<&str> = of_controller.iter().map(String::as_str).collect();
+        let arguments = [&of_controller, &ttl[..], further].concat();
+        let mut world = World::closed(topology, manifests, &arguments);
+        world.open();
         let this = Self { world, controller };
         until(SOON, || this.serials().len() == 3).unwrap();
         this
-    }
-
-    fn at(&self, pod: &str, port: u16) -> [SocketAddr; 2] {
-        self.world.pod(pod).addresses().map(|ip| SocketAddr::new(ip, port))
     }
 
     /// The certificates of the two nodes' identities, as `kind serial`, where there are any.
@@ -120,9 +116,9 @@ fn new_root() -> (String, String) {
 
 /// Requests of `pod` to the server far away, one each `every` milliseconds until it is stopped.
 fn requests(mesh: &Certified, pod: &str, family: usize, every: &str) -> Process {
-    let to = mesh.at("far", HTTP)[family].to_string();
+    let to = mesh.world.at("far", HTTP)[family].to_string();
     let arguments = ["requests", "--to", &to, "--every", every, "--patience", "5000", "--verbose"];
-    mesh.world.pod(pod).testapp(&arguments).unwrap()
+    mesh.world.start(pod, &arguments)
 }
 
 #[test]
@@ -187,79 +183,63 @@ fn no_request_fails_while_certificates_of_20_s_are_renewed_the_ca_is_away_and_ro
     assert!(metrics.sum("ambit_ca_certificates_signed_total", &[]) >= 15.0);
 }
 
-/// Whether `pod` is answered by the server `server`.
-fn answered(mesh: &Certified, pod: &str, server: &str) -> bool {
-    let to = mesh.at(server, WHOAMI)[0].to_string();
-    mesh.world.pod(pod).testapp(&["greeting", "--to", &to]).unwrap().finish(SOON).unwrap().status.success()
+/// Whether `client` is answered by `far`.
+fn answered(world: &World) -> bool {
+    world.answered("client", world.at("far", WHOAMI)[0])
 }
 
 #[test]
 fn a_node_gets_no_certificate_for_a_pod_of_another() {
     let mut mesh = Certified::new("600", &[]);
     let _server = mesh.world.serve("far");
-    assert!(answered(&mesh, "client", "far"));
+    assert!(answered(&mesh.world));
     // Node b asks with the token of node a: as far as the CA can tell, node a asks for what runs on node b.
     let tokens = mesh.controller.directory();
     fs::copy(tokens.join("token-a"), tokens.join("token-b")).unwrap();
-    let agent = mesh.world.mesh.agent_mut("b").unwrap();
+    let agent = mesh.world.agent_mut("b");
     agent.stop(SOON).unwrap();
     agent.start().unwrap();
-    assert!(!answered(&mesh, "client", "far"));
+    assert!(!answered(&mesh.world));
     let cause = "PermissionDenied: no pod of spiffe://cluster.local/ns/shop/sa/far runs on node a";
-    mesh.world.agent("b").process().unwrap().wait_line(cause, SOON).unwrap();
+    mesh.world.process("b").wait_line(cause, SOON).unwrap();
     mesh.world.agent("b").wait_access_log(&[("reason", "identity-unavailable")], SOON).unwrap();
     let refused = [("reason", "not-on-node")];
     assert!(mesh.controller.metrics().unwrap().sum("ambit_ca_requests_refused_total", &refused) >= 1.0);
     mesh.controller.process().unwrap().wait_line("certificate refused", SOON).unwrap();
 }
 
-/// Connections held open by `pod` to `server`.
-fn hold(mesh: &Certified, pod: &str, server: &str) -> Process {
-    let to = mesh.at(server, ECHO)[1].to_string();
-    let held = mesh.world.pod(pod).testapp(&["hold", "--to", &to, "--count", "20"]).unwrap();
-    let report = held.wait_line("holding", SOON).map(|_| held.lines()[0].text.clone()).unwrap();
-    assert!(report.contains(r#""ok":20,"failed":0"#), "{report}");
-    held
-}
-
-fn alive(held: &mut Process) -> u64 {
-    let mark = held.mark();
-    held.write_line("try").unwrap();
-    let report = held.wait_line_after(mark, r#""ok""#, SOON).unwrap();
-    serde_json::from_str::<Value>(&report.text).unwrap()["ok"].as_u64().unwrap()
-}
-
 #[test]
 fn what_stands_by_a_revoked_certificate_is_cut_and_the_workload_gets_another() {
     let mesh = Certified::new("600", &[]);
     let _servers = ["near", "far"].map(|pod| mesh.world.serve(pod));
-    let cut = |node: &str, direction: &str| {
-        let lines = mesh.world.agent(node).access_log().into_iter();
-        lines.filter(|line| line.has(&[("reason", "certificate-revoked"), ("direction", direction)])).count()
+    let hold = |pod: &str| mesh.world.hold(pod, mesh.world.at("far", ECHO)[1], 20);
+    let cut = |log: &[AccessLog], direction: &str| {
+        log.iter().filter(|line| line.has(&[("reason", "certificate-revoked"), ("direction", direction)])).count()
     };
+    let [a, b] = ["a", "b"].map(|node| mesh.world.agent(node));
     // A client's, and then a server's.
     for (revoked, other) in [("client", "near"), ("far", "near")] {
-        let (mut held, mut others) = (hold(&mesh, "client", "far"), hold(&mesh, other, "far"));
+        let (mut held, mut others) = (hold("client"), hold(other));
         let (serial, begun) = (mesh.serial_of(revoked), Instant::now());
-        let before = [cut("a", "outbound"), cut("b", "inbound")];
+        let before = [cut(&a.access_log(), "outbound"), cut(&b.access_log(), "inbound")];
         mesh.revoke(&[&serial]);
         let lost = if revoked == "client" { 20 } else { 40 };
-        until(SOON, || cut("a", "outbound") == before[0] + lost).unwrap();
+        a.wait_access_logs(SOON, |log| cut(log, "outbound") == before[0] + lost).unwrap();
         let after = begun.elapsed();
         eprintln!("{lost} connections were cut {after:?} after the list was written");
         assert!(after < Duration::from_secs(5), "{after:?}");
         if revoked == "client" {
-            until(SOON, || cut("b", "inbound") == before[1] + lost).unwrap();
+            b.wait_access_logs(SOON, |log| cut(log, "inbound") == before[1] + lost).unwrap();
         }
-        assert_eq!(alive(&mut held), 0);
-        assert_eq!(alive(&mut others), if revoked == "client" { 20 } else { 0 });
+        assert_eq!(held.alive(), 0);
+        assert_eq!(others.alive(), if revoked == "client" { 20 } else { 0 });
         until(SOON, || mesh.serial_of(revoked) != serial).unwrap();
-        until(SOON, || answered(&mesh, "client", "far")).unwrap();
+        until(SOON, || answered(&mesh.world)).unwrap();
     }
     let damaged = Path::new(mesh.controller.directory()).join("ca-crl.pem");
     fs::write(damaged, "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n").unwrap();
-    let agent = mesh.world.agent("a").process().unwrap();
+    let agent = mesh.world.process("a");
     let line = agent.wait_line("the revocations stay as they are", SOON).unwrap().text;
     assert!(line.contains("ca-crl.pem") && line.contains("certificate revocation list 1 cannot be used"), "{line}");
-    assert!(answered(&mesh, "client", "far"));
+    assert!(answered(&mesh.world));
 }

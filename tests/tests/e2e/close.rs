@@ -5,11 +5,8 @@ mod gone;
 mod unreachable;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use ambit_tests::process::{Finished, Line};
-use ambit_tests::topology::Plan;
-use ambit_tests::{Pod, Process};
 use nix::sys::signal::Signal;
 use serde::Deserialize;
 
@@ -181,35 +178,18 @@ fn carried_by_the_mesh(world: &World) {
     assert_eq!(found, expected, "lines in the access log");
 }
 
-/// The pods of the paths.
-fn usual() -> Plan {
-    let pods = [("client", "a"), ("near", "a"), ("outsider-a", "a"), ("far", "b"), ("outsider-b", "b")];
-    pods.iter().fold(Plan::new(&["a", "b"]), |plan, (pod, node)| plan.pod(pod, node))
-}
-
 fn play(world: &World, path: Path, family: usize, scene: &Scene, client_closes: bool) -> Played {
-    let (client, server) = (world.pod(path.client), world.pod(path.server));
     let (client_plays, server_plays) =
         if client_closes { (scene.closer, scene.other) } else { (scene.other, scene.closer) };
-    let at = SocketAddr::new(server.addresses()[family], 9000);
-    let server = listen(server, at, server_plays);
-    let client = dial(client, at, client_plays);
+    let at = world.at(path.server, 9000)[family];
+    let server = world.listen(path.server, at, server_plays);
+    let client = world.dial(path.client, at, client_plays);
     if let Some(event) = scene.killed_after {
         let closer = if client_closes { &client } else { &server };
         closer.wait_line(&format!("\"event\":\"{event}\""), SOON).unwrap();
         closer.signal(Signal::SIGKILL).unwrap();
     }
     Played { client: seen(&client.finish(SOON).unwrap()), server: seen(&server.finish(SOON).unwrap()) }
-}
-
-fn listen(pod: &Pod, at: SocketAddr, script: &str) -> Process {
-    let server = pod.testapp(&["peer", "--listen", &at.to_string(), "--script", script]).unwrap();
-    server.wait_line("listening", SOON).unwrap();
-    server
-}
-
-fn dial(pod: &Pod, to: SocketAddr, script: &str) -> Process {
-    pod.testapp(&["peer", "--dial", &to.to_string(), "--script", script]).unwrap()
 }
 
 fn seen(finished: &Finished) -> Vec<Seen> {

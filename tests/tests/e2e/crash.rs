@@ -2,45 +2,45 @@
 //! A-18, B-06).
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ambit_tests::Wire;
 use ambit_tests::payload::MARKER;
+use ambit_tests::{Wire, until};
 use serde_json::Value;
 
-use crate::shop::{ECHO, FAR, HTTP, SOON, Shop, until, vip};
+use crate::world::{ECHO, HTTP, SHOP, SOON, World, vip};
 
 #[test]
 fn while_the_agent_is_killed_nothing_leaves_in_clear_and_it_is_captured_again_within_a_second_of_its_return() {
-    let mut shop = Shop::open(&[]);
-    let _servers = ["near", "far"].map(|pod| shop.serve(pod, &["echo=7000", "http=7002"]));
-    let wire = Wire::between(&shop.topology, &[MARKER, b"ambit-test"]).unwrap();
-    let [to, to6] = vip(FAR, HTTP);
-    let load =
-        [&to, &to6].map(|to| shop.start("client", &["requests", "--to", to, "--every", "5", "--patience", "5000"]));
+    let mut world = World::new();
+    let _servers = ["near", "far"].map(|pod| world.serve(pod));
+    let wire = Wire::between(&world.topology, &[MARKER, b"ambit-test"]).unwrap();
+    let load = vip("far", HTTP)
+        .map(|to| world.start("client", &["requests", "--to", &to.to_string(), "--every", "5", "--patience", "5000"]));
     for requests in &load {
         requests.wait_line("running", SOON).unwrap();
     }
     for _ in 0..3 {
-        let agent = shop.mesh.agent_mut("a").unwrap();
+        let agent = world.agent_mut("a");
         let before = agent.metrics().unwrap().sum("istio_tcp_connections_opened_total", &[]);
         until(SOON, || agent.metrics().unwrap().sum("istio_tcp_connections_opened_total", &[]) > before).unwrap();
         agent.kill().unwrap();
         // Dead: new connections are refused, in both directions, by both families.
-        for to in vip(FAR, HTTP).into_iter().chain(shop.at("far", HTTP)).chain(shop.at("near", HTTP)) {
-            assert_refused(&shop, "client", &to);
+        for to in vip("far", HTTP).into_iter().chain(world.at("far", HTTP)).chain(world.at("near", HTTP)) {
+            assert_refused(&world, "client", to);
         }
-        for to in shop.at("near", HTTP) {
-            assert_refused(&shop, "stranger", &to);
+        for to in world.at("near", HTTP) {
+            assert_refused(&world, "outsider-a", to);
         }
-        let agent = shop.mesh.agent_mut("a").unwrap();
+        let agent = world.agent_mut("a");
         agent.start().unwrap();
         let back = Instant::now();
-        until(Duration::from_secs(1), || {
-            shop.start("client", &["fetch", "--to", &to]).finish(SOON).is_ok_and(|finished| finished.success().is_ok())
-        })
-        .unwrap_or_else(|_| panic!("not captured within a second of being ready ({:?})", back.elapsed()));
+        let to = vip("far", HTTP)[0].to_string();
+        let captured = || world.try_report("client", &["fetch", "--to", &to]).is_ok();
+        until(Duration::from_secs(1), captured)
+            .unwrap_or_else(|_| panic!("not captured within a second of being ready ({:?})", back.elapsed()));
     }
     for requests in load {
         requests.signal(nix::sys::signal::Signal::SIGTERM).unwrap();
@@ -53,32 +53,30 @@ fn while_the_agent_is_killed_nothing_leaves_in_clear_and_it_is_captured_again_wi
 }
 
 /// Nobody may take the connection: it fails at once, by being refused.
-fn assert_refused(shop: &Shop, pod: &str, to: &str) {
-    let finished = shop.start(pod, &["peer", "--dial", to, "--script", "observe:3000"]).finish(SOON).unwrap();
-    let seen = finished.stdout();
+fn assert_refused(world: &World, pod: &str, to: SocketAddr) {
+    let seen = world.dialled(pod, to, "observe:3000");
     assert!(seen.contains("refused") || seen.contains("reset"), "{pod} -> {to}: {seen}");
 }
 
 #[test]
 fn restarts_leave_one_program_a_hook_and_one_copy_of_each_map() {
-    let mut shop = Shop::open(&[]);
-    let _server = shop.serve("far", &["http=7002"]);
-    let first = in_kernel(&shop);
+    let mut world = World::new();
+    let _server = world.serve("far");
+    let first = in_kernel(&world);
     let hooks =
         ["connect4", "connect6", "peer4", "peer6", "publish", "receive4", "receive6", "send4", "send6", "steer"];
     let hooks = hooks.map(|hook| format!("ambit_{hook}"));
     assert_eq!(first.programs, hooks, "{first:?}");
     for round in 0..6 {
-        let agent = shop.mesh.agent_mut("a").unwrap();
+        let agent = world.agent_mut("a");
         if round % 2 == 0 {
             agent.kill().unwrap();
         } else {
             agent.stop(SOON).unwrap();
         }
         agent.start().unwrap();
-        let [to, _] = vip(FAR, HTTP);
-        assert_eq!(shop.report("client", &["fetch", "--to", &to])["status"], 200);
-        let now = in_kernel(&shop);
+        assert_eq!(world.fetch("client", vip("far", HTTP)[0]), 200);
+        let now = in_kernel(&world);
         assert_eq!((now.programs, now.maps.len()), (first.programs.clone(), first.maps.len()), "round {round}");
     }
 }
@@ -90,8 +88,8 @@ struct InKernel {
     maps: BTreeSet<u64>,
 }
 
-fn in_kernel(shop: &Shop) -> InKernel {
-    let cgroup = shop.topology.node("a").unwrap().cgroup.display().to_string();
+fn in_kernel(world: &World) -> InKernel {
+    let cgroup = world.topology.node("a").unwrap().cgroup.display().to_string();
     let attached = bpftool(&["cgroup", "tree", &cgroup]);
     let attached = attached.as_array().unwrap().iter().flat_map(|entry| entry["programs"].as_array().unwrap().clone());
     let ids: BTreeSet<u64> = attached.map(|program| program["id"].as_u64().unwrap()).collect();
@@ -120,37 +118,36 @@ fn bpftool(arguments: &[&str]) -> Value {
 
 #[test]
 fn an_agent_that_starts_before_or_after_its_pods_has_them_captured_within_five_seconds() {
-    let mut shop = Shop::closed(&[]);
-    let _server = shop.serve("far", &["http=7002"]);
-    let wanted = |shop: &Shop| {
-        let pods = shop.mesh.agent("a").unwrap().admin("/pods").unwrap();
+    let mut world = World::usual_closed(&[]);
+    let _server = world.serve("far");
+    let wanted = |world: &World| {
+        let pods = world.agent("a").admin("/pods").unwrap();
         pods["captured"].as_object().unwrap().len()
     };
     // After them.
-    shop.mesh.agent_mut("b").unwrap().start().unwrap();
-    shop.mesh.agent_mut("a").unwrap().start().unwrap();
-    until(Duration::from_secs(5), || wanted(&shop) == 2).unwrap();
+    world.agent_mut("b").start().unwrap();
+    world.agent_mut("a").start().unwrap();
+    until(Duration::from_secs(5), || wanted(&world) == 2).unwrap();
     // Away while one comes and one goes.
-    shop.mesh.agent_mut("a").unwrap().kill().unwrap();
-    let late = shop.topology.start_pod("late", "a").unwrap();
-    shop.manifests.pod("shop", late, "late").unwrap();
-    shop.manifests.pod_mode("shop", "near", Some("none")).unwrap();
-    shop.mesh.agent_mut("a").unwrap().start().unwrap();
-    until(Duration::from_secs(5), || wanted(&shop) == 2).unwrap();
-    let [to, _] = vip(FAR, HTTP);
-    assert_eq!(shop.report("late", &["fetch", "--to", &to])["status"], 200);
+    world.agent_mut("a").kill().unwrap();
+    let late = world.topology.start_pod("late", "a").unwrap();
+    world.manifests.pod(SHOP, late, "late").unwrap();
+    world.manifests.pod_mode(SHOP, "near", Some("none")).unwrap();
+    world.agent_mut("a").start().unwrap();
+    until(Duration::from_secs(5), || wanted(&world) == 2).unwrap();
+    assert_eq!(world.fetch("late", vip("far", HTTP)[0]), 200);
     // The pod that left while nobody looked is not captured any more: others reach it in clear.
-    let _near = shop.serve("near", &["http=7002"]);
-    for to in shop.at("near", HTTP) {
-        assert_eq!(shop.report("stranger", &["fetch", "--to", &to])["status"], 200);
+    let _near = world.serve("near");
+    for to in world.at("near", HTTP) {
+        assert_eq!(world.fetch("outsider-a", to), 200);
     }
 }
 
 #[test]
 fn what_a_stranger_takes_out_of_the_kernel_is_put_back() {
-    let shop = Shop::open(&[]);
-    let _server = shop.serve("far", &["echo=7000"]);
-    let pins = shop.mesh.agent("a").unwrap().pins().to_owned();
+    let world = World::new();
+    let _server = world.serve("far");
+    let pins = world.agent("a").pins().to_owned();
     let enrolled = pins.join("v2/maps/enrolled");
     let map = enrolled.display().to_string();
     let entries = || bpftool(&["map", "dump", "pinned", &map]).as_array().unwrap().clone();
@@ -165,26 +162,25 @@ fn what_a_stranger_takes_out_of_the_kernel_is_put_back() {
         assert!(deleted.success());
     }
     until(Duration::from_secs(6), || entries().len() == 2).unwrap();
-    let [to, _] = vip(FAR, ECHO);
-    let finished = shop.start("client", &["peer", "--dial", &to, "--script", "send:10,recv:10,close"]).finish(SOON);
-    finished.unwrap().success().unwrap();
+    world.dial("client", vip("far", ECHO)[0], "send:10,recv:10,close").finish(SOON).unwrap().success().unwrap();
 }
 
 #[test]
 fn stopping_gracefully_lets_what_is_open_finish() {
-    let mut shop = Shop::open(&["--drain-deadline", "10"]);
-    let _servers = ["near", "far"].map(|pod| shop.serve(pod, &["echo=7000"]));
+    let mut world = World::with(&["--drain-deadline", "10"]);
+    let _servers = ["near", "far"].map(|pod| world.serve(pod));
     let mut open = Vec::new();
-    for [to, _] in [vip(FAR, ECHO), shop.at("near", ECHO)] {
-        let sequence = shop.start("client", &["sequence", "--to", &to, "--streams", "10", "--every", "10"]);
+    for [to, _] in [vip("far", ECHO), world.at("near", ECHO)] {
+        let sequence =
+            world.start("client", &["sequence", "--to", &to.to_string(), "--streams", "10", "--every", "10"]);
         sequence.wait_line("running", SOON).unwrap();
         open.push(sequence);
     }
-    let agent = shop.mesh.agent("a").unwrap();
+    let agent = world.agent("a");
     assert!(agent.is_ready());
     agent.signal(nix::sys::signal::Signal::SIGTERM).unwrap();
-    until(SOON, || !shop.mesh.agent("a").unwrap().is_ready()).unwrap();
-    assert_refused(&shop, "client", &vip(FAR, ECHO)[0]);
+    until(SOON, || !world.agent("a").is_ready()).unwrap();
+    assert_refused(&world, "client", vip("far", ECHO)[0]);
     for sequence in open {
         let mark = sequence.mark();
         assert_eq!(mark, 1, "nothing but `running` was printed: every message came back so far");
@@ -194,6 +190,6 @@ fn stopping_gracefully_lets_what_is_open_finish() {
     }
     // With nothing left open it ends by itself, well before its deadline.
     let ended = Instant::now();
-    shop.mesh.agent_mut("a").unwrap().finish(SOON).unwrap();
+    world.agent_mut("a").finish(SOON).unwrap();
     assert!(ended.elapsed() < Duration::from_secs(5), "{:?}", ended.elapsed());
 }

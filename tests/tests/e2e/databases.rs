@@ -11,11 +11,10 @@ use std::time::Duration;
 use ambit_tests::payload::MARKER;
 use ambit_tests::process::Finished;
 use ambit_tests::topology::Plan;
-use ambit_tests::{MeshOptions, Process, Wire};
+use ambit_tests::{Process, Wire};
 use nix::unistd::{User, chown};
 
-use crate::shop::until;
-use crate::world::{SHOP, SOON, World, vips};
+use crate::world::{SHOP, SOON, World, spiffe, vips};
 
 /// Longer than a client takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,14 +24,11 @@ const CLIENTS: [&str; 2] = ["client", "neighbour"];
 /// A mesh whose service `far` also has `port`.
 fn world(port: u16) -> World {
     let plan = Plan::new(&["a", "b"]).pod("client", "a").pod("far", "b").pod("neighbour", "b");
-    let mut world = World::build(plan, &MeshOptions::default());
+    let mut world = World::build(plan, &[]);
     let added = serde_json::json!({"name": "database", "port": port, "targetPort": port});
     let edit = |service: &mut serde_json::Value| service["spec"]["ports"].as_array_mut().unwrap().push(added);
     world.manifests.edit("Service", SHOP, "far", edit).unwrap();
-    let knows = |node: &str| {
-        world.agent(node).admin("/config_dump").unwrap()["services"].to_string().contains(&port.to_string())
-    };
-    until(SOON, || knows("a") && knows("b")).unwrap();
+    world.await_config(&["a", "b"], |dump| dump["services"].to_string().contains(&port.to_string()));
     world
 }
 
@@ -57,10 +53,9 @@ fn calls() -> impl Iterator<Item = (&'static str, IpAddr)> {
 /// Every call went by the mesh, with both identities.
 fn recorded(world: &World, port: u16) {
     for (client, vip) in calls() {
-        let ip = world.pod("far").addresses().into_iter().find(|ip| ip.is_ipv4() == vip.is_ipv4()).unwrap();
+        let ip = world.ip_like("far", vip);
         let target = SocketAddr::new(ip, port).to_string();
-        let identity = |account: &str| format!("spiffe://cluster.local/ns/{SHOP}/sa/{account}");
-        let (source, destination) = (identity(client), identity("far"));
+        let (source, destination) = (spiffe(client), spiffe("far"));
         let address = if client == "neighbour" { "dst.addr" } else { "dst.hbone_addr" };
         let fields = [("src.identity", &*source), ("dst.identity", &*destination), (address, &*target)];
         world.agent(&world.pod(client).node).wait_access_log(&fields, SOON).unwrap();
@@ -125,10 +120,9 @@ fn postgresql_answers_queries_and_commits_transactions() {
     let marker = String::from_utf8_lossy(MARKER);
     let wire = Wire::between(&world.topology, &[MARKER, b"pgbench_accounts"]).unwrap();
     for (number, (client, vip)) in calls().enumerate() {
-        let vip = vip.to_string();
+        let (seen_as, vip) = (world.ip_like(client, vip), vip.to_string());
         let at = ["-h", &vip, "-p", "5432", "-U", "postgres"];
         let sql = |sql: &str| run(&world, client, &psql, &[&at[..], &["-XAtqc", sql, "postgres"]].concat()).stdout();
-        let seen_as = world.pod(client).addresses().into_iter().find(|ip| ip.is_ipv4() != vip.contains(':')).unwrap();
         assert_eq!(sql("select host(inet_client_addr())"), format!("{seen_as}\n"));
         // Committed by one connection, seen by the next; what was rolled back is not.
         let table = format!("notes_{number}");

@@ -2,15 +2,13 @@
 //! as it does not, and nowhere where only their own node will do (C-03).
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ambit_tests::topology::Plan;
-use ambit_tests::{MeshOptions, Process};
+use ambit_tests::{Process, until};
 use serde_json::{Value, json};
 
-use crate::shop::until;
-use crate::world::{SHOP, SOON, World};
+use crate::world::{SHOP, SOON, World, socket};
 
 /// What the client's agent may take to leave a zone that has nothing left.
 const FAILOVER: Duration = Duration::from_secs(2);
@@ -23,7 +21,7 @@ const SERVERS: [&str; 2] = ["close", "remote"];
 /// A client on node `a`, `close` on `b` and `remote` on `c`, and a service of both that is as `spec` says.
 fn zones(spec: &Value) -> (World, [Process; 2]) {
     let plan = Plan::new(&["a", "b", "c"]).pod("client", "a").pod("close", "b").pod("remote", "c");
-    let mut world = World::build(plan, &MeshOptions::default());
+    let mut world = World::build(plan, &[]);
     for (node, zone) in ZONES {
         let node = ("Node", "", node);
         world.manifests.label(node, "topology.kubernetes.io/region", Some("eu")).unwrap();
@@ -31,9 +29,7 @@ fn zones(spec: &Value) -> (World, [Process; 2]) {
     }
     let servers = SERVERS.map(|server| {
         world.manifests.label(("Pod", SHOP, server), "app", Some("spread")).unwrap();
-        let process = world.pod(server).testapp(&["serve", "--name", server, "whoami=8001"]).unwrap();
-        process.wait_line("listening", SOON).unwrap();
-        process
+        world.serve_only(server, &["whoami=8001"])
     });
     let mut service = json!({
         "apiVersion": "v1",
@@ -48,42 +44,24 @@ fn zones(spec: &Value) -> (World, [Process; 2]) {
     service["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
     world.manifests.apply(service).unwrap();
     // Written last, so that who knows it knows the zones and the pods' labels, too.
-    until(SOON, || ["a", "c"].into_iter().all(|node| knows_the_service(&world, node))).unwrap();
+    world.await_service(&["a", "c"], "spread.shop.svc.cluster.local");
     (world, servers)
-}
-
-fn knows_the_service(world: &World, node: &str) -> bool {
-    let dump = world.agent(node).admin("/config_dump").unwrap();
-    let services = dump["services"].as_array().unwrap();
-    services.iter().any(|service| service["hostname"] == "spread.shop.svc.cluster.local")
-}
-
-fn to(vip: &str) -> String {
-    SocketAddr::new(vip.parse::<IpAddr>().unwrap(), 80).to_string()
 }
 
 /// Who answers `count` connections of `client`.
 fn who_answers(world: &World, client: &str, vip: &str, count: usize) -> anyhow::Result<BTreeSet<String>> {
-    let report = world.try_report(client, &["greeting", "--to", &to(vip), "--count", &count.to_string()])?;
-    let lines = report["lines"].as_array().unwrap();
-    assert_eq!(lines.len(), count);
-    Ok(lines.iter().map(|line| line.as_str().unwrap().split(' ').next().unwrap().to_owned()).collect())
+    Ok(world.answers(client, socket(vip, 80), count)?.into_keys().collect())
 }
 
 fn only(server: &str) -> BTreeSet<String> {
     BTreeSet::from([server.to_owned()])
 }
 
-fn turn(world: &mut World, pod: &str, ready: bool) {
-    let status = if ready { "True" } else { "False" };
-    world.manifests.edit("Pod", SHOP, pod, |pod| pod["status"]["conditions"][0]["status"] = status.into()).unwrap();
-}
-
 /// `close` is killed and, as its kubelet would find, not ready: from then on, how long until `remote` answers.
 fn fails_over(world: &mut World, close: Process) {
     close.kill().unwrap();
     let begun = Instant::now();
-    turn(world, "close", false);
+    world.set_ready("close", false);
     for vip in VIPS {
         let left = FAILOVER.saturating_sub(begun.elapsed());
         until(left, || who_answers(world, "client", vip, 1).is_ok_and(|answers| answers == only("remote")))
@@ -102,9 +80,8 @@ fn keeps_to_its_zone_while_it_serves(value: &str) {
         assert_eq!(who_answers(&world, "client", vip, 300).unwrap(), only("close"), "{vip}");
     }
     fails_over(&mut world, close);
-    let close = world.pod("close").testapp(&["serve", "--name", "close", "whoami=8001"]).unwrap();
-    close.wait_line("listening", SOON).unwrap();
-    turn(&mut world, "close", true);
+    let _close = world.serve_only("close", &["whoami=8001"]);
+    world.set_ready("close", true);
     for vip in VIPS {
         let back = || who_answers(&world, "client", vip, 1).is_ok_and(|answers| answers == only("close"));
         until(FAILOVER, back).unwrap_or_else(|_| panic!("{vip}"));
@@ -136,7 +113,7 @@ fn a_local_service_refuses_where_the_clients_node_has_no_endpoint() {
     let (mut world, _servers) = zones(&json!({"internalTrafficPolicy": "Local"}));
     for vip in VIPS {
         assert!(who_answers(&world, "client", vip, 1).is_err(), "{vip}");
-        let to = to(vip);
+        let to = socket(vip, 80).to_string();
         let fields = [("dst.addr", to.as_str()), ("reason", "no-healthy-upstream")];
         let line = world.agent("a").wait_access_log(&fields, SOON).unwrap();
         assert_eq!(line.field("dst.service"), "spread.shop.svc.cluster.local");

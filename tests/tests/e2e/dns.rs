@@ -3,11 +3,10 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use ambit_tests::manifests::ServiceSpec;
-use ambit_tests::{MeshOptions, Process};
+use ambit_tests::{Process, until};
 use serde_json::{Value, json};
 
-use crate::shop::until;
-use crate::world::{self, SHOP, SOON, WHOAMI, World};
+use crate::world::{SHOP, SOON, WHOAMI, World, vips};
 
 const ANNOTATION: &str = "ambient.istio.io/dns-capture";
 /// The addresses that the tests' own DNS server has for every name.
@@ -22,9 +21,7 @@ fn nobody() -> [SocketAddr; 2] {
 
 /// The DNS server in `pod`, which is not in the mesh, by both families.
 fn server(world: &World, pod: &str) -> (Process, [SocketAddr; 2]) {
-    let server = world.pod(pod).testapp(&["serve", "--name", pod, "dns=53"]).unwrap();
-    server.wait_line("listening", SOON).unwrap();
-    (server, world.pod(pod).addresses().map(|ip| SocketAddr::new(ip, 53)))
+    (world.serve_only(pod, &["dns=53"]), world.at(pod, 53))
 }
 
 fn ask(world: &World, pod: &str, server: SocketAddr, question: [&str; 3]) -> Value {
@@ -47,8 +44,10 @@ fn names_of_services_are_answered_whoever_is_asked() {
     let single = ServiceSpec { name: "single", vips: &["10.96.0.77".parse().unwrap()], ports: &[(80, 80)] };
     world.manifests.service(SHOP, &single).unwrap();
     world.manifests.service(SHOP, &ServiceSpec { name: "far", vips: &[], ports: &[(80, 80)] }).unwrap();
-    let knows = || world.agent("a").admin("/config_dump").unwrap()["services"].to_string();
-    until(SOON, || knows().contains("single") && !knows().contains("10.96.0.2\"")).unwrap();
+    world.await_config(&["a"], |dump| {
+        let services = dump["services"].to_string();
+        services.contains("single") && !services.contains("10.96.0.2\"")
+    });
     for server in nobody() {
         for via in VIAS {
             let asked = |name, kind| {
@@ -56,7 +55,7 @@ fn names_of_services_are_answered_whoever_is_asked() {
                 assert_eq!(report["authoritative"], true, "{server} {via} {report}");
                 addresses(&report, server)
             };
-            let [v4, v6] = world::vips("near");
+            let [v4, v6] = vips("near");
             for name in [NAME, "NEAR.shop.svc", "near.shop", "near"] {
                 assert_eq!((asked(name, "a"), asked(name, "aaaa")), (vec![v4], vec![v6]), "{name} {server} {via}");
             }
@@ -95,13 +94,8 @@ fn declare(world: &mut World, host: &str) {
         world.pod("far").addresses().iter().map(|address| json!({"address": address})).collect();
     let ports = json!([{"number": 80, "name": "who", "protocol": "TCP", "targetPort": WHOAMI}]);
     let spec = json!({"hosts": [host], "ports": ports, "resolution": "STATIC", "endpoints": endpoints});
-    apply(world, "networking.istio.io/v1", "ServiceEntry", "declared", spec);
-    until(SOON, || world.agent("a").admin("/config_dump").unwrap()["services"].to_string().contains(host)).unwrap();
-}
-
-fn apply(world: &mut World, version: &str, kind: &str, name: &str, spec: Value) {
-    let metadata = json!({"name": name, "namespace": SHOP});
-    world.manifests.apply(json!({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec})).unwrap();
+    world.apply("ServiceEntry", "declared", spec);
+    world.await_service(&["a"], host);
 }
 
 #[test]
@@ -138,10 +132,11 @@ fn an_external_name_is_an_alias_whoever_knows_its_target() {
     declare(&mut world, "given.example");
     let targets = [("ours", "given.example"), ("theirs", "www.example.com"), ("nobodys", "not.example")];
     for (name, target) in targets {
-        apply(&mut world, "v1", "Service", name, json!({"type": "ExternalName", "externalName": target}));
+        world.apply("Service", name, json!({"type": "ExternalName", "externalName": target}));
     }
-    let knows = || world.agent("a").admin("/config_dump").unwrap()["services"].to_string();
-    until(SOON, || targets.iter().all(|(name, _)| knows().contains(&format!("{name}.shop.svc")))).unwrap();
+    for (name, _) in targets {
+        world.await_service(&["a"], &format!("{name}.shop.svc.cluster.local"));
+    }
     for server in servers {
         for via in VIAS {
             for (kind, outside) in ["a", "aaaa"].into_iter().zip(OUTSIDE_NAME) {
@@ -168,7 +163,7 @@ fn queries_are_counted_under_istios_names() {
         ask(&world, "client", server, [NAME, "a", via]);
         ask(&world, "client", server, [NAME, "txt", via]);
     }
-    ask(&world, "client", SocketAddr::new(world.pod("outsider-b").v4.into(), 53), ["x.y", "a", "unconnected"]);
+    ask(&world, "client", world.at("outsider-b", 53)[0], ["x.y", "a", "unconnected"]);
     let metrics = world.agent("a").metrics().unwrap();
     let sum = |name: &str, kind: &str, protocol: &str| {
         let labels =
@@ -231,13 +226,13 @@ fn without_an_agent_queries_are_refused_and_with_the_next_one_answered() {
     let mut world = World::new();
     let (_server, servers) = server(&world, "outsider-b");
     for _ in 0..2 {
-        world.mesh.agent_mut("a").unwrap().kill().unwrap();
+        world.agent_mut("a").kill().unwrap();
         for server in servers {
             for via in ["connected", "tcp"] {
                 assert_eq!(ask(&world, "client", server, ["a.b.c", "a", via])["error"], "refused", "{server} {via}");
             }
         }
-        world.mesh.agent_mut("a").unwrap().start().unwrap();
+        world.agent_mut("a").start().unwrap();
         world.agent("a").wait_captured(SHOP, "client", true, SOON).unwrap();
         for server in servers {
             for via in VIAS {
@@ -251,11 +246,8 @@ fn without_an_agent_queries_are_refused_and_with_the_next_one_answered() {
 
 #[test]
 fn an_upstream_may_stand_in_for_whom_was_asked() {
-    let world = World::with(&MeshOptions {
-        // In every pod itself.
-        arguments: ["--dns-upstream", "127.0.0.1:53"].map(str::to_owned).into(),
-        ..MeshOptions::default()
-    });
+    // In every pod itself.
+    let world = World::with(&["--dns-upstream", "127.0.0.1:53"]);
     let (_server, _) = server(&world, "client");
     for server in nobody() {
         for via in VIAS {
@@ -285,8 +277,7 @@ fn garbage_stops_nobody_and_loopback_is_the_pods_own() {
         }
     }
     // A resolver of the pod's own, as systemd's, is not the mesh's to answer for.
-    let own = world.pod("client").testapp(&["serve", "--name", "own", "dns=127.0.0.53:53"]).unwrap();
-    own.wait_line("listening", SOON).unwrap();
+    let _own = world.serve_only("client", &["dns=127.0.0.53:53"]);
     let server = "127.0.0.53:53".parse().unwrap();
     for via in VIAS {
         let report = ask(&world, "client", server, [NAME, "a", via]);

@@ -2,26 +2,20 @@
 //! and what goes where it was dialled (L-01, L-02, C-16).
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use ambit_tests::payload::MARKER;
 use ambit_tests::topology::Plan;
-use ambit_tests::{MeshOptions, Process, Wire};
+use ambit_tests::{Process, Wire};
 use serde_json::{Value, json};
 
-use crate::shop::until;
-use crate::world::{SHOP, SOON, World};
+use crate::world::{SHOP, SOON, World, by_name, socket, spiffe};
 
 /// A client on node `a`; on node `b` an enrolled `far`, and `outsider` which is not. Both say who they are on 8001.
 fn world() -> (World, [Process; 2]) {
     let plan = Plan::new(&["a", "b"]).pod("client", "a").pod("far", "b").pod("outsider", "b");
-    let world = World::build(plan, &MeshOptions::default());
-    let servers = ["far", "outsider"].map(|server| {
-        let arguments = ["serve", "--name", server, "whoami=8001", "duplex=8002"];
-        let process = world.pod(server).testapp(&arguments).unwrap();
-        process.wait_line("listening", SOON).unwrap();
-        process
-    });
+    let world = World::build(plan, &[]);
+    let servers = ["far", "outsider"].map(|server| world.serve_only(server, &["whoami=8001", "duplex=8002"]));
     (world, servers)
 }
 
@@ -41,19 +35,21 @@ fn declare(world: &mut World, name: &str, spec: Value) {
     }
     let mut whole = json!({"hosts": [format!("{name}.example")], "ports": ports});
     whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
-    let metadata = json!({"name": name, "namespace": SHOP});
-    let (version, kind) = ("networking.istio.io/v1", "ServiceEntry");
-    world.manifests.apply(json!({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": whole})).unwrap();
-    until(SOON, || service(world, name).is_some()).unwrap_or_else(|_| {
-        panic!("{name}: {}", world.agent("a").admin("/reports").unwrap());
-    });
+    world.apply("ServiceEntry", name, whole);
+    world.await_service(&["a"], &format!("{name}.example"));
 }
 
-/// What the client's agent knows of the host `<name>.example`.
-fn service(world: &World, name: &str) -> Option<Value> {
+/// Removes that ServiceEntry, and waits until the client's agent has forgotten it.
+fn withdraw(world: &mut World, name: &str) {
+    world.manifests.delete("ServiceEntry", SHOP, name).unwrap();
+    let host = format!("{name}.example");
+    world.await_config(&["a"], |dump| by_name(dump, "services", "hostname", &host).is_none());
+}
+
+/// The addresses of the host `given.example` as the client's agent knows them.
+fn given(world: &World) -> Value {
     let dump = world.agent("a").admin("/config_dump").unwrap();
-    let services = dump["services"].as_array().unwrap();
-    services.iter().find(|service| service["hostname"] == format!("{name}.example")).cloned()
+    by_name(&dump, "services", "hostname", "given.example").unwrap()["vips"].clone()
 }
 
 /// The endpoints of an entry: all addresses of `pods`.
@@ -62,15 +58,9 @@ fn endpoints(world: &World, pods: &[&str]) -> Value {
     addresses.map(|address| json!({"address": address})).collect()
 }
 
-fn at(ip: &str, port: u16) -> String {
-    SocketAddr::new(ip.parse::<IpAddr>().unwrap(), port).to_string()
-}
-
 /// Who answers `count` connections to `to`.
-fn who_answers(world: &World, to: &str, count: usize) -> BTreeSet<String> {
-    let report = world.report("client", &["greeting", "--to", to, "--count", &count.to_string()]);
-    let lines = report["lines"].as_array().unwrap();
-    lines.iter().map(|line| line.as_str().unwrap().split(' ').next().unwrap().to_owned()).collect()
+fn who_answers(world: &World, to: SocketAddr, count: usize) -> BTreeSet<String> {
+    world.answers("client", to, count).unwrap().into_keys().collect()
 }
 
 fn all(servers: &[&str]) -> BTreeSet<String> {
@@ -86,7 +76,7 @@ fn an_enrolled_endpoint_is_reached_by_hbone_and_another_in_clear() {
     let (both, enrolled, outside) = (spec(&["far", "outsider"]), spec(&["far"]), spec(&["outsider"]));
     let duplex = |world: &World| {
         for vip in addresses {
-            let to = at(vip, 81);
+            let to = socket(vip, 81).to_string();
             let report = world.report("client", &["duplex", "--to", &to, "--bytes", "100000"]);
             assert_eq!(report["received"], 100_000, "{to}");
         }
@@ -97,8 +87,7 @@ fn an_enrolled_endpoint_is_reached_by_hbone_and_another_in_clear() {
     let seen = wire.stop().unwrap();
     seen.only_hbone().unwrap();
     seen.no_clear_text().unwrap();
-    world.manifests.delete("ServiceEntry", SHOP, "enrolled").unwrap();
-    until(SOON, || service(&world, "enrolled").is_none()).unwrap();
+    withdraw(&mut world, "enrolled");
 
     declare(&mut world, "outside", outside);
     let wire = Wire::between(&world.topology, &[MARKER]).unwrap();
@@ -107,14 +96,13 @@ fn an_enrolled_endpoint_is_reached_by_hbone_and_another_in_clear() {
     // Nothing but what was sent to the outsider was in clear: the rest is of the tunnel, which is still open.
     assert!(seen.marker_hits() > 0 && seen.ports().contains(&8002), "{seen:?}");
     assert!(seen.ports().is_subset(&BTreeSet::from([8002, 15008])), "{seen:?}");
-    world.manifests.delete("ServiceEntry", SHOP, "outside").unwrap();
-    until(SOON, || service(&world, "outside").is_none()).unwrap();
+    withdraw(&mut world, "outside");
 
     declare(&mut world, "both", both);
     for vip in addresses {
-        assert_eq!(who_answers(&world, &at(vip, 80), 60), all(&["far", "outsider"]), "{vip}");
+        assert_eq!(who_answers(&world, socket(vip, 80), 60), all(&["far", "outsider"]), "{vip}");
     }
-    let identity = format!("spiffe://cluster.local/ns/{SHOP}/sa/far");
+    let identity = spiffe("far");
     let line = [("dst.service", "both.example"), ("dst.identity", identity.as_str()), ("direction", "outbound")];
     world.agent("a").wait_access_log(&line, SOON).unwrap();
 }
@@ -124,19 +112,19 @@ fn a_host_without_addresses_is_dialled_by_those_that_it_was_given_after_a_restar
     let (mut world, _servers) = world();
     let spec = json!({"resolution": "STATIC", "endpoints": endpoints(&world, &["far"])});
     declare(&mut world, "given", spec);
-    let vips = service(&world, "given").unwrap()["vips"].clone();
+    let vips = given(&world);
     let texts: Vec<&str> = vips.as_array().unwrap().iter().map(|vip| vip.as_str().unwrap()).collect();
     assert!(texts.len() == 2 && texts[0].starts_with("240.240.") && texts[1].starts_with("2001:2::"), "{vips}");
     let dialled = |world: &World| {
         for vip in &texts {
-            assert_eq!(who_answers(world, &at(vip, 80), 5), all(&["far"]), "{vip}");
+            assert_eq!(who_answers(world, socket(vip, 80), 5), all(&["far"]), "{vip}");
         }
     };
     dialled(&world);
-    let agent = world.mesh.agent_mut("a").unwrap();
+    let agent = world.agent_mut("a");
     agent.stop(SOON).unwrap();
     agent.start().unwrap();
-    assert_eq!(service(&world, "given").unwrap()["vips"], vips);
+    assert_eq!(given(&world), vips);
     dialled(&world);
 }
 
@@ -148,11 +136,10 @@ fn the_most_specific_range_answers() {
         declare(&mut world, name, spec);
     }
     for (address, server) in [("198.51.100.15", "outsider"), ("198.51.100.16", "far"), ("198.51.100.31", "far")] {
-        assert_eq!(who_answers(&world, &at(address, 80), 5), all(&[server]), "{address}");
+        assert_eq!(who_answers(&world, socket(address, 80), 5), all(&[server]), "{address}");
     }
-    world.manifests.delete("ServiceEntry", SHOP, "narrow").unwrap();
-    until(SOON, || service(&world, "narrow").is_none()).unwrap();
-    assert_eq!(who_answers(&world, &at("198.51.100.16", 80), 5), all(&["outsider"]));
+    withdraw(&mut world, "narrow");
+    assert_eq!(who_answers(&world, socket("198.51.100.16", 80), 5), all(&["outsider"]));
 }
 
 #[test]
@@ -160,10 +147,10 @@ fn without_resolution_a_connection_goes_where_it_was_dialled() {
     let (mut world, _servers) = world();
     let ranges = json!(["10.244.2.0/24", "fd00:244:2::/64"]);
     declare(&mut world, "passed", json!({"resolution": "NONE", "addresses": ranges}));
-    for (pod, identity) in [("outsider", None), ("far", Some(format!("spiffe://cluster.local/ns/{SHOP}/sa/far")))] {
-        for ip in world.pod(pod).addresses() {
-            let to = SocketAddr::new(ip, 8001).to_string();
-            assert_eq!(who_answers(&world, &to, 5), all(&[pod]), "{to}");
+    for (pod, identity) in [("outsider", None), ("far", Some(spiffe("far")))] {
+        for to in world.at(pod, 8001) {
+            assert_eq!(who_answers(&world, to, 5), all(&[pod]), "{to}");
+            let to = to.to_string();
             let (address, identity) = match &identity {
                 Some(identity) => ("dst.hbone_addr", Some(("dst.identity", identity.as_str()))),
                 None => ("dst.addr", None),
@@ -192,5 +179,5 @@ fn a_selector_has_pods_and_workload_entries_as_endpoints() {
     let spec =
         json!({"resolution": "STATIC", "addresses": ["192.0.2.7"], "workloadSelector": {"labels": {"role": "db"}}});
     declare(&mut world, "selected", spec);
-    assert_eq!(who_answers(&world, &at("192.0.2.7", 80), 60), all(&["far", "outsider"]));
+    assert_eq!(who_answers(&world, socket("192.0.2.7", 80), 60), all(&["far", "outsider"]));
 }

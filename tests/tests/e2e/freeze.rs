@@ -1,19 +1,16 @@
 //! Receivers that never read, 64 each way between one pod pair: every other connection of that pair, old and new, answers
 //! as before, and memory stays bounded.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use ambit_tests::Process;
-use serde_json::Value;
+use ambit_tests::{Process, until};
 
-use crate::shop::until;
-use crate::world::{self, SOON, World, vips};
+use crate::world::{DUPLEX, ECHO, HTTP, Held, SOON, World, vip};
 
 /// Sleeping receivers in each direction.
 const SLEEPERS: usize = 64;
 /// Connections that are open all the time.
-const OLD: &str = "50";
+const OLD: usize = 50;
 /// How much later an answer may come than before.
 const BOUND: Duration = Duration::from_millis(100);
 /// More than either agent may need, in KiB.
@@ -39,24 +36,18 @@ impl Answers {
 fn heavy_receivers_that_never_read_hold_up_nobody_else() {
     let world = World::new();
     let _server = world.serve("far");
-    let stuck = ["serve", &format!("source={SOURCE}"), &format!("sleeper={SLEEPER}")];
-    let stuck = world.pod("far").testapp(&stuck).unwrap();
-    stuck.wait_line("listening", SOON).unwrap();
-    let mut old = world.pod("client").testapp(&["hold", "--to", &to(world::ECHO), "--count", OLD]).unwrap();
-    old.wait_line("holding", SOON).unwrap();
+    let stuck = world.serve_only("far", &[&format!("source={SOURCE}"), &format!("sleeper={SLEEPER}")]);
+    let mut old = world.hold("client", vip("far", ECHO)[0], OLD);
     let before = (of_old(&mut old), of_new(&world));
 
-    let client = world.pod("client");
-    let [to_source, to_sleeper] =
-        [SOURCE, SLEEPER].map(|port| SocketAddr::new(world.pod("far").v4.into(), port).to_string());
-    let downloads: Vec<Process> =
-        (0..SLEEPERS).map(|_| client.testapp(&["peer", "--dial", &to_source, "--script", "hold"]).unwrap()).collect();
+    let [to_source, to_sleeper] = [SOURCE, SLEEPER].map(|port| world.at("far", port)[0]);
+    let downloads: Vec<Process> = (0..SLEEPERS).map(|_| world.dial("client", to_source, "hold")).collect();
     downloads.iter().for_each(|download| drop(download.wait_line("connected", SOON).unwrap()));
     let count = SLEEPERS.to_string();
+    let to_sleeper = to_sleeper.to_string();
     let uploads = ["load", "bulk", "--to", &to_sleeper, "--connections", &count, "--seconds", "600"];
-    let uploads = client.testapp(&uploads).unwrap();
-    let all = OLD.parse::<usize>().unwrap() + 2 * SLEEPERS;
-    await_open(&world, all);
+    let uploads = world.start("client", &uploads);
+    await_open(&world, OLD + 2 * SLEEPERS);
     await_standstill(&world);
 
     // A machine that is busy with something else delays a round now and then; what is frozen stays frozen.
@@ -65,10 +56,10 @@ fn heavy_receivers_that_never_read_hold_up_nobody_else() {
     let good = seen.iter().any(|(old, new)| old.within(BOUND, before.0) && new.within(BOUND, before.1));
     assert!(good, "before {before:?}, then {seen:?}");
     // Not only small answers: a transfer of the same pair moves.
-    let transfer = world.report("client", &["duplex", "--to", &to(world::DUPLEX), "--bytes", "20000000"]);
+    let transfer = world.report("client", &["duplex", "--to", &to(DUPLEX), "--bytes", "20000000"]);
     assert_eq!(transfer["received"], 20_000_000);
     for node in ["a", "b"] {
-        let resident = resident(world.agent(node).process().unwrap());
+        let resident = resident(world.process(node));
         assert!(resident < MEMORY, "the agent of {node} needs {resident} KiB");
     }
 
@@ -76,43 +67,31 @@ fn heavy_receivers_that_never_read_hold_up_nobody_else() {
     downloads.into_iter().for_each(|download| download.kill().unwrap());
     uploads.kill().unwrap();
     stuck.kill().unwrap();
-    await_open(&world, OLD.parse().unwrap());
+    await_open(&world, OLD);
     of_old(&mut old);
 }
 
 fn to(port: u16) -> String {
-    SocketAddr::new(vips("far")[0], port).to_string()
+    vip("far", port)[0].to_string()
 }
 
 /// Waits until each agent has so many connections open.
 fn await_open(world: &World, count: usize) {
-    let open = |node: &str| -> usize {
-        let workers = world.agent(node).admin("/connections").unwrap();
-        workers.as_array().unwrap().iter().map(|worker| worker.as_array().unwrap().len()).sum()
-    };
+    let open = |node: &str| world.open_connections(node).len();
     until(SOON, || open("a") == count && open("b") == count)
         .unwrap_or_else(|_| panic!("not {count} connections are open, but {} and {}", open("a"), open("b")));
 }
 
 /// A round trip on all connections held, again and again: each round takes as long as the slowest of them.
-fn of_old(old: &mut Process) -> Answers {
-    let mut rounds: Vec<Duration> = (0..21)
-        .map(|_| {
-            let mark = old.mark();
-            old.write_line("again").unwrap();
-            let line = old.wait_line_after(mark, "\"ok\"", Duration::from_secs(40)).unwrap();
-            let report: Value = serde_json::from_str(&line.text).unwrap();
-            assert_eq!((report["ok"].to_string().as_str(), &report["failed"]), (OLD, &0.into()), "{report}");
-            Duration::from_secs_f64(report["seconds"].as_f64().unwrap())
-        })
-        .collect();
+fn of_old(old: &mut Held) -> Answers {
+    let mut rounds: Vec<Duration> = (0..21).map(|_| old.all_work()).collect();
     rounds.sort();
     Answers { median: rounds[10], worst: rounds[20] }
 }
 
 /// Requests, each on a connection of its own.
 fn of_new(world: &World) -> Answers {
-    let report = world.report("client", &["requests", "--to", &to(world::HTTP), "--every", "20", "--count", "50"]);
+    let report = world.report("client", &["requests", "--to", &to(HTTP), "--every", "20", "--count", "50"]);
     assert_eq!((&report["ok"], &report["failed"]), (&50.into(), &0.into()), "{report}");
     let [median, worst] = ["p50_us", "max_us"].map(|name| report["latency"][name].as_u64().unwrap());
     Answers { median: Duration::from_micros(median), worst: Duration::from_micros(worst) }

@@ -8,13 +8,12 @@ use std::process::Command;
 
 use ambit_tests::manifests::ServiceSpec;
 use ambit_tests::topology::Plan;
-use ambit_tests::{MeshOptions, Process};
+use ambit_tests::{Process, until};
 use serde_json::{Value, json};
 
 use crate::databases::{PATIENCE, Postgres, postgres_client};
-use crate::policy::{Refusal, answered, await_policy};
-use crate::shop::until;
-use crate::world::{SHOP, SOON, World};
+use crate::policy::{Refusal, await_policy};
+use crate::world::{SHOP, SOON, World, by_name};
 
 const POSTGRES: u16 = 5432;
 /// From the front to the back; each asks the next.
@@ -40,13 +39,12 @@ impl Todo {
             .iter()
             .filter(|(pod, _)| *pod != "imposter")
             .fold(Plan::new(&["a", "b"]), |plan, (pod, node)| plan.pod(pod, node));
-        let mut world = World::build(plan.pod("outsider", "a"), &MeshOptions::default());
+        let mut world = World::build(plan.pod("outsider", "a"), &[]);
         world.manifests.namespace(ELSEWHERE, true).unwrap();
         world.topology.start_pod("imposter", "b").unwrap();
         world.manifests.pod(ELSEWHERE, world.topology.pod("imposter").unwrap(), "todobackend").unwrap();
-        // Not ready: no service has it as an endpoint, whatever its label.
-        let unready = |pod: &mut Value| pod["status"]["conditions"][0]["status"] = json!("False");
-        world.manifests.edit("Pod", SHOP, "intruder", unready).unwrap();
+        // No service has it as an endpoint, whatever its label.
+        world.set_ready("intruder", false);
         for (number, (name, port)) in (1..).zip(TIERS) {
             let vips = [format!("10.96.1.{number}"), format!("fd00:10:96::1:{number}")].map(|ip| ip.parse().unwrap());
             world.manifests.service(SHOP, &ServiceSpec { name, vips: &vips, ports: &[(port, port)] }).unwrap();
@@ -54,11 +52,7 @@ impl Todo {
         for (pod, _) in pods {
             account(&mut world, pod, "default");
         }
-        let server = |(name, port): (&str, u16)| {
-            let server = world.pod(name).testapp(&["serve", "--name", name, &format!("whoami={port}")]).unwrap();
-            server.wait_line("listening", SOON).unwrap();
-            server
-        };
+        let server = |(name, port): (&str, u16)| world.serve_only(name, &[&format!("whoami={port}")]);
         let servers = [server(TIERS[0]), server(TIERS[1])];
         let postgres = Postgres::start(&world, "postgresdb");
         world.agent("b").wait_captured(ELSEWHERE, "imposter", true, SOON).unwrap();
@@ -70,7 +64,7 @@ impl Todo {
     /// True if `client` is served by a tier at `to`: PostgreSQL answers a query, the others greet.
     fn served(&self, client: &str, to: SocketAddr) -> bool {
         if to.port() != POSTGRES {
-            return answered(&self.world, client, to);
+            return self.world.answered(client, to);
         }
         let mut query = Command::new(&self.psql);
         query.args(["-h", &to.ip().to_string(), "-p", &to.port().to_string(), "-U", "postgres"]);
@@ -115,8 +109,7 @@ impl Todo {
                 continue;
             }
             refusal.wait_beyond(&before);
-            let dial = ["peer", "--dial", &to.to_string(), "--script", "observe:20000"];
-            let seen = self.world.pod(client).testapp(&dial).unwrap().finish(SOON).unwrap().stdout();
+            let seen = self.world.dialled(client, to, "observe:20000");
             assert!(seen.contains(r#""error":"reset""#), "{client} to {tier} at {to}: {seen}");
         }
     }
@@ -155,11 +148,7 @@ fn label(world: &mut World, pod: &str, app: &str) {
 
 /// Waits until both agents see `pod` as it `is`.
 fn await_workload(world: &World, pod: &str, is: impl Fn(&Value) -> bool) {
-    let seen = |node: &str| {
-        let dump = world.agent(node).admin("/config_dump").unwrap();
-        dump["workloads"].as_array().unwrap().iter().any(|workload| workload["name"] == pod && is(workload))
-    };
-    until(SOON, || seen("a") && seen("b")).unwrap();
+    world.await_config(&["a", "b"], |dump| by_name(dump, "workloads", "name", pod).is_some_and(&is));
 }
 
 #[test]

@@ -27,7 +27,6 @@ mod probes;
 mod protocols;
 mod refusals;
 mod services;
-mod shop;
 mod socks;
 mod stateful;
 mod untouched;

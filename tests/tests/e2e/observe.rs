@@ -13,26 +13,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use ambit_tests::{MeshOptions, Process, Topology};
+use ambit_tests::Topology;
 
 use crate::world::{SOON, World};
 
-/// Dials `to` from `pod` and plays `script`.
-fn play(world: &World, pod: &str, to: SocketAddr, script: &str) -> Process {
-    world.pod(pod).testapp(&["peer", "--dial", &to.to_string(), "--script", script]).unwrap()
-}
-
-/// Plays `script` to its end.
+/// Dials `to` from `pod` and plays `script` to its end.
 fn play_out(world: &World, pod: &str, to: SocketAddr, script: &str) {
-    play(world, pod, to, script).finish(SOON).unwrap().success().unwrap();
+    world.dial(pod, to, script).finish(SOON).unwrap().success().unwrap();
 }
 
 fn at(ip: impl Into<IpAddr>, port: u16) -> SocketAddr {
     SocketAddr::new(ip.into(), port)
-}
-
-fn with(arguments: &[&str]) -> MeshOptions {
-    MeshOptions { arguments: arguments.iter().map(ToString::to_string).collect(), ..MeshOptions::default() }
 }
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

@@ -4,18 +4,16 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use ambit_tests::process::Line;
 use ambit_tests::topology::Plan;
-use ambit_tests::{AccessLog, MeshOptions, Process};
+use ambit_tests::{AccessLog, Agent};
 use serde_json::{Value, json};
 
-use crate::shop::until;
-use crate::world::{BANNER, ECHO, SHOP, SOON, WHOAMI, World};
+use crate::world::{BANNER, ECHO, SHOP, SOON, WHOAMI, World, by_name};
 
 /// Writes a policy of `kind` into namespace `shop` and waits until both agents have it.
 pub(crate) fn apply(world: &mut World, kind: &str, name: &str, spec: Value) {
-    let metadata = json!({"name": name, "namespace": SHOP});
-    let object = json!({"apiVersion": "security.istio.io/v1", "kind": kind, "metadata": metadata, "spec": spec});
-    world.manifests.apply(object).unwrap();
+    world.apply(kind, name, spec);
     await_policy(world, kind, name, true);
 }
 
@@ -26,32 +24,18 @@ fn remove(world: &mut World, kind: &str, name: &str) {
 
 pub(crate) fn await_policy(world: &World, kind: &str, name: &str, present: bool) {
     let list = if kind == "PeerAuthentication" { "peerAuthentications" } else { "authorizationPolicies" };
-    let has = |node: &str| {
-        let dump = world.agent(node).admin("/config_dump").unwrap();
-        dump[list].as_array().unwrap().iter().any(|policy| policy["key"] == format!("{SHOP}/{name}"))
-    };
-    until(SOON, || ["a", "b"].into_iter().all(|node| has(node) == present)).unwrap();
-}
-
-/// The addresses of `pod` with `port`, IPv4 first.
-fn at(world: &World, pod: &str, port: u16) -> [SocketAddr; 2] {
-    world.pod(pod).addresses().map(|ip| SocketAddr::new(ip, port))
-}
-
-/// True if `pod` is answered at `to`; otherwise it has been reset.
-pub(crate) fn answered(world: &World, pod: &str, to: SocketAddr) -> bool {
-    let arguments = ["greeting", "--to", &to.to_string()];
-    world.pod(pod).testapp(&arguments).unwrap().finish(SOON).unwrap().status.success()
+    let key = format!("{SHOP}/{name}");
+    world.await_config(&["a", "b"], |dump| by_name(dump, list, "key", &key).is_some() == present);
 }
 
 /// Every client that `expected` names can reach `to` by both families, or not, as it says; every refusal is logged
 /// for `reason` where the pod `server` runs.
 fn expect(world: &World, (server, port): (&str, u16), reason: &str, expected: &[(&str, bool)]) {
-    for to in at(world, server, port) {
+    for to in world.at(server, port) {
         for (client, admitted) in expected {
             let refusal = Refusal { world, client, server, to, reason };
             let before = refusal.logged();
-            assert_eq!(answered(world, client, to), *admitted, "{client} to {server} at {to}");
+            assert_eq!(world.answered(client, to), *admitted, "{client} to {server} at {to}");
             if !admitted {
                 refusal.wait_beyond(&before);
             }
@@ -70,37 +54,39 @@ pub(crate) struct Refusal<'a> {
 }
 
 impl Refusal<'_> {
-    /// How often each side has logged it: the server's, and the client's unless that is outside the mesh.
-    pub(crate) fn logged(&self) -> Vec<usize> {
-        let Self { world, client, server, to, reason } = self;
-        let ips = world.pod(client).addresses();
-        let ip = ips.into_iter().find(|ip| ip.is_ipv4() == to.is_ipv4()).unwrap().to_string();
-        let port = format!(":{}", to.port());
-        let count = |node: &str, direction: &str| {
-            let is = |line: &AccessLog| {
-                let address = if line.field("dst.hbone_addr").is_empty() { "dst.addr" } else { "dst.hbone_addr" };
-                line.has(&[("reason", reason), ("direction", direction), ("dst.workload", server)])
-                    && line.field(address).ends_with(&port)
-                    && line.field("src.addr").contains(&ip)
-            };
-            world.agent(node).access_log().iter().filter(|line| is(line)).count()
-        };
-        let of_server = count(&world.pod(server).node, "inbound");
-        let of_client = (!client.starts_with("outsider")).then(|| count(&world.pod(client).node, "outbound"));
-        std::iter::once(of_server).chain(of_client).collect()
+    /// Who logs it: the server's agent, and the client's unless that is outside the mesh; with the direction.
+    fn ends(&self) -> impl Iterator<Item = (&Agent, &'static str)> {
+        let agent = |pod: &str| self.world.agent(&self.world.pod(pod).node);
+        let of_client = (!self.client.starts_with("outsider")).then(|| (agent(self.client), "outbound"));
+        std::iter::once((agent(self.server), "inbound")).chain(of_client)
     }
 
-    /// Waits until each side has logged it more often than `before`.
+    /// How often it is in `log`.
+    fn count(&self, log: &[AccessLog], direction: &str) -> usize {
+        let ip = self.world.ip_like(self.client, self.to.ip()).to_string();
+        let port = format!(":{}", self.to.port());
+        let is = |line: &&AccessLog| {
+            let address = if line.field("dst.hbone_addr").is_empty() { "dst.addr" } else { "dst.hbone_addr" };
+            line.has(&[("reason", self.reason), ("direction", direction), ("dst.workload", self.server)])
+                && line.field(address).ends_with(&port)
+                && line.field("src.addr").contains(&ip)
+        };
+        log.iter().filter(is).count()
+    }
+
+    /// How often each end has logged it.
+    pub(crate) fn logged(&self) -> Vec<usize> {
+        self.ends().map(|(agent, direction)| self.count(&agent.access_log(), direction)).collect()
+    }
+
+    /// Waits until each end has logged it more often than `before`.
     pub(crate) fn wait_beyond(&self, before: &[usize]) {
-        let more = || self.logged().iter().zip(before).all(|(now, before)| now > before);
-        until(SOON, more).unwrap_or_else(|_| {
-            let Self { world, client, server, to, reason } = self;
-            let log = world.agent(&world.pod(server).node).access_log();
-            panic!(
-                "{client} to {server} at {to}: {reason} is not logged at each end: {before:?} then {:?}: {log:?}",
-                self.logged()
-            );
-        });
+        for ((agent, direction), before) in self.ends().zip(before) {
+            agent.wait_access_logs(SOON, |log| self.count(log, direction) > *before).unwrap_or_else(|error| {
+                let Self { client, server, to, reason, .. } = self;
+                panic!("{client} to {server} at {to}: {reason} is not logged {direction} beyond {before}: {error}");
+            });
+        }
     }
 }
 
@@ -133,25 +119,23 @@ fn strict_refuses_clear_text_and_permissive_takes_it_port_by_port() {
 #[test]
 fn a_policy_of_the_root_namespace_is_for_the_whole_mesh_and_of_another_for_that_alone() {
     const ROOT: &str = "mesh-root";
-    let arguments = ["--root-namespace", ROOT].map(str::to_owned).to_vec();
-    let mut world = World::with(&MeshOptions { arguments, ..MeshOptions::default() });
+    let mut world = World::with(&["--root-namespace", ROOT]);
     let _server = world.serve("far");
     let strict = |namespace: &str| {
         let metadata = json!({"name": "default", "namespace": namespace});
         let spec = json!({"mtls": {"mode": "STRICT"}});
         json!({"apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication", "metadata": metadata, "spec": spec})
     };
-    let known = |world: &World, namespace: &str| {
-        let dump = world.agent("b").admin("/config_dump").unwrap();
-        let mut known = dump["peerAuthentications"].as_array().unwrap().iter();
-        known.any(|policy| policy["key"] == format!("{namespace}/default"))
+    let await_known = |world: &World, namespace: &str| {
+        let key = format!("{namespace}/default");
+        world.await_config(&["b"], |dump| by_name(dump, "peerAuthentications", "key", &key).is_some());
     };
     // Istio's own is one like any other then.
     world.manifests.apply(strict("istio-system")).unwrap();
-    until(SOON, || known(&world, "istio-system")).unwrap();
+    await_known(&world, "istio-system");
     expect(&world, ("far", WHOAMI), "mtls-required", &[("client", true), ("outsider-a", true), ("outsider-b", true)]);
     world.manifests.apply(strict(ROOT)).unwrap();
-    until(SOON, || known(&world, ROOT)).unwrap();
+    await_known(&world, ROOT);
     expect(&world, ("far", WHOAMI), "mtls-required", &[("client", true), ("outsider-a", false), ("outsider-b", false)]);
 }
 
@@ -176,11 +160,9 @@ fn policies_admit_and_deny_by_principal_namespace_and_port_deny_first() {
     // The same on trial: it is noted, and has no effect.
     let metadata = json!({"name": "deny", "namespace": SHOP, "annotations": {"istio.io/dry-run": "true"}});
     world.manifests.edit("AuthorizationPolicy", SHOP, "deny", |policy| policy["metadata"] = metadata).unwrap();
-    let on_trial = |node: &str| {
-        let dump = world.agent(node).admin("/config_dump").unwrap();
+    world.await_config(&["a", "b"], |dump| {
         dump["authorizationPolicies"].as_array().unwrap().iter().any(|policy| policy["dry_run"] == true)
-    };
-    until(SOON, || on_trial("a") && on_trial("b")).unwrap();
+    });
     for server in ["near", "far"] {
         expect(&world, (server, WHOAMI), "", &[("client", true)]);
         let agent = world.agent(&world.pod(server).node).process().unwrap();
@@ -198,25 +180,8 @@ fn policies_admit_and_deny_by_principal_namespace_and_port_deny_first() {
     }
 }
 
-/// Connections held open by `pod` to `to`.
-fn hold(world: &World, pod: &str, to: SocketAddr, count: usize) -> Process {
-    let count = count.to_string();
-    let held = world.pod(pod).testapp(&["hold", "--to", &to.to_string(), "--count", &count]).unwrap();
-    let report = held.wait_line("holding", SOON).map(|_| held.lines()[0].text.clone()).unwrap();
-    assert!(report.contains(&format!(r#""ok":{count},"failed":0"#)), "{report}");
-    held
-}
-
-/// How many of the connections that `held` holds still work.
-fn alive(held: &mut Process) -> u64 {
-    let mark = held.mark();
-    held.write_line("try").unwrap();
-    let report = held.wait_line_after(mark, r#""ok""#, SOON).unwrap();
-    serde_json::from_str::<Value>(&report.text).unwrap()["ok"].as_u64().unwrap()
-}
-
-/// When the log of `node` was seen to say so of each of the connections that a change of policy closed.
-fn closed(world: &World, node: &str, direction: &str) -> Vec<Instant> {
+/// When a log was seen to say so of each of the connections that a change of policy closed.
+fn closed(lines: &[Line], direction: &str) -> Vec<Instant> {
     let text = "connection closed due to policy change: policy-denied, AuthorizationPolicy shop/deny, rule 0";
     let closed = |line: &AccessLog| {
         // The far side of a tunnel knows the reason and not the policy.
@@ -224,7 +189,7 @@ fn closed(world: &World, node: &str, direction: &str) -> Vec<Instant> {
             && text.starts_with(line.field("error"))
             && !line.field("error").is_empty()
     };
-    let lines = world.agent(node).process().unwrap().lines().into_iter();
+    let lines = lines.iter();
     lines.filter(|line| AccessLog::parse(&line.text).is_some_and(|line| closed(&line))).map(|line| line.at).collect()
 }
 
@@ -241,55 +206,51 @@ fn a_new_deny_closes_exactly_the_open_connections_that_it_is_for() {
     let pods = [("client", "a"), ("second", "a"), ("near", "a"), ("third", "b"), ("far", "b")];
     let outside = [("outsider-a", "a"), ("outsider-b", "b")];
     let plan = pods.iter().chain(&outside).fold(Plan::new(&["a", "b"]), |plan, (pod, node)| plan.pod(pod, node));
-    let arguments = ["--log-level", "info,ambit_discovery=debug"].map(str::to_owned).to_vec();
-    let mut world = World::build(plan, &MeshOptions { arguments, ..MeshOptions::default() });
+    let mut world = World::build(plan, &[]);
     let _servers = ["near", "far"].map(|pod| world.serve(pod));
     let mut held = Vec::new();
     for client in ["client", "second", "third", "outsider-a", "outsider-b"] {
         for (family, server) in ["near", "far"].into_iter().enumerate() {
-            held.push((client, hold(&world, client, at(&world, server, ECHO)[family], COUNT)));
+            held.push((client, world.hold(client, world.at(server, ECHO)[family], COUNT)));
         }
     }
     let rules = source(json!({"serviceAccounts": ["client"]}));
-    let metadata = json!({"name": "deny", "namespace": SHOP});
-    let spec = json!({"action": "DENY", "rules": rules});
-    let kind = "AuthorizationPolicy";
-    let object = json!({"apiVersion": "security.istio.io/v1", "kind": kind, "metadata": metadata, "spec": spec});
-    let marks = ["a", "b"].map(|node| world.agent(node).process().unwrap().mark());
+    let marks = ["a", "b"].map(|node| world.process(node).mark());
     let begun = Instant::now();
-    world.manifests.apply(object).unwrap();
+    world.apply("AuthorizationPolicy", "deny", json!({"action": "DENY", "rules": rules}));
     // Within the node both ends are this agent's; across, each has its own: 50 of each.
     let closes = [("a", "inbound", COUNT), ("b", "inbound", COUNT), ("a", "outbound", 2 * COUNT)];
-    until(SOON, || closes.iter().all(|(node, direction, count)| closed(&world, node, direction).len() == *count))
-        .unwrap();
+    for (node, direction, count) in closes {
+        let all = |lines: &[Line]| (closed(lines, direction).len() == count).then_some(());
+        world.process(node).wait_for(SOON, all).unwrap();
+    }
     eprintln!("{} of {} connections were closed by policy", 2 * COUNT, held.len() * COUNT);
     for (node, direction, _) in closes {
-        let closed = closed(&world, node, direction);
+        let closed = closed(&world.process(node).lines(), direction);
         let mark = if node == "a" { marks[0] } else { marks[1] };
-        let published = world.agent(node).process().unwrap().wait_line_after(mark, "snapshot published", SOON).unwrap();
+        let published = world.process(node).wait_line_after(mark, "snapshot published", SOON).unwrap();
         let (written, shown) = (delays(begun, &closed), delays(published.at, &closed));
         eprintln!("node {node}, {direction}: after the file was written {written}; after the snapshot {shown}");
     }
     for (client, held) in &mut held {
         let expected = if *client == "client" { 0 } else { COUNT };
-        assert_eq!(alive(held), expected as u64, "{client}");
+        assert_eq!(held.alive(), expected, "{client}");
     }
-    assert!(closed(&world, "b", "outbound").is_empty());
+    assert!(closed(&world.process("b").lines(), "outbound").is_empty());
     for node in ["a", "b"] {
         let full = world.agent(node).access_log().into_iter();
         let full = full.filter(|line| line.field("error").ends_with("AuthorizationPolicy shop/deny, rule 0"));
         assert!(full.count() >= COUNT, "the destination's agent names the policy");
     }
     apply(&mut world, "PeerAuthentication", "strict", json!({"mtls": {"mode": "STRICT"}}));
-    let cut = |node: &str| {
-        let log = world.agent(node).access_log().into_iter();
-        log.filter(|line| line.field("error").contains("PeerAuthentication shop/strict")).count()
-    };
     // Of two outsiders to a server on each node.
-    until(SOON, || cut("a") == 2 * COUNT && cut("b") == 2 * COUNT).unwrap();
+    for node in ["a", "b"] {
+        let cut = |line: &&AccessLog| line.field("error").contains("PeerAuthentication shop/strict");
+        world.agent(node).wait_access_logs(SOON, |log| log.iter().filter(cut).count() == 2 * COUNT).unwrap();
+    }
     for (client, held) in &mut held {
         let expected = if ["second", "third"].contains(client) { COUNT } else { 0 };
-        assert_eq!(alive(held), expected as u64, "{client}");
+        assert_eq!(held.alive(), expected, "{client}");
     }
 }
 
@@ -297,12 +258,9 @@ fn a_new_deny_closes_exactly_the_open_connections_that_it_is_for() {
 fn the_applications_at_both_ends_of_what_policy_closes_are_reset() {
     let mut world = World::new();
     for (client, server) in [("client", "near"), ("client", "far"), ("outsider-a", "far")] {
-        for (family, to) in at(&world, server, 7100).into_iter().enumerate() {
-            let listen = ["peer", "--listen", &to.to_string(), "--script", "recv:5,observe:20000"];
-            let listening = world.pod(server).testapp(&listen).unwrap();
-            listening.wait_line("listening", SOON).unwrap();
-            let dial = ["peer", "--dial", &to.to_string(), "--script", "send:5,observe:20000"];
-            let dialling = world.pod(client).testapp(&dial).unwrap();
+        for (family, to) in world.at(server, 7100).into_iter().enumerate() {
+            let listening = world.listen(server, to, "recv:5,observe:20000");
+            let dialling = world.dial(client, to, "send:5,observe:20000");
             listening.wait_line(r#""event":"received""#, SOON).unwrap();
             let deny = format!("deny{family}");
             let rules = json!([{"to": [{"operation": {"ports": ["7100"]}}]}]);

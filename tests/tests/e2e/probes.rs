@@ -1,13 +1,12 @@
 //! The kubelet's probes pass whatever the policy, and nothing else that comes from its node's address does.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use ambit_tests::{AccessLog, Process};
-use serde_json::{Value, json};
+use ambit_tests::{AccessLog, Process, until};
+use serde_json::json;
 
 use crate::policy::apply;
-use crate::shop::until;
-use crate::world::{ECHO, SHOP, SOON, WHOAMI, World};
+use crate::world::{ECHO, Greeting, SOON, WHOAMI, World};
 
 /// A world whose pods take mutual TLS only, and nobody's.
 fn locked() -> (World, Process) {
@@ -25,15 +24,13 @@ fn own(world: &World, node: &str) -> [IpAddr; 2] {
 
 /// Whom the server has seen, if it has answered.
 fn seen(process: anyhow::Result<Process>) -> Option<IpAddr> {
-    let line = process.unwrap().report::<Value>(SOON).ok()?["lines"][0].as_str()?.to_owned();
-    Some(line.split(' ').nth(1)?.parse::<SocketAddr>().unwrap().ip())
+    Some(Greeting::of(&process.unwrap().report(SOON).ok()?).peer.ip())
 }
 
 #[test]
 fn probes_of_the_pods_own_node_pass_and_those_of_another_do_not() {
     let (world, _server) = locked();
-    for (family, ip) in world.pod("far").addresses().into_iter().enumerate() {
-        let to = SocketAddr::new(ip, WHOAMI).to_string();
+    for (family, to) in world.at("far", WHOAMI).map(|to| to.to_string()).into_iter().enumerate() {
         let ask = |node: &str| seen(world.topology.node(node).unwrap().testapp(&["greeting", "--to", &to]));
         assert_eq!(ask("b"), Some(own(&world, "b")[family]), "the source is the node's");
         assert_eq!(ask("a"), None, "{to}");
@@ -45,33 +42,23 @@ fn probes_of_the_pods_own_node_pass_and_those_of_another_do_not() {
 fn a_pod_that_shares_the_nodes_address_is_no_probe() {
     let (mut world, _server) = locked();
     let node = world.topology.node("b").unwrap();
-    for (family, ip) in world.pod("far").addresses().into_iter().enumerate() {
-        let to = SocketAddr::new(ip, WHOAMI).to_string();
+    for (family, to) in world.at("far", WHOAMI).map(|to| to.to_string()).into_iter().enumerate() {
         let from = own(&world, "b")[family].to_string();
         for turn in 0..20 {
             // In turn, so that ports come round.
             assert_eq!(seen(node.pod_testapp(&["greeting", "--to", &to])), None, "{to}, turn {turn}");
             assert_eq!(seen(node.testapp(&["greeting", "--to", &to])).map(|ip| ip.to_string()).as_ref(), Some(&from));
         }
-        let refused = || {
-            let lines = world.agent("b").access_log();
-            let fields = [("dst.addr", to.as_str()), ("reason", "mtls-required"), ("direction", "inbound")];
-            let from_node = |line: &&AccessLog| line.field("src.addr").contains(&from);
-            lines.iter().filter(|line| line.has(&fields)).filter(from_node).count()
-        };
-        until(SOON, || refused() == 20).unwrap_or_else(|_| panic!("{to}: {}", refused()));
+        let fields = [("dst.addr", to.as_str()), ("reason", "mtls-required"), ("direction", "inbound")];
+        let refused = |line: &&AccessLog| line.has(&fields) && line.field("src.addr").contains(&from);
+        world.agent("b").wait_access_logs(SOON, |log| log.iter().filter(refused).count() == 20).unwrap();
     }
     // Where clear text is taken, such a pod is like any other client without an identity.
-    let metadata = json!({"name": "default", "namespace": SHOP});
-    let spec = json!({"mtls": {"mode": "PERMISSIVE"}});
-    let object =
-        json!({"apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication", "metadata": metadata, "spec": spec});
-    world.manifests.apply(object).unwrap();
+    world.apply("PeerAuthentication", "default", json!({"mtls": {"mode": "PERMISSIVE"}}));
     let rules = json!([{"from": [{"source": {"ipBlocks": own(&world, "b")}}]}]);
     apply(&mut world, "AuthorizationPolicy", "node", json!({ "rules": rules }));
     let node = world.topology.node("b").unwrap();
-    for (family, ip) in world.pod("far").addresses().into_iter().enumerate() {
-        let to = SocketAddr::new(ip, WHOAMI).to_string();
+    for (family, to) in world.at("far", WHOAMI).map(|to| to.to_string()).into_iter().enumerate() {
         let answered = || seen(node.pod_testapp(&["greeting", "--to", &to])) == Some(own(&world, "b")[family]);
         until(SOON, answered).unwrap();
     }
@@ -81,8 +68,7 @@ fn a_pod_that_shares_the_nodes_address_is_no_probe() {
 fn a_pod_that_says_all_at_once_and_leaves_is_no_probe_either() {
     let (world, _server) = locked();
     let node = world.topology.node("b").unwrap();
-    for ip in world.pod("far").addresses() {
-        let to = SocketAddr::new(ip, ECHO).to_string();
+    for to in world.at("far", ECHO).map(|to| to.to_string()) {
         for end in ["close", "reset"] {
             let script = format!("send:100,{end}");
             for _ in 0..10 {
@@ -91,8 +77,9 @@ fn a_pod_that_says_all_at_once_and_leaves_is_no_probe_either() {
         }
         let to_it = |line: &&AccessLog| line.has(&[("dst.addr", to.as_str()), ("direction", "inbound")]);
         let refused = |line: &&AccessLog| line.field("reason") == "mtls-required";
-        let log = || world.agent("b").access_log();
-        let counts = || (log().iter().filter(to_it).count(), log().iter().filter(to_it).filter(refused).count());
-        until(SOON, || counts() == (20, 20)).unwrap_or_else(|_| panic!("{to}: {:?}", counts()));
+        let all = |log: &[AccessLog]| {
+            (log.iter().filter(to_it).count(), log.iter().filter(to_it).filter(refused).count()) == (20, 20)
+        };
+        world.agent("b").wait_access_logs(SOON, all).unwrap();
     }
 }

@@ -8,24 +8,19 @@ mod own_ports;
 
 use std::collections::BTreeMap;
 
-use ambit_tests::{AccessLog, Agent};
+use ambit_tests::{AccessLog, Agent, until};
 
-use crate::shop::{SOON, Shop, until};
+use crate::world::{SHOP, SOON, World};
 
-/// A shop where only node `a` has an agent.
-fn half_open(arguments: &[&str]) -> Shop {
-    let mut shop = Shop::closed(arguments);
-    let agent = shop.mesh.agent_mut("a").unwrap();
+/// A world where only node `a` has an agent.
+fn half_open(arguments: &[&str]) -> World {
+    let mut world = World::usual_closed(arguments);
+    let agent = world.agent_mut("a");
     agent.start().unwrap();
     for pod in ["client", "near"] {
-        agent.wait_captured("shop", pod, true, SOON).unwrap();
+        agent.wait_captured(SHOP, pod, true, SOON).unwrap();
     }
-    shop
-}
-
-/// The SPIFFE ID of a pod of the mesh.
-fn spiffe(pod: &str) -> String {
-    format!("spiffe://cluster.local/ns/shop/sa/{pod}")
+    world
 }
 
 /// What an agent has refused and logged, from here on.

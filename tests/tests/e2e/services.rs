@@ -3,15 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use ambit_tests::manifests::ServiceSpec;
 use ambit_tests::topology::Plan;
-use ambit_tests::{MeshOptions, Process, Wire};
+use ambit_tests::{AccessLog, Process, Wire, until};
 use serde_json::{Value, json};
 
-use crate::shop::until;
-use crate::world::{self, SHOP, SOON, World, vips};
+use crate::world::{SHOP, SOON, WHOAMI, World, socket, spiffe, vip};
 
 const SERVERS: [&str; 3] = ["one", "two", "three"];
 const VIPS: [&str; 2] = ["10.96.0.9", "fd00:10:96::9"];
@@ -19,27 +17,17 @@ const VIPS: [&str; 2] = ["10.96.0.9", "fd00:10:96::9"];
 /// A client and three servers labelled `app: trio`, on both nodes, each answering `whoami` on two ports.
 fn trio() -> (World, Vec<Process>) {
     let plan = Plan::new(&["a", "b"]).pod("client", "a").pod("one", "a").pod("two", "b").pod("three", "b");
-    let mut world = World::build(plan, &MeshOptions::default());
+    let mut world = World::build(plan, &[]);
     for server in SERVERS {
         world.manifests.label(("Pod", SHOP, server), "app", Some("trio")).unwrap();
     }
-    let servers = SERVERS.map(|server| {
-        let arguments = ["serve", "--name", server, "whoami=8001", "whoami=8002"];
-        let process = world.pod(server).testapp(&arguments).unwrap();
-        process.wait_line("listening", SOON).unwrap();
-        process
-    });
+    let servers = SERVERS.map(|server| world.serve_only(server, &["whoami=8001", "whoami=8002"]));
     (world, servers.into())
 }
 
 /// Waits until both agents know the service `name`, and with it everything that was written before it.
 fn await_service(world: &World, name: &str) {
-    let hostname = format!("{name}.{SHOP}.svc.cluster.local");
-    let knows = |node: &str| {
-        let dump = world.agent(node).admin("/config_dump").unwrap();
-        dump["services"].as_array().unwrap().iter().any(|service| service["hostname"] == *hostname)
-    };
-    until(SOON, || ["a", "b"].into_iter().all(knows)).unwrap();
+    world.await_service(&["a", "b"], &format!("{name}.{SHOP}.svc.cluster.local"));
 }
 
 /// What the service `trio` is, with these ports.
@@ -52,17 +40,6 @@ fn service(cluster_ips: &Value, ports: &Value) -> Value {
     })
 }
 
-/// How often each server answered.
-fn answers(world: &World, to: &str, count: usize) -> BTreeMap<String, usize> {
-    let report = world.report("client", &["greeting", "--to", to, "--count", &count.to_string()]);
-    let mut answers = BTreeMap::new();
-    for line in report["lines"].as_array().unwrap() {
-        let name = line.as_str().unwrap().split(' ').next().unwrap();
-        *answers.entry(name.to_owned()).or_default() += 1;
-    }
-    answers
-}
-
 #[test]
 fn connections_are_spread_evenly_over_three_endpoints() {
     const COUNT: usize = 3000;
@@ -70,7 +47,7 @@ fn connections_are_spread_evenly_over_three_endpoints() {
     world.manifests.apply(service(&json!(VIPS), &json!([{"name": "tcp", "port": 80, "targetPort": 8001}]))).unwrap();
     await_service(&world, "trio");
     for vip in VIPS {
-        let answers = answers(&world, &SocketAddr::new(vip.parse().unwrap(), 80).to_string(), COUNT);
+        let answers = world.answers("client", socket(vip, 80), COUNT).unwrap();
         assert_eq!(answers.values().sum::<usize>(), COUNT);
         for server in SERVERS {
             // Five standard deviations of a fair draw: sqrt(3000 x 1/3 x 2/3) is 25.8.
@@ -96,7 +73,7 @@ fn a_named_target_port_is_each_pods_own_and_every_port_goes_to_its_target() {
     world.manifests.apply(service(&json!(VIPS), &ports)).unwrap();
     await_service(&world, "trio");
     for vip in VIPS {
-        let at = |port: u16| SocketAddr::new(vip.parse().unwrap(), port).to_string();
+        let at = |port: u16| socket(vip, port).to_string();
         for (port, expected) in [(80, [8001, 8002, 8002]), (81, [8001; 3]), (8002, [8002; 3])] {
             let report = world.report("client", &["greeting", "--to", &at(port), "--count", "60"]);
             let mut reached: Vec<String> =
@@ -129,12 +106,12 @@ fn pods_of_a_headless_service_are_reached_one_by_one_with_identity() {
     await_service(&world, "trio");
     let wire = Wire::between(&world.topology, &[]).unwrap();
     for server in SERVERS {
-        for ip in world.pod(server).addresses() {
-            let to = SocketAddr::new(ip, 8001).to_string();
-            assert_eq!(answers(&world, &to, 3), BTreeMap::from([(server.to_owned(), 3)]), "{to}");
-            let identity = format!("spiffe://cluster.local/ns/{SHOP}/sa/{server}");
+        for to in world.at(server, 8001) {
+            assert_eq!(world.answers("client", to, 3).unwrap(), BTreeMap::from([(server.to_owned(), 3)]), "{to}");
+            let identity = spiffe(server);
             let address = if server == "one" { "dst.addr" } else { "dst.hbone_addr" };
-            let client = format!("spiffe://cluster.local/ns/{SHOP}/sa/client");
+            let client = spiffe("client");
+            let to = to.to_string();
             let fields = [
                 (address, to.as_str()),
                 ("src.identity", client.as_str()),
@@ -153,38 +130,34 @@ fn pods_of_a_headless_service_are_reached_one_by_one_with_identity() {
 fn only_ready_endpoints_are_dialled_and_without_one_the_connection_is_refused() {
     let mut world = World::new();
     let _servers = ["near", "far"].map(|pod| world.serve(pod));
-    let ready = |world: &mut World, pod: &str, ready: &str| {
-        world.manifests.edit("Pod", SHOP, pod, |pod| pod["status"]["conditions"][0]["status"] = ready.into()).unwrap();
-    };
     for pod in ["near", "far"] {
-        let services = vips(pod).map(|vip| SocketAddr::new(vip, world::WHOAMI).to_string());
-        let answers = |world: &World, to: &str| world.try_report("client", &["greeting", "--to", to]).is_ok();
-        assert!(services.iter().all(|to| answers(&world, to)));
-        ready(&mut world, pod, "False");
-        until(SOON, || !answers(&world, &services[0])).unwrap();
-        for to in &services {
+        let services = vip(pod, WHOAMI);
+        let answers = |world: &World, to: SocketAddr| world.answered("client", to);
+        assert!(services.iter().all(|to| answers(&world, *to)));
+        world.set_ready(pod, false);
+        until(SOON, || !answers(&world, services[0])).unwrap();
+        for to in services {
             assert_refused(&world, "client", to);
+            let to = to.to_string();
             let fields = [("dst.addr", to.as_str()), ("reason", "no-healthy-upstream")];
             let line = world.agent("a").wait_access_log(&fields, SOON).unwrap();
             assert!(line.field("error").starts_with("no healthy upstream"), "{line:?}");
             assert_eq!(line.field("dst.service"), format!("{pod}.{SHOP}.svc.cluster.local"));
         }
         // The pod itself is there, and its own address works.
-        for ip in world.pod(pod).addresses() {
-            assert!(answers(&world, &SocketAddr::new(ip, world::WHOAMI).to_string()));
-        }
+        assert!(world.at(pod, WHOAMI).into_iter().all(|to| answers(&world, to)));
         world
             .manifests
             .edit("Service", SHOP, pod, |service| service["spec"]["publishNotReadyAddresses"] = true.into())
             .unwrap();
-        until(SOON, || services.iter().all(|to| answers(&world, to))).unwrap();
+        until(SOON, || services.iter().all(|to| answers(&world, *to))).unwrap();
         world
             .manifests
             .edit("Service", SHOP, pod, |service| service["spec"]["publishNotReadyAddresses"] = false.into())
             .unwrap();
-        until(SOON, || !answers(&world, &services[0])).unwrap();
-        ready(&mut world, pod, "True");
-        until(SOON, || services.iter().all(|to| answers(&world, to))).unwrap();
+        until(SOON, || !answers(&world, services[0])).unwrap();
+        world.set_ready(pod, true);
+        until(SOON, || services.iter().all(|to| answers(&world, *to))).unwrap();
     }
 }
 
@@ -202,51 +175,44 @@ fn the_proxys_own_ports_are_refused() {
     await_service(&world, "near-own");
     let mut expected = 0;
     for port in [15001, 15006, 15008] {
-        let pods = ["near", "far"].into_iter().flat_map(|pod| world.pod(pod).addresses());
-        let calls: Vec<String> = pods
-            .map(|ip| SocketAddr::new(ip, port))
-            .chain(own.map(|vip| SocketAddr::new(vip, port - 8000)))
-            .map(|to| to.to_string())
-            .collect();
+        let pods = ["near", "far"].into_iter().flat_map(|pod| world.at(pod, port));
+        let calls: Vec<SocketAddr> = pods.chain(own.map(|vip| SocketAddr::new(vip, port - 8000))).collect();
         for to in &calls {
-            assert_refused(&world, "client", to);
+            assert_refused(&world, "client", *to);
         }
-        let recursive =
-            || world.agent("a").access_log().iter().filter(|l| l.field("reason") == "recursive-call").count();
         expected += calls.len();
-        until(SOON, || recursive() >= expected).unwrap_or_else(|_| panic!("{port}: {} of {expected}", recursive()));
+        let recursive = |line: &&AccessLog| line.field("reason") == "recursive-call";
+        world.agent("a").wait_access_logs(SOON, |log| log.iter().filter(recursive).count() >= expected).unwrap();
         // To itself, which is not captured, and from outside.
-        for ip in world.pod("client").addresses() {
-            assert_ended(&world, "client", &SocketAddr::new(ip, port).to_string());
+        let loopback = ["127.0.0.1", "::1"].map(|ip| socket(ip, port));
+        for to in world.at("client", port).into_iter().chain(loopback) {
+            assert_ended(&world, "client", to);
         }
-        for ip in ["127.0.0.1", "::1"] {
-            assert_ended(&world, "client", &SocketAddr::new(ip.parse().unwrap(), port).to_string());
-        }
-        for ip in world.pod("far").addresses() {
-            assert_ended(&world, "outsider-a", &SocketAddr::new(ip, port).to_string());
+        for to in world.at("far", port) {
+            assert_ended(&world, "outsider-a", to);
         }
     }
     // None of it has hurt.
-    for way in world.ways(world::WHOAMI) {
+    for way in world.ways(WHOAMI) {
         world.report("client", &["greeting", "--to", &way.to.to_string()]);
     }
 }
 
 /// The connection is refused, or reset before a byte is answered.
-fn assert_refused(world: &World, pod: &str, to: &str) {
+fn assert_refused(world: &World, pod: &str, to: SocketAddr) {
     let seen = dial(world, pod, to, "observe:5000");
     assert!(seen.contains(r#""error":"refused""#) || seen.contains(r#""error":"reset""#), "{pod} -> {to}: {seen}");
 }
 
 /// The connection is refused, or ends without an answer to what is sent.
-fn assert_ended(world: &World, pod: &str, to: &str) {
+fn assert_ended(world: &World, pod: &str, to: SocketAddr) {
     let seen = dial(world, pod, to, "send:100,observe:5000");
     let refused = [r#""error":"refused""#, r#""error":"reset""#].iter().any(|error| seen.contains(error));
     assert!(refused || seen.contains(r#""event":"eof""#), "{pod} -> {to}: {seen}");
 }
 
-fn dial(world: &World, pod: &str, to: &str, script: &str) -> String {
-    let arguments = ["peer", "--dial", to, "--patience", "3000", "--script", script];
-    let finished = world.pod(pod).testapp(&arguments).unwrap().finish(Duration::from_secs(20)).unwrap();
+fn dial(world: &World, pod: &str, to: SocketAddr, script: &str) -> String {
+    let arguments = ["peer", "--dial", &to.to_string(), "--patience", "3000", "--script", script];
+    let finished = world.start(pod, &arguments).finish(SOON).unwrap();
     finished.success().unwrap().stdout()
 }

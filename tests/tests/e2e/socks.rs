@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 
 use ambit_tests::manifests::ServiceSpec;
+use ambit_tests::{AccessLog, until};
 use serde_json::{Value, json};
 
-use crate::shop::until;
-use crate::world::{ECHO, SHOP, SOON, WHOAMI, World, vips};
+use crate::world::{ECHO, SHOP, SOON, WHOAMI, World, vip};
 
 const GREETING: [u8; 3] = [5, 1, 0];
 const CONNECTED: [u8; 12] = [5, 0, 5, 0, 0, 1, 0, 0, 0, 0, 0, 0];
@@ -57,22 +57,20 @@ fn by_address_and_by_name_it_leads_to_the_server_with_the_pods_identity() {
             assert!(world.pod("client").addresses().contains(&seen.ip()), "{to} by {via}: {line}");
         }
     }
-    let count = |node: &str, pod: &str| {
-        let reached = [("direction", "inbound"), ("dst.workload", pod)];
-        let proven = [("src.identity", "spiffe://cluster.local/ns/shop/sa/client"), ("src.workload", "client")];
-        let mut lines = world.agent(node).access_log();
-        lines.retain(|line| line.has(&reached));
-        (lines.len(), lines.iter().filter(|line| line.has(&proven)).count())
-    };
     // Four addresses and the names, by each of the four doors.
     for (node, pod, ways) in [("a", "near", 7), ("b", "far", 6)] {
-        until(SOON, || count(node, pod) == (4 * ways, 4 * ways))
-            .unwrap_or_else(|_| panic!("{pod}: {:?}", count(node, pod)));
+        let reached = |line: &&AccessLog| line.has(&[("direction", "inbound"), ("dst.workload", pod)]);
+        let proven = [("src.identity", "spiffe://cluster.local/ns/shop/sa/client"), ("src.workload", "client")];
+        let all = |log: &[AccessLog]| {
+            let reached: Vec<_> = log.iter().filter(reached).collect();
+            reached.len() == 4 * ways && reached.iter().all(|line| line.has(&proven))
+        };
+        world.agent(node).wait_access_logs(SOON, all).unwrap();
         let metrics = world.agent(node).metrics().unwrap();
         let secured = [("reporter", "destination"), ("connection_security_policy", "mutual_tls")];
         assert_eq!(metrics.sum("istio_tcp_connections_opened_total", &secured), f64::from(4 * ways as u32), "{pod}");
     }
-    let tunnel = SocketAddr::new(world.pod("far").v4.into(), 15008).to_string();
+    let tunnel = world.at("far", 15008)[0].to_string();
     world.agent("a").wait_access_log(&[("direction", "outbound"), ("dst.addr", &tunnel)], SOON).unwrap();
 }
 
@@ -95,20 +93,12 @@ fn whoever_is_refused_is_told_why_in_the_words_of_socks() {
     let _servers = ["near", "far"].map(|pod| world.serve(pod));
     let ports = json!({"ports": [ECHO.to_string()]});
     let spec = json!({"action": "DENY", "rules": [{"to": [{"operation": ports}]}]});
-    let policy = json!({
-        "apiVersion": "security.istio.io/v1",
-        "kind": "AuthorizationPolicy",
-        "metadata": {"name": "deny", "namespace": SHOP},
-        "spec": spec,
-    });
-    world.manifests.apply(policy).unwrap();
+    world.apply("AuthorizationPolicy", "deny", spec);
     let nobody = ServiceSpec { name: "nobody", vips: &["10.96.0.9".parse().unwrap()], ports: &[(80, 80)] };
     world.manifests.service(SHOP, &nobody).unwrap();
-    let knows = |node: &str| {
-        let dump = world.agent(node).admin("/config_dump").unwrap();
+    world.await_config(&["a", "b"], |dump| {
         dump["authorizationPolicies"].to_string().contains("deny") && dump["services"].to_string().contains("nobody")
-    };
-    until(SOON, || knows("a") && knows("b")).unwrap();
+    });
     let mut rows = vec![
         ("nobody.shop:80".to_owned(), 4, "no-healthy-upstream"),
         ("www.example.com:80".to_owned(), 4, "unknown-host"),
@@ -141,7 +131,7 @@ fn whoever_is_refused_is_told_why_in_the_words_of_socks() {
             (after_greeting(&[5, 1, 0, 2, 10, 0, 0, 1, 0, 80]), message(8)),
             (after_greeting(&[5, 1, 0, 3, 1, b'?', 0, 80]), message(1)),
             // Refused with bytes unread: they do not cost the client its reply.
-            ([eager(SocketAddr::new(vips("near")[0], 82)), vec![7; 2000]].concat(), message(5)),
+            ([eager(vip("near", 82)[0]), vec![7; 2000]].concat(), message(5)),
             (vec![5, 1, 2], vec![5, 255]),
             (b"GET / HTTP/1.1\r\n\r\n".to_vec(), vec![]),
         ] {
@@ -154,7 +144,7 @@ fn whoever_is_refused_is_told_why_in_the_words_of_socks() {
 fn a_stranger_is_not_served() {
     let world = World::new();
     let _server = world.serve("far");
-    let said = eager(SocketAddr::new(world.pod("far").v4.into(), ECHO));
+    let said = eager(world.at("far", ECHO)[0]);
     let refused =
         |node: &str| world.agent(node).metrics().unwrap().sum("ambit_refused_total", &[("reason", "recursive-call")]);
     for ip in world.pod("client").addresses() {

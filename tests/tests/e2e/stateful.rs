@@ -4,10 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 
 use ambit_tests::topology::Plan;
-use ambit_tests::{MeshOptions, Process, Wire};
+use ambit_tests::{Process, Wire};
 use serde_json::{Value, json};
 
-use crate::shop::until;
 use crate::world::{SHOP, SOON, World};
 
 const REDIS: [(&str, &str); 3] = [("redis-0", "a"), ("redis-1", "b"), ("redis-2", "b")];
@@ -21,7 +20,7 @@ const RESOLV_CONF: &str = "nameserver 10.96.0.10\n\
 fn redis() -> (World, Vec<Process>) {
     let plan = Plan::new(&["a", "b"]).pod("client", "a");
     let plan = REDIS.iter().fold(plan, |plan, (pod, node)| plan.pod(pod, node));
-    let mut world = World::build(plan, &MeshOptions::default());
+    let mut world = World::build(plan, &[]);
     for (pod, _) in REDIS {
         let of_set = |object: &mut Value| {
             let owner = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "redis", "controller": true});
@@ -35,21 +34,13 @@ fn redis() -> (World, Vec<Process>) {
     }
     let spec =
         json!({"clusterIP": "None", "clusterIPs": ["None"], "selector": {"app": "redis"}, "ports": [{"port": PORT}]});
-    let metadata = json!({"name": "redis", "namespace": SHOP});
-    world.manifests.apply(json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})).unwrap();
-    let whole = |node: &str| {
-        let dump = world.agent(node).admin("/config_dump").unwrap();
+    world.apply("Service", "redis", spec);
+    world.await_config(&["a", "b"], |dump| {
         let workloads = dump["workloads"].as_array().unwrap();
         let of_set = workloads.iter().filter(|w| w["identity"] == "spiffe://cluster.local/ns/shop/sa/redis");
         of_set.count() == REDIS.len() && dump["services"].to_string().contains("redis.shop.svc.cluster.local")
-    };
-    until(SOON, || whole("a") && whole("b")).unwrap();
-    let servers = REDIS.map(|(pod, _)| {
-        let server = format!("whoami={PORT}");
-        let process = world.pod(pod).testapp(&["serve", "--name", pod, &server]).unwrap();
-        process.wait_line("listening", SOON).unwrap();
-        process
     });
+    let servers = REDIS.map(|(pod, _)| world.serve_only(pod, &[&format!("whoami={PORT}")]));
     (world, servers.into())
 }
 

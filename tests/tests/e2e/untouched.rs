@@ -6,8 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ambit_tests::{AccessLog, Node, Wire};
 use serde_json::{Value, json};
 
-use crate::shop::until;
-use crate::world::{self, SHOP, SOON, World};
+use crate::world::{Greeting, SHOP, SOON, WHOAMI, World, vips};
 
 #[test]
 fn udp_and_icmp_pass_between_pods_in_the_mesh_and_out_of_it() {
@@ -15,9 +14,7 @@ fn udp_and_icmp_pass_between_pods_in_the_mesh_and_out_of_it() {
     let servers = ["near", "far", "outsider-b"];
     let _servers = servers.map(|pod| {
         // On a port that TCP would be captured on as on any other, and on those of the mesh.
-        let server = world.pod(pod).testapp(&["serve", "datagram=7000", "datagram=15001", "datagram=15008"]).unwrap();
-        server.wait_line("listening", SOON).unwrap();
-        server
+        world.serve_only(pod, &["datagram=7000", "datagram=15001", "datagram=15008"])
     });
     for server in servers {
         for (ip, own) in world.pod(server).addresses().into_iter().zip(world.pod("client").addresses()) {
@@ -41,15 +38,12 @@ fn what_a_pod_says_to_itself_is_not_captured() {
     let _servers = ["client", "near"].map(|pod| world.serve(pod));
     let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
     for ip in world.pod("client").addresses().into_iter().chain(loopback) {
-        let to = SocketAddr::new(ip, world::WHOAMI).to_string();
-        let report = world.report("client", &["greeting", "--to", &to]);
-        let line = report["lines"][0].as_str().unwrap().to_owned();
-        let words: Vec<&str> = line.split(' ').collect();
-        let peer: SocketAddr = words[1].parse().unwrap();
-        assert_eq!((words[0], peer.ip(), words[2]), ("client", ip, to.as_str()));
+        let to = SocketAddr::new(ip, WHOAMI);
+        let Greeting { name, peer, local } = world.greeting("client", to);
+        assert_eq!((name.as_str(), peer.ip(), local), ("client", ip, to));
     }
     // Lines come in the order in which connections end: none before this one is of those above.
-    let near = SocketAddr::new(world.pod("near").v4.into(), world::WHOAMI).to_string();
+    let near = world.at("near", WHOAMI)[0].to_string();
     world.report("client", &["greeting", "--to", &near]);
     let agent = world.agent("a");
     agent.wait_access_log(&[("dst.addr", &near), ("direction", "outbound")], SOON).unwrap();
@@ -61,12 +55,9 @@ fn what_a_pod_says_to_itself_is_not_captured() {
 fn a_pod_reaches_itself_by_its_service() {
     let world = World::new();
     let _server = world.serve("near");
-    for (vip, own) in world::vips("near").into_iter().zip(world.pod("near").addresses()) {
-        let report = world.report("near", &["greeting", "--to", &SocketAddr::new(vip, world::WHOAMI).to_string()]);
-        let line = report["lines"][0].as_str().unwrap().to_owned();
-        let words: Vec<&str> = line.split(' ').collect();
-        let [peer, local] = [words[1], words[2]].map(|word| word.parse::<SocketAddr>().unwrap());
-        assert_eq!((words[0], peer.ip(), local), ("near", own, SocketAddr::new(own, world::WHOAMI)));
+    for (vip, own) in vips("near").into_iter().zip(world.pod("near").addresses()) {
+        let Greeting { name, peer, local } = world.greeting("near", SocketAddr::new(vip, WHOAMI));
+        assert_eq!((name.as_str(), peer.ip(), local), ("near", own, SocketAddr::new(own, WHOAMI)));
     }
 }
 
@@ -81,9 +72,7 @@ fn pods_on_the_host_network_are_strangers_in_both_directions() {
     let vips: [IpAddr; 2] = ["10.96.0.7", "fd00:10:96::7"].map(|ip| ip.parse().unwrap());
     let service = ambit_tests::manifests::ServiceSpec { name: "host-b", vips: &vips, ports: &[(80, PORT)] };
     world.manifests.service(SHOP, &service).unwrap();
-    let knows =
-        |node: &str| world.agent(node).admin("/config_dump").unwrap()["services"].to_string().contains("host-b");
-    until(SOON, || knows("a") && knows("b")).unwrap();
+    world.await_service(&["a", "b"], "host-b.shop.svc.cluster.local");
     for node in ["a", "b"] {
         let pods = world.agent(node).admin("/pods").unwrap();
         assert!(!pods.to_string().contains("host-"), "{pods}");
@@ -101,21 +90,19 @@ fn from_the_host_network(world: &World) {
     let node = world.topology.node("a").unwrap();
     let wire = Wire::between(&world.topology, &[]).unwrap();
     for (pod, own) in [("near", None), ("far", Some([IpAddr::from(node.v4), node.v6.into()]))] {
-        for (family, ip) in world.pod(pod).addresses().into_iter().enumerate() {
-            let to = SocketAddr::new(ip, world::WHOAMI).to_string();
+        for (family, to) in world.at(pod, WHOAMI).map(|to| to.to_string()).into_iter().enumerate() {
             let report: Value = node.pod_testapp(&["greeting", "--to", &to]).unwrap().report(SOON).unwrap();
-            let line = report["lines"][0].as_str().unwrap().to_owned();
-            let words: Vec<&str> = line.split(' ').collect();
-            assert_eq!(words[0], pod);
-            let peer = words[1].parse::<SocketAddr>().unwrap().ip();
-            assert!(own.is_none_or(|own| own[family] == peer), "{line}");
+            let Greeting { name, peer, .. } = Greeting::of(&report);
+            let peer = peer.ip();
+            assert_eq!(name, pod);
+            assert!(own.is_none_or(|own| own[family] == peer), "{to}: {peer}");
             let fields =
                 [("direction", "inbound"), ("dst.addr", to.as_str()), ("dst.workload", pod), ("src.identity", "")];
             let line = world.agent(&world.pod(pod).node).wait_access_log(&fields, SOON).unwrap();
             assert_eq!(line.field("src.addr").parse::<SocketAddr>().unwrap().ip(), peer, "{line:?}");
         }
     }
-    assert_eq!(wire.stop().unwrap().ports().into_iter().collect::<Vec<_>>(), [world::WHOAMI]);
+    assert_eq!(wire.stop().unwrap().ports().into_iter().collect::<Vec<_>>(), [WHOAMI]);
 }
 
 /// By the node's address and by a service: in clear, as to anybody outside.
@@ -125,11 +112,8 @@ fn to_the_host_network(world: &World, vips: &[IpAddr; 2], port: u16) {
     for (family, ip) in [IpAddr::from(node.v4), node.v6.into()].into_iter().enumerate() {
         let target = SocketAddr::new(ip, port);
         for to in [target, SocketAddr::new(vips[family], 80)] {
-            let report = world.report("client", &["greeting", "--to", &to.to_string()]);
-            let line = report["lines"][0].as_str().unwrap().to_owned();
-            let words: Vec<&str> = line.split(' ').collect();
-            let peer: SocketAddr = words[1].parse().unwrap();
-            assert_eq!((words[0], peer.ip()), ("host-b", world.pod("client").addresses()[family]), "{to}");
+            let Greeting { name, peer, .. } = world.greeting("client", to);
+            assert_eq!((name.as_str(), peer.ip()), ("host-b", world.pod("client").addresses()[family]), "{to}");
         }
         let fields = [("dst.addr", &*target.to_string()), ("dst.identity", ""), ("src.workload", "client")];
         world.agent("a").wait_access_log(&fields, SOON).unwrap();

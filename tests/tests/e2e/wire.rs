@@ -3,7 +3,7 @@
 use ambit_tests::Wire;
 use ambit_tests::payload::MARKER;
 
-use crate::world::{self, World};
+use crate::world::{DUPLEX, HTTP, HTTP2, World};
 
 /// What the tools send in clear: were one of these seen, the mesh would have leaked it.
 const CLEAR: [&[u8]; 4] = [MARKER, b"HTTP/1.1", b"GET /", b"PRI * HTTP/2.0"];
@@ -26,25 +26,24 @@ fn an_outsider_is_reached_in_clear_and_the_capture_would_see_it() {
     let world = World::new();
     let wire = Wire::between(&world.topology, &CLEAR).unwrap();
     let _server = world.serve("outsider-b");
-    for address in world.pod("outsider-b").addresses() {
-        let to = std::net::SocketAddr::new(address, world::HTTP).to_string();
-        assert_eq!(world.report("client", &["fetch", "--to", &to])["status"], 200);
+    for to in world.at("outsider-b", HTTP) {
+        assert_eq!(world.fetch("client", to), 200);
     }
     let seen = wire.stop().unwrap();
     assert!(seen.marker_hits() >= 4, "{seen:?}");
-    assert_eq!(seen.ports().into_iter().collect::<Vec<_>>(), [world::HTTP]);
+    assert_eq!(seen.ports().into_iter().collect::<Vec<_>>(), [HTTP]);
 }
 
 fn exchange(world: &World) {
-    for way in world.ways(world::DUPLEX) {
+    for way in world.ways(DUPLEX) {
         let report = world.report("client", &["duplex", "--to", &way.to.to_string(), "--bytes", "2000000"]);
         assert_eq!(report["received"], 2_000_000, "{}", way.name);
     }
-    for way in world.ways(world::HTTP) {
+    for way in world.ways(HTTP) {
         let report = world.report("client", &["requests", "--to", &way.to.to_string(), "--count", "20"]);
         assert_eq!((&report["ok"], &report["failed"]), (&20.into(), &0.into()), "{}: {report}", way.name);
     }
-    for way in world.ways(world::HTTP2) {
+    for way in world.ways(HTTP2) {
         assert_eq!(world.report("client", &["h2c", "--to", &way.to.to_string()])["ok"], 100, "{}", way.name);
     }
 }

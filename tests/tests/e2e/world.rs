@@ -1,5 +1,7 @@
-//! The mesh that most tests want: two nodes with an agent each, a client, a server near it and one far from it, all
-//! enrolled, and an outsider on either node.
+//! The mesh that the tests of behaviour run in, and how they lay it out: two nodes with an agent each, a client, a
+//! server near it and one far from it, all enrolled, and an outsider on either node; or another plan.
+
+mod asks;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -7,7 +9,9 @@ use std::time::Duration;
 use ambit_tests::manifests::ServiceSpec;
 use ambit_tests::topology::Plan;
 use ambit_tests::{Agent, Manifests, Mesh, MeshOptions, Pod, Process, Topology};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+pub(crate) use asks::{Greeting, Held, Way, by_name};
 
 /// Longer than anything takes that is not measured.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -39,6 +43,9 @@ const SERVICES: [(&str, u16); 9] = [
     ("websocket", WEBSOCKET),
 ];
 
+/// What agents log: their life, and two events that tests wait for.
+const LOG_LEVEL: &str = "info,ambit_discovery=debug,ztunnel::proxy::verdict=debug";
+
 /// A mesh with its manifests and its topology; dropped in this order.
 pub(crate) struct World {
     pub(crate) mesh: Mesh,
@@ -46,47 +53,57 @@ pub(crate) struct World {
     pub(crate) topology: Topology,
 }
 
-/// One way from the client to a server.
-#[derive(Clone, Debug)]
-pub(crate) struct Way {
-    /// For messages: where to, by what address.
-    pub(crate) name: String,
-    /// Where to connect.
-    pub(crate) to: SocketAddr,
-    /// The pod that answers.
-    pub(crate) pod: &'static str,
-}
-
-/// The service address of `near` or `far`, IPv4 first.
+/// The service addresses of `near` or `far`, IPv4 first.
 pub(crate) fn vips(pod: &str) -> [IpAddr; 2] {
     let number = if pod == "near" { 1 } else { 2 };
     [format!("10.96.0.{number}"), format!("fd00:10:96::{number}")].map(|ip| ip.parse().unwrap())
 }
 
+/// The same with `port`.
+pub(crate) fn vip(pod: &str, port: u16) -> [SocketAddr; 2] {
+    vips(pod).map(|ip| SocketAddr::new(ip, port))
+}
+
+/// `ip`, as it is written, with `port`.
+pub(crate) fn socket(ip: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(ip.parse().unwrap(), port)
+}
+
+/// The SPIFFE ID of a service account, by default its pod's name, of the namespace in the mesh.
+pub(crate) fn spiffe(account: &str) -> String {
+    format!("spiffe://cluster.local/ns/{SHOP}/sa/{account}")
+}
+
+fn is_enrolled(pod: &Pod) -> bool {
+    !pod.name.starts_with("outsider")
+}
+
 impl World {
     /// The usual world.
     pub(crate) fn new() -> Self {
-        Self::with(&MeshOptions::default())
+        Self::with(&[])
     }
 
-    /// The usual world, with agents run differently.
-    pub(crate) fn with(options: &MeshOptions) -> Self {
-        let plan = Plan::new(&["a", "b"])
-            .pod("client", "a")
-            .pod("near", "a")
-            .pod("outsider-a", "a")
-            .pod("far", "b")
-            .pod("outsider-b", "b");
-        Self::build(plan, options)
+    /// The usual world, with further arguments of every agent.
+    pub(crate) fn with(arguments: &[&str]) -> Self {
+        Self::build(Self::usual(), arguments)
     }
 
     /// A world of this plan: pods whose names begin with `outsider` are not enrolled, `near` and `far` have services.
-    pub(crate) fn build(plan: Plan, options: &MeshOptions) -> Self {
+    pub(crate) fn build(plan: Plan, arguments: &[&str]) -> Self {
         let (topology, manifests) = Self::lay(plan);
-        Self::start(topology, manifests, options)
+        let mut world = Self::closed(topology, manifests, arguments);
+        world.open();
+        world
     }
 
-    /// The same without agents yet.
+    /// The plan of the usual world.
+    pub(crate) fn usual() -> Plan {
+        let pods = [("client", "a"), ("near", "a"), ("outsider-a", "a"), ("far", "b"), ("outsider-b", "b")];
+        pods.iter().fold(Plan::new(&["a", "b"]), |plan, (pod, node)| plan.pod(pod, node))
+    }
+
+    /// Everything but the agents.
     pub(crate) fn lay(plan: Plan) -> (Topology, Manifests) {
         let topology = plan.build().unwrap();
         let config = topology.directory().join("config");
@@ -94,7 +111,7 @@ impl World {
         manifests.namespace(SHOP, true).unwrap();
         manifests.namespace(OUTSIDE, false).unwrap();
         for pod in topology.pods() {
-            let namespace = if pod.name.starts_with("outsider") { OUTSIDE } else { SHOP };
+            let namespace = if is_enrolled(pod) { SHOP } else { OUTSIDE };
             manifests.pod(namespace, pod, &pod.name).unwrap();
         }
         let ports = SERVICES.map(|(_, port)| (port, port));
@@ -104,14 +121,26 @@ impl World {
         (topology, manifests)
     }
 
-    /// Starts the agents of what was laid, and waits until every pod is captured that is to be.
-    pub(crate) fn start(topology: Topology, manifests: Manifests, options: &MeshOptions) -> Self {
-        let mesh = Mesh::start(&topology, manifests.directory(), options).unwrap();
-        let world = Self { mesh, manifests, topology };
-        for pod in world.topology.pods().iter().filter(|pod| !pod.name.starts_with("outsider")) {
-            world.agent(&pod.node).wait_captured(SHOP, &pod.name, true, SOON).unwrap();
+    /// A world of what was laid, with no agent started yet.
+    pub(crate) fn closed(topology: Topology, manifests: Manifests, arguments: &[&str]) -> Self {
+        let arguments = ["--log-level", LOG_LEVEL].iter().chain(arguments).map(ToString::to_string).collect();
+        let options = MeshOptions { arguments, ..MeshOptions::default() };
+        let mesh = Mesh::stopped(&topology, manifests.directory(), &options).unwrap();
+        Self { mesh, manifests, topology }
+    }
+
+    /// The usual world with no agent started yet.
+    pub(crate) fn usual_closed(arguments: &[&str]) -> Self {
+        let (topology, manifests) = Self::lay(Self::usual());
+        Self::closed(topology, manifests, arguments)
+    }
+
+    /// Starts every agent, and waits until every pod is captured that is to be.
+    pub(crate) fn open(&mut self) {
+        self.mesh.start_all().unwrap();
+        for pod in self.topology.pods().iter().filter(|pod| is_enrolled(pod)) {
+            self.agent(&pod.node).wait_captured(SHOP, &pod.name, true, SOON).unwrap();
         }
-        world
     }
 
     pub(crate) fn pod(&self, name: &str) -> &Pod {
@@ -122,38 +151,73 @@ impl World {
         self.mesh.agent(node).unwrap()
     }
 
+    pub(crate) fn agent_mut(&mut self, node: &str) -> &mut Agent {
+        self.mesh.agent_mut(node).unwrap()
+    }
+
+    /// The running agent of `node`.
+    pub(crate) fn process(&self, node: &str) -> &Process {
+        self.agent(node).process().unwrap()
+    }
+
+    /// The addresses of `pod` with `port`, IPv4 first.
+    pub(crate) fn at(&self, pod: &str, port: u16) -> [SocketAddr; 2] {
+        self.pod(pod).addresses().map(|ip| SocketAddr::new(ip, port))
+    }
+
+    /// The address of `pod` that is of the same family as `other`.
+    pub(crate) fn ip_like(&self, pod: &str, other: IpAddr) -> IpAddr {
+        self.pod(pod).addresses().into_iter().find(|ip| ip.is_ipv4() == other.is_ipv4()).unwrap()
+    }
+
     /// Starts a server of every protocol in `pod`.
     pub(crate) fn serve(&self, pod: &str) -> Process {
         let services = SERVICES.map(|(protocol, port)| format!("{protocol}={port}"));
-        let arguments: Vec<_> =
-            ["serve", "--name", pod].into_iter().chain(services.iter().map(String::as_str)).collect();
-        let server = self.pod(pod).testapp(&arguments).unwrap();
+        self.serve_only(pod, &services.each_ref().map(String::as_str))
+    }
+
+    /// Starts servers in `pod`, each given as `protocol=port`.
+    pub(crate) fn serve_only(&self, pod: &str, services: &[&str]) -> Process {
+        let server = self.start(pod, &[&["serve", "--name", pod], services].concat());
         server.wait_line("listening", SOON).unwrap();
         server
     }
 
-    /// Runs a client in `pod` to its end and reads its report.
-    pub(crate) fn report(&self, pod: &str, arguments: &[&str]) -> Value {
-        self.try_report(pod, arguments).unwrap()
+    /// Writes an object of the namespace in the mesh.
+    pub(crate) fn apply(&mut self, kind: &str, name: &str, spec: Value) {
+        let version = match kind {
+            "PeerAuthentication" | "AuthorizationPolicy" => "security.istio.io/v1",
+            "ServiceEntry" | "WorkloadEntry" => "networking.istio.io/v1",
+            _ => "v1",
+        };
+        let metadata = json!({"name": name, "namespace": SHOP});
+        let object = json!({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec});
+        self.manifests.apply(object).unwrap();
     }
 
-    pub(crate) fn try_report(&self, pod: &str, arguments: &[&str]) -> anyhow::Result<Value> {
-        self.pod(pod).testapp(arguments)?.report(Duration::from_secs(60))
+    /// Writes whether `pod` is ready.
+    pub(crate) fn set_ready(&mut self, pod: &str, ready: bool) {
+        let status = if ready { "True" } else { "False" };
+        let edit = |pod: &mut Value| pod["status"]["conditions"][0]["status"] = status.into();
+        self.manifests.edit("Pod", SHOP, pod, edit).unwrap();
     }
 
-    /// Every way from the client to `port`: on its node and across, by pod and by service address, by both families.
-    pub(crate) fn ways(&self, port: u16) -> Vec<Way> {
-        let mut ways = Vec::new();
-        for pod in ["near", "far"] {
-            let kinds = [("pod", self.pod(pod).addresses()), ("service", vips(pod))];
-            for (kind, addresses) in kinds {
-                for address in addresses {
-                    let family = if address.is_ipv4() { "v4" } else { "v6" };
-                    let to = SocketAddr::new(address, port);
-                    ways.push(Way { name: format!("{pod} by {kind} address, {family}"), to, pod });
+    /// Waits until the configuration in force on each of `nodes` is `such`.
+    pub(crate) fn await_config(&self, nodes: &[&str], such: impl Fn(&Value) -> bool) {
+        for node in nodes {
+            let (agent, process) = (self.agent(node), self.process(node));
+            loop {
+                let mark = process.mark();
+                if such(&agent.admin("/config_dump").unwrap()) {
+                    break;
                 }
+                process.wait_line_after(mark, "snapshot published", SOON).unwrap();
             }
         }
-        ways
+    }
+
+    /// Waits until `nodes` know the service `hostname`, and with it everything that was written before it.
+    pub(crate) fn await_service(&self, nodes: &[&str], hostname: &str) {
+        self.await_config(nodes, |dump| by_name(dump, "services", "hostname", hostname).is_some());
     }
 }

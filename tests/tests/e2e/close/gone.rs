@@ -5,10 +5,10 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use ambit_tests::ip;
 use ambit_tests::process::Process;
-use ambit_tests::{MeshOptions, ip};
 
-use super::{INTO_THE_MESH, PASSTHROUGH, Path, RAW, SAME_NODE, Seen, TUNNEL, dial, event, listen, usual};
+use super::{INTO_THE_MESH, PASSTHROUGH, Path, RAW, SAME_NODE, Seen, TUNNEL, event};
 use crate::world::{SOON, World};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +69,9 @@ impl Row {
         let goes = "send:5,recv:3,hold";
         let (client_plays, server_plays) =
             if self.client_goes { (goes, stays.as_str()) } else { (stays.as_str(), goes) };
-        let at = std::net::SocketAddr::new(world.pod(server).v4.into(), port);
-        let server = listen(world.pod(server), at, server_plays);
-        let client = dial(world.pod(client), at, client_plays);
+        let at = world.at(server, port)[0];
+        let server = world.listen(server, at, server_plays);
+        let client = world.dial(client, at, client_plays);
         let (goes, stays) = if self.client_goes { (client, server) } else { (server, client) };
         goes.wait_line("\"event\":\"received\"", SOON).unwrap();
         (goes, stays)
@@ -99,8 +99,8 @@ fn a_pod_that_goes_ends_its_connections() {
                 .map(|(client, how)| Row::new(*path, client, how))
         })
         .collect();
-    let plan = rows.iter().fold(usual(), |plan, row| plan.pod(&row.doomed, row.node()));
-    let mut world = World::build(plan, &MeshOptions::default());
+    let plan = rows.iter().fold(World::usual(), |plan, row| plan.pod(&row.doomed, row.node()));
+    let mut world = World::build(plan, &[]);
     let started: Vec<_> = (9100..).zip(&rows).map(|(port, row)| row.start(&world, port)).collect();
     let mut watched = Vec::new();
     for (row, (goes, stays)) in rows.iter().zip(started) {

@@ -5,12 +5,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use ambit_tests::MeshOptions;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{INTO_THE_MESH, PASSTHROUGH, RAW, SAME_NODE, Seen, TUNNEL, dial, event, seen, show, usual};
-use crate::shop::until;
-use crate::world::{SHOP, SOON, World};
+use super::{INTO_THE_MESH, PASSTHROUGH, RAW, SAME_NODE, Seen, TUNNEL, event, seen, show};
+use crate::world::{SHOP, SOON, World, by_name};
 
 /// How long an agent waits for a pod of its own node that is not there yet, in these tests.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -20,11 +18,11 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 fn a_refused_connection_is_a_reset_at_once() {
     let world = World::new();
     for family in [0, 1] {
-        let to = |server: &str| SocketAddr::new(world.pod(server).addresses()[family], 9);
+        let to = |server: &str| world.at(server, 9)[family];
         assert_eq!(outcome(&world, RAW.client, to(RAW.server)).0, "refused");
         for (path, agent) in [(SAME_NODE, "a"), (TUNNEL, "a"), (TUNNEL, "b"), (PASSTHROUGH, "a"), (INTO_THE_MESH, "b")]
         {
-            let log = world.agent(agent).process().unwrap().mark();
+            let log = world.process(agent).mark();
             let (ended, after) = outcome(&world, path.client, to(path.server));
             assert_eq!(ended, "reset", "{path:?}");
             assert!(after < AT_ONCE, "{path:?}: {after:?}");
@@ -35,9 +33,7 @@ fn a_refused_connection_is_a_reset_at_once() {
 
 #[test]
 fn an_unreachable_destination_is_a_reset() {
-    let patience = ["--patience".to_owned(), PATIENCE.as_secs().to_string()];
-    let options = MeshOptions { arguments: patience.to_vec(), ..MeshOptions::default() };
-    let mut world = World::build(usual(), &options);
+    let mut world = World::with(&["--patience", &PATIENCE.as_secs().to_string()]);
     // Pods that the mesh knows and the network does not; and an address that nobody knows.
     let ghosts =
         [("ghost-a", "a", ["10.244.1.99", "fd00:244:1::99"]), ("ghost-b", "b", ["10.244.2.99", "fd00:244:2::99"])];
@@ -63,8 +59,8 @@ fn an_unreachable_destination_is_a_reset() {
             .unwrap();
     }
     // Nobody waits for pods that are not there: until the agent knows them, they are strangers to it.
-    let known = |name: &str| world.agent("a").admin("/config_dump").unwrap().to_string().contains(name);
-    until(SOON, || ghosts.iter().all(|(name, ..)| known(name))).unwrap();
+    let known = |dump: &Value, name: &str| by_name(dump, "workloads", "name", name).is_some();
+    world.await_config(&["a"], |dump| ghosts.iter().all(|(name, ..)| known(dump, name)));
     let [(_, _, on_a), (_, _, on_b)] = ghosts;
     let rows = [
         ("same node", on_a, "unknown-workload", PATIENCE + AT_ONCE),
@@ -76,7 +72,7 @@ fn an_unreachable_destination_is_a_reset() {
             let to = SocketAddr::new(ip.parse::<IpAddr>().unwrap(), 80);
             let (without_us, raw) = outcome(&world, "outsider-a", to);
             assert_eq!(without_us, "unreachable", "{name}, {ip}");
-            let log = world.agent("a").process().unwrap().mark();
+            let log = world.process("a").mark();
             let (ended, after) = outcome(&world, "client", to);
             assert_eq!(ended, "reset", "{name}, {ip}");
             assert!(after < raw + within, "{name}, {ip}: {after:?}, without us {raw:?}");
@@ -88,7 +84,7 @@ fn an_unreachable_destination_is_a_reset() {
 /// The error that ends a connection of `pod` to `to`, and how long it took from the start of the process.
 fn outcome(world: &World, pod: &str, to: SocketAddr) -> (String, Duration) {
     let begun = Instant::now();
-    let finished = dial(world.pod(pod), to, "observe:9000").finish(SOON).unwrap();
+    let finished = world.dial(pod, to, "observe:9000").finish(SOON).unwrap();
     let last = finished.lines.iter().rfind(|line| event(line).is_some()).unwrap();
     let events: Vec<Seen> = seen(&finished);
     // A reset that arrives before the application has looked is reported by connect() itself.
@@ -99,5 +95,5 @@ fn outcome(world: &World, pod: &str, to: SocketAddr) -> (String, Duration) {
 /// Waits for a line of the access log with `reason`, after the first `mark` lines.
 fn logged(world: &World, agent: &str, mark: usize, reason: &str) {
     let field = format!("reason={reason}");
-    world.agent(agent).process().unwrap().wait_line_after(mark, &field, SOON).unwrap();
+    world.process(agent).wait_line_after(mark, &field, SOON).unwrap();
 }

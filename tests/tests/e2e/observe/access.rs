@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use ambit_tests::AccessLog;
 
-use super::{at, map, play_out, with};
-use crate::world::{DISCARD, SOON, World, vips};
+use super::{at, map, play_out};
+use crate::world::{DISCARD, SOON, World, vip};
 
 /// The fields of `line`, with what differs from run to run replaced: the client's port and the duration.
 fn steady(line: &AccessLog) -> BTreeMap<String, String> {
@@ -41,7 +41,7 @@ fn expected(world: &World, port: u16, side: &[(&str, &str)]) -> BTreeMap<String,
 
 fn both_sides_are_logged(world: &World) {
     let _server = world.serve("far");
-    play_out(world, "client", at(vips("far")[0], DISCARD), "send:1000,shutdown,observe:10000");
+    play_out(world, "client", vip("far", DISCARD)[0], "send:1000,shutdown,observe:10000");
     let service = ("dst.service", "far.shop.svc.cluster.local");
     let source = world.agent("a").wait_access_log(&[("direction", "outbound")], SOON).unwrap();
     let outbound = [service, ("direction", "outbound"), ("bytes_sent", "1000"), ("bytes_recv", "0")];
@@ -54,8 +54,8 @@ fn both_sides_are_logged(world: &World) {
     }
 
     // To a port where nobody listens: both sides say why.
-    let closed = at(world.pod("far").v4, 9);
-    world.pod("client").testapp(&["fetch", "--to", &closed.to_string()]).unwrap().finish(SOON).unwrap();
+    let closed = world.at("far", 9)[0];
+    world.start("client", &["fetch", "--to", &closed.to_string()]).finish(SOON).unwrap();
     let reason = ("reason", "connection-refused");
     let source = world.agent("a").wait_access_log(&[reason], SOON).unwrap();
     let error = "connection refused by the destination: the peer answered with status 503";
@@ -75,7 +75,7 @@ fn both_sides_are_logged(world: &World) {
 fn both_sides_are_logged_as_text_in_istios_order() {
     let world = World::new();
     both_sides_are_logged(&world);
-    let lines = world.agent("a").process().unwrap().lines();
+    let lines = world.process("a").lines();
     let line = lines.iter().find(|line| line.text.contains("\taccess\tconnection complete\t")).unwrap();
     let columns: Vec<&str> = line.text.split('\t').collect();
     assert_eq!((columns.len(), &columns[1..4]), (5, ["info", "access", "connection complete"].as_slice()));
@@ -106,10 +106,10 @@ fn both_sides_are_logged_as_text_in_istios_order() {
 
 #[test]
 fn both_sides_are_logged_as_json() {
-    let world = World::with(&with(&["--log-format", "json"]));
+    let world = World::with(&["--log-format", "json"]);
     both_sides_are_logged(&world);
     // Every line of the log is an object, not only those of the access log.
-    for line in world.agent("a").process().unwrap().lines().iter().filter(|line| !line.is_error) {
+    for line in world.process("a").lines().iter().filter(|line| !line.is_error) {
         let object: serde_json::Value = serde_json::from_str(&line.text).unwrap_or_else(|_| panic!("{}", line.text));
         assert!(["level", "time", "scope", "message"].iter().all(|key| object[*key].is_string()), "{object}");
     }

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use ambit_tests::MeshOptions;
 use ambit_tests::http::{self, Response};
+use ambit_tests::process::Line;
 use ambit_tests::topology::Plan;
+use ambit_tests::until;
 use serde_json::Value;
 
-use super::{at, map, play, play_out, with};
-use crate::shop::until;
-use crate::world::{ECHO, SHOP, SOON, World, vips};
+use super::{at, map, play_out};
+use crate::world::{ECHO, SHOP, SOON, World, vip};
 
 fn post(world: &World, path: &str) -> Response {
     let node = world.topology.node("a").unwrap();
@@ -42,16 +42,10 @@ fn the_configuration_in_force_is_shown() {
 fn open_connections_are_listed_with_their_bytes() {
     let world = World::new();
     let _server = world.serve("far");
-    let client = play(&world, "client", at(vips("far")[0], ECHO), "send:100,recv:100,hold");
+    let client = world.dial("client", vip("far", ECHO)[0], "send:100,recv:100,hold");
     client.wait_line("received", SOON).unwrap();
-    let listed = |node: &str| {
-        let workers = world.agent(node).admin("/connections").unwrap();
-        let all: Vec<Value> =
-            workers.as_array().unwrap().iter().flat_map(|one| one.as_array().unwrap().clone()).collect();
-        all
-    };
     for (node, direction) in [("a", "outbound"), ("b", "inbound")] {
-        let open = listed(node);
+        let open = world.open_connections(node);
         assert_eq!(open.len(), 1, "{open:?}");
         let text = |key: &str| open[0][key].as_str().unwrap().to_owned();
         let seen: BTreeMap<_, _> =
@@ -72,7 +66,7 @@ fn open_connections_are_listed_with_their_bytes() {
         assert_eq!((&open[0]["bytesToServer"], &open[0]["bytesToClient"]), (&100.into(), &100.into()));
     }
     client.kill().unwrap();
-    until(SOON, || listed("a").is_empty() && listed("b").is_empty()).unwrap();
+    until(SOON, || ["a", "b"].iter().all(|node| world.open_connections(node).is_empty())).unwrap();
 }
 
 #[test]
@@ -142,7 +136,7 @@ fn a_damaged_manifest_is_reported_with_its_place_and_changes_nothing_else() {
     assert_eq!(text(report, "/field"), "spec.ports[0].port");
     assert!(report["object"].to_string().contains("broken"), "{report}");
     assert!(text(report, "/message").contains("seventy"), "{report}");
-    play_out(&world, "client", at(vips("far")[0], ECHO), "send:10,recv:10,close");
+    play_out(&world, "client", vip("far", ECHO)[0], "send:10,recv:10,close");
     std::fs::remove_file(world.manifests.directory().join("broken.yaml")).unwrap();
     agent.process().unwrap().wait_line("resolved: broken.yaml:8", SOON).unwrap();
     assert_eq!(agent.admin("/reports").unwrap(), Value::Array(Vec::new()));
@@ -152,14 +146,14 @@ fn a_damaged_manifest_is_reported_with_its_place_and_changes_nothing_else() {
 fn the_log_level_is_changed_while_it_runs() {
     let world = World::new();
     let _server = world.serve("near");
-    let to = at(world.pod("near").v4, ECHO);
+    let to = world.at("near", ECHO)[0];
     assert_eq!(world.agent("a").get(15000, "/logging?level=debug").unwrap().status, 405, "reading changes nothing");
     let wrong = post(&world, "/logging?level=loud");
     assert_eq!(wrong.status, 400, "{}", wrong.body);
     let changed = post(&world, "/logging?level=access:debug");
     assert!(changed.status == 200 && changed.body.contains("access=debug"), "{}", changed.body);
     play_out(&world, "client", to, "send:10,recv:10,close");
-    let process = world.agent("a").process().unwrap();
+    let process = world.process("a");
     process.wait_line("\tdebug\taccess\tconnection opened\t", SOON).unwrap();
     assert_eq!(post(&world, "/logging?level=access:off").status, 200);
     process.wait_line("access=off", SOON).unwrap();
@@ -169,16 +163,15 @@ fn the_log_level_is_changed_while_it_runs() {
     until(SOON, || closed() == 4.0).unwrap();
     assert_eq!(post(&world, "/logging?reset").status, 200);
     let complete =
-        || process.lines().iter().skip(mark).filter(|line| line.text.contains("connection complete")).count();
+        |lines: &[Line]| lines.iter().skip(mark).filter(|line| line.text.contains("connection complete")).count() == 2;
     play_out(&world, "client", to, "send:10,recv:10,close");
-    process.wait_line_after(mark, "connection complete", SOON).unwrap();
-    until(SOON, || complete() == 2).unwrap();
+    process.wait_for(SOON, |lines| complete(lines).then_some(())).unwrap();
 }
 
 #[test]
 fn profiles_can_be_taken() {
     let plan = Plan::new(&["a"]).pod("near", "a").pod("far", "a");
-    let world = World::build(plan, &MeshOptions::default());
+    let world = World::build(plan, &[]);
     let profile = world.agent("a").get(15000, "/debug/pprof/profile?seconds=1").unwrap();
     assert!(profile.status == 200 && !profile.body.is_empty(), "{} {}", profile.status, profile.body);
     let heap = || world.agent("a").get(15000, "/debug/pprof/heap").unwrap();
@@ -196,11 +189,9 @@ fn profiles_can_be_taken() {
 
 #[test]
 fn quitting_drains_and_readiness_says_so() {
-    let mut world = World::with(&with(&["--drain-deadline", "15"]));
+    let mut world = World::with(&["--drain-deadline", "15"]);
     let _server = world.serve("far");
-    let mut client =
-        world.pod("client").testapp(&["hold", "--to", &at(vips("far")[0], ECHO).to_string(), "--count", "1"]).unwrap();
-    client.wait_line("holding", SOON).unwrap();
+    let mut client = world.hold("client", vip("far", ECHO)[0], 1);
     let ready = world.agent("a").get(15021, "/healthz/ready").unwrap();
     assert_eq!((ready.status, ready.body.as_str()), (200, "ready\n"));
     assert_eq!(post(&world, "/quitquitquit").status, 200);
@@ -208,10 +199,7 @@ fn quitting_drains_and_readiness_says_so() {
     let stopping = world.agent("a").get(15021, "/healthz/ready").unwrap();
     assert_eq!((stopping.status, stopping.body.contains("the process is stopping")), (503, true), "{}", stopping.body);
     // What is open goes on.
-    let mark = client.mark();
-    client.write_line("again").unwrap();
-    let line = client.wait_line_after(mark, "\"ok\":1", SOON).unwrap();
-    assert!(line.text.contains("\"failed\":0"), "{}", line.text);
-    client.kill().unwrap();
-    world.mesh.agent_mut("a").unwrap().finish(SOON).unwrap();
+    client.all_work();
+    client.kill();
+    world.agent_mut("a").finish(SOON).unwrap();
 }

@@ -1,11 +1,9 @@
 //! What is left of the mesh in a pod that has left it, and on a node from which it is uninstalled: nothing, and not before
 //! the last connection has ended.
 
-use ambit_tests::Pod;
-use serde_json::Value;
+use ambit_tests::{Pod, until};
 
-use super::{at, start, with};
-use crate::shop::until;
+use super::start;
 use crate::world::{ECHO, HTTP, SHOP, SOON, World};
 
 /// True if the pod's namespace is set up for connections that are delivered in their clients' names.
@@ -16,11 +14,9 @@ fn is_prepared(pod: &Pod) -> bool {
 
 #[test]
 fn a_pod_that_leaves_gets_its_namespace_back_when_its_last_connection_has_ended() {
-    let mut world = World::with(&with(&["--linger", "0.5"]));
+    let mut world = World::with(&["--linger", "0.5"]);
     let _server = world.serve("near");
-    let to = at(world.pod("near").v4, ECHO).to_string();
-    let mut client = world.pod("client").testapp(&["hold", "--to", &to, "--count", "1"]).unwrap();
-    client.wait_line("holding", SOON).unwrap();
+    let mut client = world.hold("client", world.at("near", ECHO)[0], 1);
     let idle = world.topology.start_pod("idle", "a").unwrap();
     world.manifests.pod(SHOP, idle, "idle").unwrap();
     world.agent("a").wait_captured(SHOP, "idle", true, SOON).unwrap();
@@ -30,12 +26,8 @@ fn a_pod_that_leaves_gets_its_namespace_back_when_its_last_connection_has_ended(
     // Nothing is open there, so that the agent has looked.
     until(SOON, || !is_prepared(world.pod("idle"))).unwrap();
     assert!(is_prepared(world.pod("near")), "a connection is");
-    let mark = client.mark();
-    client.write_line("again").unwrap();
-    let line = client.wait_line_after(mark, "\"ok\"", SOON).unwrap();
-    let report: Value = serde_json::from_str(&line.text).unwrap();
-    assert_eq!((&report["ok"], &report["failed"]), (&1.into(), &0.into()));
-    client.kill().unwrap();
+    client.all_work();
+    client.kill();
     until(SOON, || !is_prepared(world.pod("near")) && !is_prepared(world.pod("client"))).unwrap();
 }
 
@@ -44,7 +36,7 @@ fn uninstalling_needs_the_cgroup_and_the_pins_alone_and_leaves_nothing() {
     let mut world = World::new();
     let _server = world.serve("near");
     let pins = world.agent("a").pins().to_owned();
-    world.mesh.agent_mut("a").unwrap().stop(SOON).unwrap();
+    world.agent_mut("a").stop(SOON).unwrap();
     assert!(pins.exists() && is_prepared(world.pod("near")), "an agent that stops leaves the capture in force");
     let cgroup = world.topology.node("a").unwrap().cgroup.clone();
     let arguments = ["--uninstall", "--cgroup", cgroup.to_str().unwrap(), "--pins", pins.to_str().unwrap()];
@@ -55,6 +47,5 @@ fn uninstalling_needs_the_cgroup_and_the_pins_alone_and_leaves_nothing() {
     for pod in ["client", "near"] {
         assert!(!is_prepared(world.pod(pod)), "{pod}: {said}");
     }
-    let to = at(world.pod("near").v4, HTTP).to_string();
-    assert_eq!(world.report("client", &["fetch", "--to", &to])["status"], 200, "in clear");
+    assert_eq!(world.fetch("client", world.at("near", HTTP)[0]), 200, "in clear");
 }

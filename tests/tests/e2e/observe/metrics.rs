@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ambit_tests::{Agent, Sample};
+use ambit_tests::{Agent, Sample, until};
 
-use super::{at, map, play, play_out};
-use crate::shop::until;
-use crate::world::{DISCARD, ECHO, SOON, World, vips};
+use super::{at, map, play_out};
+use crate::world::{DISCARD, ECHO, SOON, World, vip};
 
 const OPENED: &str = "istio_tcp_connections_opened_total";
 const CLOSED: &str = "istio_tcp_connections_closed_total";
@@ -70,7 +69,7 @@ fn series(labels: &BTreeMap<String, String>, values: &[(&str, f64)]) -> BTreeMap
 fn a_connection_across_nodes_is_counted_at_both_ends_while_it_is_open_and_when_it_has_closed() {
     let world = World::new();
     let _server = world.serve("far");
-    let client = play(&world, "client", at(vips("far")[0], ECHO), "send:1000,recv:1000,hold");
+    let client = world.dial("client", vip("far", ECHO)[0], "send:1000,recv:1000,hold");
     client.wait_line("received", SOON).unwrap();
     let open = [(OPENED, 1.0), (RECEIVED, 1000.0), (SENT, 1000.0)];
     let closed = [(OPENED, 1.0), (CLOSED, 1.0), (RECEIVED, 1000.0), (SENT, 1000.0)];
@@ -121,7 +120,7 @@ fn connections_on_one_node_and_in_clear_are_counted_by_who_sees_them() {
     await_series("destination", &to_near);
 
     // Out of the mesh.
-    play_out(&world, "client", at(world.pod("outsider-b").v4, DISCARD), script);
+    play_out(&world, "client", world.at("outsider-b", DISCARD)[0], script);
     let to_outsider = [
         ("destination_service", "unknown"),
         ("destination_service_name", "unknown"),
@@ -150,14 +149,9 @@ fn connections_on_one_node_and_in_clear_are_counted_by_who_sees_them() {
 fn both_paths_serve_the_same_families_in_prometheus_text() {
     let world = World::new();
     let _server = world.serve("near");
-    play_out(&world, "client", at(world.pod("near").v4, ECHO), "send:10,recv:10,close");
+    play_out(&world, "client", world.at("near", ECHO)[0], "send:10,recv:10,close");
     // A refused one too, so that there is something of each family.
-    world
-        .pod("client")
-        .testapp(&["fetch", "--to", &at(world.pod("near").v4, 9).to_string()])
-        .unwrap()
-        .finish(SOON)
-        .unwrap();
+    world.start("client", &["fetch", "--to", &world.at("near", 9)[0].to_string()]).finish(SOON).unwrap();
     let agent = world.agent("a");
     until(SOON, || agent.metrics().unwrap().sum(CLOSED, &[]) == 4.0).unwrap();
     let pages = ["/metrics", "/stats/prometheus"].map(|path| agent.get(15020, path).unwrap());

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use ambit_tests::Netns;
-use ambit_tests::{http, netns};
+use ambit_tests::{Netns, http, netns};
 
 use super::at;
 use crate::world::World;

@@ -11,9 +11,8 @@ use ambit_tests::{Mesh, MeshOptions, Process, Topology};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::{at, play, with_environment};
-use crate::shop::{Shop, until};
-use crate::world::{ECHO, SHOP, SOON, World};
+use super::{at, with_environment};
+use crate::world::{ECHO, SHOP, SOON, World, by_name};
 
 /// A node without pods, and an empty configuration.
 fn bare() -> Topology {
@@ -149,11 +148,11 @@ fn what_the_kernel_or_the_node_lacks_is_said_with_its_remedy() {
 
 #[test]
 fn an_agent_is_ready_when_its_pods_are_captured() {
-    let mut shop = Shop::closed(&[]);
-    let agent = shop.mesh.agent_mut("a").unwrap();
+    let mut world = World::usual_closed(&[]);
+    let agent = world.agent_mut("a");
     assert!(agent.get(15021, "/healthz/ready").is_err(), "nobody is there");
     agent.launch().unwrap();
-    until(SOON, || agent.is_ready()).unwrap();
+    agent.wait_ready().unwrap();
     assert_eq!(agent.admin("/pods").unwrap()["captured"].as_object().unwrap().len(), 2);
 }
 
@@ -167,9 +166,8 @@ fn a_connection_to_a_pod_that_its_node_is_about_to_capture_is_held() {
     let far = world.mesh.agent("b").unwrap();
     far.signal(Signal::SIGSTOP).unwrap();
     world.manifests.pod(SHOP, world.topology.pod("late").unwrap(), "late").unwrap();
-    let known = || world.agent("a").admin("/config_dump").unwrap()["workloads"].to_string().contains("\"late\"");
-    until(SOON, known).unwrap();
-    let client = play(&world, "client", to, "send:10,recv:10,close");
+    world.await_config(&["a"], |dump| by_name(dump, "workloads", "name", "late").is_some());
+    let client = world.dial("client", to, "send:10,recv:10,close");
     client.wait_line("\"sent\"", SOON).unwrap();
     assert!(!client.lines().iter().any(|line| line.text.contains("received")));
     far.signal(Signal::SIGCONT).unwrap();

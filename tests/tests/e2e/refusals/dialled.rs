@@ -1,12 +1,13 @@
 //! A captured pod dials a pod of the mesh, and who answers on port 15008 there is not whom the mesh expects.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ambit_tests::Process;
 use serde_json::Value;
 
-use super::{Watch, half_open, spiffe};
-use crate::shop::{ECHO, SOON, Shop};
+use super::{Watch, half_open};
+use crate::world::{ECHO, SOON, World, spiffe};
 
 /// One server: what is wrong with it, and what both sides see.
 struct Row {
@@ -56,18 +57,21 @@ fn rows() -> Vec<Row> {
 
 #[test]
 fn a_server_with_a_defect_is_refused_and_told_why() {
-    let shop = half_open(&[]);
-    let agent = shop.mesh.agent("a").unwrap();
-    for to in shop.at("far", ECHO) {
+    let world = half_open(&[]);
+    let agent = world.agent("a");
+    for to in world.at("far", ECHO) {
         for row in rows() {
             let watch = Watch::new(agent);
-            let server = serve(&shop, &row.identity, row.arguments);
-            let (seen, _) = call(&shop, &to);
+            let server = serve(&world, &row.identity, row.arguments);
+            let (seen, _) = call(&world, to);
             let name = format!("{}, {to}", row.name);
             assert!(seen.contains(r#""error":"reset""#) && !answered(&seen), "{name}: {seen}");
             let line = watch.expect(&name, row.reason);
             assert_eq!((line.field("src.workload"), line.field("dst.workload")), ("client", "far"), "{name}: {line:?}");
-            assert!(!line.field("error").is_empty() && line.field("dst.hbone_addr") == to, "{name}: {line:?}");
+            assert!(
+                !line.field("error").is_empty() && line.field("dst.hbone_addr") == to.to_string(),
+                "{name}: {line:?}"
+            );
             server.wait_line(row.sees, SOON).unwrap();
             server.kill().unwrap();
         }
@@ -76,47 +80,46 @@ fn a_server_with_a_defect_is_refused_and_told_why() {
 
 #[test]
 fn a_pod_whose_port_15008_nobody_serves_is_refused_after_two_seconds_and_never_dialled_in_clear() {
-    let shop = half_open(&[]);
-    let agent = shop.mesh.agent("a").unwrap();
-    let _server = shop.serve("far", &["echo=7000"]);
-    for to in shop.at("far", ECHO) {
+    let world = half_open(&[]);
+    let agent = world.agent("a");
+    let _server = world.serve("far");
+    for to in world.at("far", ECHO) {
         let watch = Watch::new(agent);
-        let (seen, after) = call(&shop, &to);
+        let (seen, after) = call(&world, to);
         assert!(seen.contains(r#""error":"reset""#) && !answered(&seen), "{to}: {seen}");
         assert!(Duration::from_secs(2) < after && after < Duration::from_secs(4), "{to}: {after:?}");
-        watch.expect(&to, "connection-refused");
+        watch.expect(&to.to_string(), "connection-refused");
     }
 }
 
 #[test]
 fn an_independent_server_that_does_all_right_is_used() {
-    let shop = half_open(&[]);
-    let agent = shop.mesh.agent("a").unwrap();
-    let server = serve(&shop, &spiffe("far"), &[]);
-    for to in shop.at("far", ECHO) {
+    let world = half_open(&[]);
+    let agent = world.agent("a");
+    let server = serve(&world, &spiffe("far"), &[]);
+    for to in world.at("far", ECHO) {
         let watch = Watch::new(agent);
-        let (seen, _) = call(&shop, &to);
+        let (seen, _) = call(&world, to);
         assert!(answered(&seen), "{to}: {seen}");
         let request = server.wait_line(&format!(r#""authority":"{to}""#), SOON).unwrap();
         let request: Value = serde_json::from_str(&request.text).unwrap();
         assert_eq!((&request["method"], &request["peer"]), (&"CONNECT".into(), &spiffe("client").into()));
-        agent.wait_access_log(&[("dst.hbone_addr", &to), ("dst.workload", "far")], SOON).unwrap();
-        watch.expect_nothing(&to);
+        agent.wait_access_log(&[("dst.hbone_addr", &to.to_string()), ("dst.workload", "far")], SOON).unwrap();
+        watch.expect_nothing(&to.to_string());
     }
 }
 
-fn serve(shop: &Shop, identity: &str, arguments: &[&str]) -> Process {
-    let ca = shop.topology.directory().join("ca.pem").display().to_string();
-    let server = shop.start("far", &[&["hostile", "server", "--ca", &ca, "--identity", identity], arguments].concat());
+fn serve(world: &World, identity: &str, arguments: &[&str]) -> Process {
+    let ca = world.topology.directory().join("ca.pem").display().to_string();
+    let server = world.start("far", &[&["hostile", "server", "--ca", &ca, "--identity", identity], arguments].concat());
     server.wait_line("listening", SOON).unwrap();
     server
 }
 
 /// Has `client` send some bytes to `to` and wait for them; what it printed, and how long it took.
-fn call(shop: &Shop, to: &str) -> (String, Duration) {
+fn call(world: &World, to: SocketAddr) -> (String, Duration) {
     let begun = Instant::now();
-    let client = shop.start("client", &["peer", "--dial", to, "--script", "send:5,recv:5,shutdown,observe:5000"]);
-    (client.finish(SOON).unwrap().stdout(), begun.elapsed())
+    (world.dialled("client", to, "send:5,recv:5,shutdown,observe:5000"), begun.elapsed())
 }
 
 /// True if the bytes came back: only then the script goes on.

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::{Watch, half_open, spiffe};
-use crate::shop::{ECHO, SOON, Shop};
+use super::{Watch, half_open};
+use crate::world::{ECHO, SOON, World, spiffe};
 
 /// One attempt: what is wrong with it, and what both sides see.
 struct Row {
@@ -87,21 +87,20 @@ fn requests(near: SocketAddr, other: SocketAddr) -> Vec<Row> {
 
 #[test]
 fn a_peer_with_a_defect_is_refused_and_told_why() {
-    let shop = half_open(&[]);
-    let _server = shop.serve("near", &["echo=7000"]);
-    let agent = shop.mesh.agent("a").unwrap();
+    let world = half_open(&[]);
+    let _server = world.serve("near");
+    let agent = world.agent("a");
     for family in [0, 1] {
-        let near = SocketAddr::new(shop.topology.pod("near").unwrap().addresses()[family], ECHO);
-        let other = SocketAddr::new(shop.topology.pod("client").unwrap().addresses()[family], ECHO);
+        let [near, other] = ["near", "client"].map(|pod| world.at(pod, ECHO)[family]);
         for row in tls().into_iter().chain(requests(near, other)) {
             let watch = Watch::new(agent);
             let authority = row.authority.clone().unwrap_or_else(|| near.to_string());
             let identity = row.identity.clone().unwrap_or_else(|| spiffe("far"));
             let seen =
-                dial(&shop, near, &[&["--authority", &authority, "--identity", &identity], row.arguments].concat());
+                dial(&world, near, &[&["--authority", &authority, "--identity", &identity], row.arguments].concat());
             let name = format!("{}, {near}", row.name);
             let line = watch.expect(&name, row.reason);
-            let peer = shop.topology.pod("far").unwrap().addresses()[family].to_string();
+            let peer = world.pod("far").addresses()[family].to_string();
             assert!(line.field("src.addr").contains(&peer), "{name}: {line:?}");
             assert!(!line.field("error").is_empty() && line.field("direction") == "inbound", "{name}: {line:?}");
             let (alert, error) = (&seen["alert"], &seen["error"]);
@@ -127,15 +126,14 @@ fn a_peer_with_a_defect_is_refused_and_told_why() {
 
 #[test]
 fn an_independent_peer_that_does_all_right_is_served() {
-    let shop = half_open(&[]);
-    let _server = shop.serve("near", &["echo=7000"]);
-    let agent = shop.mesh.agent("a").unwrap();
+    let world = half_open(&[]);
+    let _server = world.serve("near");
+    let agent = world.agent("a");
     let by_name = format!("near.shop.svc.cluster.local:{ECHO}");
-    for near in shop.at("near", ECHO) {
-        let to: SocketAddr = near.parse().unwrap();
-        for authority in [&near, &by_name] {
+    for near in world.at("near", ECHO) {
+        for authority in [&near.to_string(), &by_name] {
             let watch = Watch::new(agent);
-            let seen = dial(&shop, to, &["--authority", authority, "--identity", &spiffe("far")]);
+            let seen = dial(&world, near, &["--authority", authority, "--identity", &spiffe("far")]);
             assert_eq!((&seen["status"], &seen["echoed"]), (&json!(200), &json!(true)), "{seen}");
             assert_eq!(seen["peer"], spiffe("near"));
             let fields = [
@@ -154,18 +152,18 @@ fn an_independent_peer_that_does_all_right_is_served() {
 fn a_peer_is_told_who_answered_it_only_where_that_is_wished() {
     let says = "k8s.cluster.name=Kubernetes,k8s.namespace.name=shop,k8s.pod.name=near,service.name=near,service.version=latest";
     for (arguments, expected) in [(&[][..], json!(null)), (&["--response-baggage"], json!(says))] {
-        let shop = half_open(arguments);
-        let _server = shop.serve("near", &["echo=7000"]);
-        for near in shop.at("near", ECHO) {
-            let seen = dial(&shop, near.parse().unwrap(), &["--authority", &near, "--identity", &spiffe("far")]);
+        let world = half_open(arguments);
+        let _server = world.serve("near");
+        for near in world.at("near", ECHO) {
+            let seen = dial(&world, near, &["--authority", &near.to_string(), "--identity", &spiffe("far")]);
             assert_eq!((&seen["status"], &seen["baggage"]), (&json!(200), &expected), "{seen}");
         }
     }
 }
 
 /// Has `far` ask `to`'s proxy for a stream and returns what it saw.
-fn dial(shop: &Shop, to: SocketAddr, arguments: &[&str]) -> Value {
-    let ca = shop.topology.directory().join("ca.pem").display().to_string();
+fn dial(world: &World, to: SocketAddr, arguments: &[&str]) -> Value {
+    let ca = world.topology.directory().join("ca.pem").display().to_string();
     let to = SocketAddr::new(to.ip(), 15008).to_string();
-    shop.report("far", &[&["hostile", "client", "--ca", &ca, "--to", &to], arguments].concat())
+    world.report("far", &[&["hostile", "client", "--ca", &ca, "--to", &to], arguments].concat())
 }
