@@ -2,5 +2,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    ambit_fuzz::policy::policy(bytes);
+    ambit_fuzz::translation::policy(bytes);
 });

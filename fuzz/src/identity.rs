@@ -1,9 +1,11 @@
-//! What the targets of `ambit-identity` feed: the CA, the readers of certificates, and that of SPIFFE IDs.
+//! What the targets of `ambit-identity` feed: the CA, the readers of certificates, of chains and of
+//! revocation lists, and that of SPIFFE IDs.
 
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ambit_identity::{Authority, Bundle, Csr};
+use ambit_identity::client::{chain_from_pem, chain_to_pem};
+use ambit_identity::{Authority, Bundle, Csr, Revocations};
 use ambit_model::{Identity, TrustDomain};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -44,6 +46,38 @@ pub fn certificate(bytes: &[u8]) -> bool {
         assert_eq!(bundle.union(bundle).roots().count(), bundle.roots().count());
     }
     der.is_ok() || pem.is_ok()
+}
+
+/// Reads `bytes` as the chain that a CA answers, in DER and in PEM (several texts with a zero between them), and what was
+/// read a second time after having been written. True if it is one.
+pub fn chain(bytes: &[u8]) -> bool {
+    // Only what stands behind another certificate is looked into.
+    let der = in_pem("CERTIFICATE", bytes).repeat(2);
+    let mut right = false;
+    for text in [Some(der.as_str()), std::str::from_utf8(bytes).ok()].into_iter().flatten() {
+        let Ok(chain) = chain_from_pem(text.split('\0')) else { continue };
+        let written = chain_to_pem(&chain);
+        assert_eq!(chain_from_pem(written.iter().map(String::as_str)).as_ref(), Ok(&chain));
+        right |= !chain.is_empty();
+    }
+    right
+}
+
+/// Reads `bytes` as lists of revoked certificates, in DER and in PEM. True if they revoke one.
+pub fn revocations(bytes: &[u8]) -> bool {
+    let der = in_pem("X509 CRL", bytes);
+    let mut right = false;
+    for text in [der.as_bytes(), bytes] {
+        let Ok(revocations) = Revocations::from_pem(text) else { continue };
+        let twice = Revocations::from_pem(&[text, b"\n", text].concat());
+        assert_eq!(twice.ok().as_ref(), Some(&revocations), "lists read twice are others");
+        right |= !revocations.is_empty();
+    }
+    right
+}
+
+fn in_pem(label: &str, der: &[u8]) -> String {
+    pem::encode(&pem::Pem::new(label, der))
 }
 
 /// Reads `bytes` as a SPIFFE ID and as a trust domain, and what was read a second time after having been written. True

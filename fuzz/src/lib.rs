@@ -3,4 +3,4 @@
 
 pub mod hbone;
 pub mod identity;
-pub mod policy;
+pub mod translation;

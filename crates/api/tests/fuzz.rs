@@ -1,4 +1,4 @@
-//! What the fuzz target of policies does, on some thousand random and nearly right inputs in every run of the tests.
+//! What the fuzz targets of policies and rules do, on some thousand random and nearly right inputs in every run of the tests.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +12,7 @@
 #[path = "../../../fuzz/src/mutate.rs"]
 mod mutate;
 #[allow(unreachable_pub, reason = "it is a crate of its own for the fuzz targets")]
-#[path = "../../../fuzz/src/policy.rs"]
+#[path = "../../../fuzz/src/translation.rs"]
 mod targets;
 
 use proptest::collection::vec;
@@ -28,6 +28,12 @@ const VALID: [&str; 3] = [
     r#"{"metadata":{"name":"p","namespace":"istio-system","creationTimestamp":"2024-01-01T00:00:00Z"},"spec":{
     "selector":{"matchLabels":{"app":"db"}},"mtls":{"mode":"STRICT"},"portLevelMtls":{"80":{"mode":"PERMISSIVE"}}}}"#,
     r#"{"metadata":{"name":"p"},"spec":{"targetRefs":[{"kind":"Service","name":"web"}],"rules":[{}]}}"#,
+];
+
+const RULES: [&str; 3] = [
+    include_str!("../../../fuzz/seeds/rules/virtual_service.json"),
+    include_str!("../../../fuzz/seeds/rules/delegate.json"),
+    include_str!("../../../fuzz/seeds/rules/destination_rule.json"),
 ];
 
 /// What stands in policies, and what should not.
@@ -54,6 +60,30 @@ const WORDS: &[&[u8]] = &[
     b"AUDIT",
 ];
 
+/// What stands in rules for traffic, and what should not.
+const OF_RULES: &[&[u8]] = &[
+    b"*",
+    b"*.",
+    b"\"",
+    b"[]",
+    b"{}",
+    b"null",
+    b"0",
+    b"-1",
+    b"65536",
+    b"4294967296",
+    b"1e308",
+    b"99999999999999h",
+    b"0.0000001s",
+    b"(",
+    b"(?i)",
+    b"{1000}",
+    b"\\\\9",
+    b"\\u0000",
+    b"%",
+    b"\xc3\xa9",
+];
+
 /// A few small changes, each by some of what the reader may look for.
 fn edits(words: &'static [&'static [u8]]) -> impl Strategy<Value = Vec<mutate::Edit>> {
     let by = prop_oneof![select(words).prop_map(<[u8]>::to_vec), vec(any::<u8>(), 0..6)];
@@ -64,13 +94,19 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
     #[test]
-    fn policies_withstand_any_bytes(bytes in vec(any::<u8>(), 0..200)) {
+    fn policies_and_rules_withstand_any_bytes(bytes in vec(any::<u8>(), 0..200)) {
         targets::policy(&bytes);
+        targets::rule(&bytes);
     }
 
     #[test]
     fn policies_withstand_nearly_right_text(valid in select(&VALID[..]), edits in edits(WORDS)) {
         targets::policy(&mutate::mutated(valid.as_bytes(), &edits));
+    }
+
+    #[test]
+    fn rules_withstand_nearly_right_text(valid in select(&RULES[..]), edits in edits(OF_RULES)) {
+        targets::rule(&mutate::mutated(valid.as_bytes(), &edits));
     }
 }
 
@@ -79,5 +115,9 @@ fn what_is_right_is_taken() {
     for valid in VALID {
         assert!(targets::policy(valid.as_bytes()), "{valid}");
     }
+    for valid in RULES {
+        assert!(targets::rule(valid.as_bytes()), "{valid}");
+    }
+    assert!(!targets::rule(br#"{"metadata":{"name":"p"},"spec":{"host":"**"}}"#));
     assert!(!targets::policy(br#"{"metadata":{"name":"p"},"spec":{"rule":[]}}"#));
 }

@@ -35,6 +35,9 @@ const DER: &[&[u8]] = &[
 ];
 const TEXT: &[&[u8]] =
     &[b"spiffe://", b"/ns/", b"/sa/", b"/", b"%2f", b"..", b"\0", b"A", b"-----END CERTIFICATE-----"];
+/// What parts PEM, and what should not.
+const PEM: &[&[u8]] =
+    &[b"\0", b"\n", b"\r\n", b"-----", b"=", b"-----END X509 CRL-----\n", b"-----BEGIN CERTIFICATE-----\n"];
 
 /// A few small changes, each by some of what the reader may look for.
 fn edits(words: &'static [&'static [u8]]) -> impl Strategy<Value = Vec<mutate::Edit>> {
@@ -52,6 +55,11 @@ fn root() -> Vec<u8> {
     let authority = Authority::generate(&"cluster.local".parse().unwrap(), now).unwrap();
     authority.roots().roots().next().unwrap().to_vec()
 }
+
+const CHAIN: &[u8] = include_bytes!("../../../fuzz/seeds/identity_chain/chain.pem");
+const LEAF: &[u8] = include_bytes!("../../../fuzz/seeds/identity_chain/leaf.der");
+const LIST: &[u8] = include_bytes!("../../../fuzz/seeds/identity_revocations/list.der");
+const LIST_IN_PEM: &[u8] = include_bytes!("../../../fuzz/seeds/identity_revocations/list.pem");
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
@@ -71,6 +79,20 @@ proptest! {
     }
 
     #[test]
+    fn any_answer_of_a_ca_is_withstood(bytes in vec(any::<u8>(), 0..300), edits in edits(DER), in_text in edits(PEM)) {
+        targets::chain(&bytes);
+        targets::chain(&mutate::mutated(LEAF, &edits));
+        targets::chain(&mutate::mutated(CHAIN, &in_text));
+    }
+
+    #[test]
+    fn any_revocation_list_is_withstood(bytes in vec(any::<u8>(), 0..300), edits in edits(DER), in_text in edits(PEM)) {
+        targets::revocations(&bytes);
+        targets::revocations(&mutate::mutated(LIST, &edits));
+        targets::revocations(&mutate::mutated(LIST_IN_PEM, &in_text));
+    }
+
+    #[test]
     fn identities_withstand_any_text(text in ".{0,60}", edits in edits(TEXT)) {
         targets::spiffe(text.as_bytes());
         targets::spiffe(&mutate::mutated(b"spiffe://cluster.local/ns/shop/sa/reviews", &edits));
@@ -82,5 +104,8 @@ fn what_is_right_is_taken() {
     assert!(targets::request(&request()));
     assert!(targets::certificate(&root()));
     assert!(targets::spiffe(b"spiffe://cluster.local/ns/shop/sa/reviews"));
+    assert!(targets::chain(CHAIN) && targets::chain(LEAF));
+    assert!(targets::revocations(LIST) && targets::revocations(LIST_IN_PEM));
+    assert!(!targets::chain(LIST_IN_PEM) && !targets::chain(&request()) && !targets::revocations(CHAIN));
     assert!(!targets::request(&root()) && !targets::certificate(&request()) && !targets::spiffe(b"cluster.local"));
 }

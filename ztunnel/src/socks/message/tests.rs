@@ -89,6 +89,37 @@ fn no_damage_makes_a_message_longer_than_its_protocol_has_them() {
 }
 
 #[test]
+fn no_bytes_bring_it_down() {
+    use rand::{Rng as _, SeedableRng as _};
+    let mut draw = rand::rngs::SmallRng::seed_from_u64(1928);
+    let requests = requests();
+    for _ in 0..200_000 {
+        let (message, _) = &requests[draw.random_range(0..requests.len())];
+        let mut bytes = message[..draw.random_range(0..=message.len())].to_vec();
+        bytes.extend((0..draw.random_range(0..4)).map(|_| draw.random::<u8>()));
+        for _ in 0..draw.random_range(0..6) {
+            if let Some(byte) = bytes.len().checked_sub(1).map(|last| draw.random_range(0..=last)) {
+                bytes[byte] = draw.random();
+            }
+        }
+        for lacking in [request(&bytes).map(lacking), methods(&bytes).map(lacking)].into_iter().flatten() {
+            assert!(lacking.is_none_or(|more| more > 0), "nothing more would come of {bytes:?}");
+        }
+        if let Ok(Read::Whole(destination)) = request(&bytes) {
+            assert_eq!(destination.to_string().parse(), Ok(destination), "{bytes:?}");
+        }
+    }
+}
+
+/// How many bytes are lacking at least; none if it is whole.
+fn lacking<T>(read: Read<T>) -> Option<usize> {
+    match read {
+        Read::Lacks(more) => Some(more),
+        Read::Whole(_) => None,
+    }
+}
+
+#[test]
 fn every_reason_has_a_reply_and_none_is_success() {
     for reason in Reason::ALL {
         assert_ne!(Reply::from(*reason), Reply::Succeeded, "{}", reason.code());

@@ -1,16 +1,27 @@
-//! What the target of policies feeds: their translation, from any JSON.
+//! What the targets of policies and of rules for traffic feed: their translation, from any JSON.
 
 use std::sync::Arc;
 
 use ambit_api::{Kind, Object, Resource, translate};
+use ambit_model::destination::DestinationRules;
+use ambit_model::route::Routes;
 use ambit_model::{Mesh, Policies};
 
 /// Reads `bytes` as both kinds of policies. What is wrong is named, what is right can be put in force and taken back. True
 /// if one is right.
 pub fn policy(bytes: &[u8]) -> bool {
+    translated(bytes, [Kind::PeerAuthentication, Kind::AuthorizationPolicy])
+}
+
+/// Reads `bytes` as a VirtualService and as a DestinationRule, like [`policy`].
+pub fn rule(bytes: &[u8]) -> bool {
+    translated(bytes, [Kind::VirtualService, Kind::DestinationRule])
+}
+
+fn translated(bytes: &[u8], kinds: [Kind; 2]) -> bool {
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(bytes) else { return false };
     let mut right = false;
-    for kind in [Kind::PeerAuthentication, Kind::AuthorizationPolicy] {
+    for kind in kinds {
         let Ok(object) = Object::read(kind, &value) else { continue };
         match translate(&object, &Mesh::default()) {
             Ok(translated) => {
@@ -29,7 +40,7 @@ pub fn policy(bytes: &[u8]) -> bool {
 }
 
 fn put(resource: Resource) {
-    let mut policies = Policies::default();
+    let (mut policies, mut routes, mut rules) = <(Policies, Routes, DestinationRules)>::default();
     match resource {
         Resource::PeerAuthentication(policy) => {
             assert!(policies.set_peer(&policy.key, Some(Arc::clone(&policy))));
@@ -39,7 +50,15 @@ fn put(resource: Resource) {
             assert!(policies.set_authorization(&policy.key, Some(Arc::clone(&policy))));
             assert!(policies.set_authorization(&policy.key, None));
         }
+        Resource::VirtualService(service) => {
+            assert!(routes.set(&service.key, Some(Arc::clone(&service))));
+            assert!(routes.set(&service.key, None));
+        }
+        Resource::DestinationRule(rule) => {
+            assert!(rules.set(&rule.key, Some(Arc::clone(&rule))));
+            assert!(rules.set(&rule.key, None));
+        }
         _ => unreachable!("it is of another kind"),
     }
-    assert_eq!(policies, Policies::default(), "something of it is left");
+    assert_eq!((policies, routes, rules), Default::default(), "something of it is left");
 }
