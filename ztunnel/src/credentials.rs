@@ -19,7 +19,7 @@ use crate::settings::Settings;
 /// Who signs.
 pub(crate) enum Signer {
     /// The CA of a local file.
-    Local(LocalIssuer),
+    Local(Box<LocalIssuer>),
     /// A CA that is asked.
     Remote(RemoteIssuer),
 }
@@ -55,7 +55,8 @@ pub(crate) fn certificates(settings: &Settings) -> anyhow::Result<(Certificates<
         (None, given) => {
             let authority = Authority::open_or_create(&settings.ca, &settings.trust_domain, SystemTime::now())?;
             let store = TrustStore::new(given.unwrap_or_else(|| authority.roots()));
-            (Signer::Local(LocalIssuer::new(authority, settings.certificate_ttl, clock.clone())), store)
+            let issuer = LocalIssuer::new(authority, settings.certificate_ttl, clock.clone());
+            (Signer::Local(Box::new(issuer)), store)
         }
     };
     if let Some(path) = &settings.crl {
