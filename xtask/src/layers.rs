@@ -310,9 +310,9 @@ mod tests {
             ]),
             [
                 "ambit-model: depends on tokio, whose home is ambit-identity, ambit-net, ambit-telemetry, ambit-hbone, \
-                 ambit-discovery, ambit-process, ztunnel",
-                "ambit-net: depends on anyhow, whose home is ztunnel",
-                "ambit-net: depends on clap, whose home is ambit-process, ztunnel",
+                 ambit-discovery, ambit-process, ambit-ca, ztunnel, controller",
+                "ambit-net: depends on anyhow, whose home is ztunnel, controller",
+                "ambit-net: depends on clap, whose home is ambit-process, ztunnel, controller",
                 "ambit-api: depends on regex, whose home is ambit-model",
                 "ztunnel: depends on aya, whose home is ambit-ebpf-loader",
                 "ztunnel: depends on h2, whose home is ambit-hbone",
