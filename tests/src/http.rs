@@ -36,7 +36,8 @@ pub fn request(netns: &Path, address: SocketAddr, method: &str, path: &str) -> a
 }
 
 fn exchange(address: SocketAddr, method: &str, path: &str) -> anyhow::Result<Response> {
-    let patience = Duration::from_secs(5);
+    // An agent that waits for the kernel answers late: taking namespaces down elsewhere can hold its locks for seconds.
+    let patience = Duration::from_secs(20);
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
     write!(stream, "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")?;
