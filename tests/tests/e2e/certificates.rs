@@ -15,7 +15,7 @@ use rcgen::{
 };
 use serde_json::Value;
 
-use crate::world::{ECHO, HTTP, SOON, WHOAMI, World};
+use crate::world::{ECHO, HTTP, SHOP, SOON, WHOAMI, World};
 
 /// A mesh whose certificates come from a controller on node `a`.
 struct Certified {
@@ -24,9 +24,12 @@ struct Certified {
 }
 
 impl Certified {
-    /// Certificates last for `ttl` seconds.
+    /// Of three pods. Certificates last for `ttl` seconds.
     fn new(ttl: &str, further: &[&str]) -> Self {
-        let plan = Plan::new(&["a", "b"]).pod("client", "a").pod("near", "a").pod("far", "b");
+        Self::of(Plan::new(&["a", "b"]).pod("client", "a").pod("near", "a").pod("far", "b"), ttl, further)
+    }
+
+    fn of(plan: Plan, ttl: &str, further: &[&str]) -> Self {
         let (topology, manifests) = World::lay(plan);
         let ttl = ["--certificate-ttl", ttl];
         let mut controller = Controller::new(&topology, "a", manifests.directory(), &ttl).unwrap();
@@ -37,7 +40,7 @@ impl Certified {
         let mut world = World::closed(topology, manifests, &arguments);
         world.open();
         let this = Self { world, controller };
-        until(SOON, || this.serials().len() == 3).unwrap();
+        until(SOON, || this.serials().len() == this.world.topology.pods().len()).unwrap();
         this
     }
 
@@ -206,6 +209,34 @@ fn a_node_gets_no_certificate_for_a_pod_of_another() {
     let refused = [("reason", "not-on-node")];
     assert!(mesh.controller.metrics().unwrap().sum("ambit_ca_requests_refused_total", &refused) >= 1.0);
     mesh.controller.process().unwrap().wait_line("certificate refused", SOON).unwrap();
+}
+
+#[test]
+fn a_certificate_comes_with_its_first_pod_is_shared_by_the_next_and_goes_with_the_last() {
+    let plan = Plan::new(&["a", "b"]).pod("client", "a").pod("near", "a").pod("far", "b").pod("twin", "b");
+    let mut mesh = Certified::of(plan, "600", &["--linger", "0.2"]);
+    let of_node = |mesh: &Certified, node: &str| -> BTreeSet<String> {
+        let rows = mesh.world.agent(node).admin("/certificates").unwrap();
+        let rows = rows.as_array().unwrap().iter().filter(|row| row["kind"] == "Leaf");
+        rows.map(|row| row["identity"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()).collect()
+    };
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    assert_eq!(of_node(&mesh, "b"), names(&["far", "twin"]), "of its own pods and no others");
+    // The twin now has the service account of the other: one certificate is enough for both.
+    let signed = |mesh: &Certified| mesh.controller.metrics().unwrap().sum("ambit_ca_certificates_signed_total", &[]);
+    let before = signed(&mesh);
+    let account = |pod: &mut Value| pod["spec"]["serviceAccountName"] = "far".into();
+    mesh.world.manifests.edit("Pod", SHOP, "twin", account).unwrap();
+    until(SOON, || of_node(&mesh, "b") == names(&["far"])).unwrap();
+    assert_eq!(signed(&mesh), before);
+    // A service account that nobody has had here.
+    let begun = Instant::now();
+    let account = |pod: &mut Value| pod["spec"]["serviceAccountName"] = "new".into();
+    mesh.world.manifests.edit("Pod", SHOP, "twin", account).unwrap();
+    until(SOON, || of_node(&mesh, "b").contains("new")).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    mesh.world.manifests.delete("Pod", SHOP, "twin").unwrap();
+    until(SOON, || of_node(&mesh, "b") == names(&["far"])).unwrap();
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod freeze;
 mod harness;
 mod held;
 mod lockdown;
+mod migration;
 mod observe;
 mod policy;
 mod probes;

@@ -61,8 +61,8 @@ impl Refusal<'_> {
         std::iter::once((agent(self.server), "inbound")).chain(of_client)
     }
 
-    /// How often it is in `log`.
-    fn count(&self, log: &[AccessLog], direction: &str) -> usize {
+    /// The lines of `log` that say so.
+    fn lines<'a>(&self, log: &'a [AccessLog], direction: &str) -> Vec<&'a AccessLog> {
         let ip = self.world.ip_like(self.client, self.to.ip()).to_string();
         let port = format!(":{}", self.to.port());
         let is = |line: &&AccessLog| {
@@ -71,21 +71,37 @@ impl Refusal<'_> {
                 && line.field(address).ends_with(&port)
                 && line.field("src.addr").contains(&ip)
         };
-        log.iter().filter(is).count()
+        log.iter().filter(is).collect()
     }
 
     /// How often each end has logged it.
     pub(crate) fn logged(&self) -> Vec<usize> {
-        self.ends().map(|(agent, direction)| self.count(&agent.access_log(), direction)).collect()
+        self.ends().map(|(agent, direction)| self.lines(&agent.access_log(), direction).len()).collect()
     }
 
-    /// Waits until each end has logged it more often than `before`.
+    /// Waits until each end has logged it once more than `before`: with both identities, where there are two, and at the
+    /// server with the policy; and has counted it.
     pub(crate) fn wait_beyond(&self, before: &[usize]) {
+        let Self { client, server, to, reason, .. } = self;
         for ((agent, direction), before) in self.ends().zip(before) {
-            agent.wait_access_logs(SOON, |log| self.count(log, direction) > *before).unwrap_or_else(|error| {
-                let Self { client, server, to, reason, .. } = self;
+            agent.wait_access_logs(SOON, |log| self.lines(log, direction).len() > *before).unwrap_or_else(|error| {
                 panic!("{client} to {server} at {to}: {reason} is not logged {direction} beyond {before}: {error}");
             });
+            let log = agent.access_log();
+            let lines = self.lines(&log, direction);
+            assert_eq!(lines.len(), before + 1, "{client} to {server} at {to} {direction}: {lines:?}");
+            let line = lines[*before];
+            let identities = ["src.identity", "dst.identity"].map(|field| line.field(field).starts_with("spiffe://"));
+            assert_eq!(identities[0], !client.starts_with("outsider"), "{line:?}");
+            assert!(identities[1] || client.starts_with("outsider"), "{line:?}");
+            let named = match *reason {
+                "policy-denied" => "AuthorizationPolicy ",
+                "mtls-required" => "PeerAuthentication ",
+                _ => "",
+            };
+            assert!(direction == "outbound" || line.field("error").contains(named), "{line:?}");
+            let counted = agent.metrics().unwrap().sum("ambit_refused_total", &[("reason", reason)]);
+            assert!(counted >= (before + 1) as f64, "{reason} is counted {counted} times");
         }
     }
 }
@@ -230,6 +246,8 @@ fn a_new_deny_closes_exactly_the_open_connections_that_it_is_for() {
         let mark = if node == "a" { marks[0] } else { marks[1] };
         let published = world.process(node).wait_line_after(mark, "snapshot published", SOON).unwrap();
         let (written, shown) = (delays(begun, &closed), delays(published.at, &closed));
+        let late = |at: &&Instant| at.saturating_duration_since(published.at) > Duration::from_secs(1);
+        assert_eq!(closed.iter().find(late), None, "after the snapshot {shown}");
         eprintln!("node {node}, {direction}: after the file was written {written}; after the snapshot {shown}");
     }
     for (client, held) in &mut held {

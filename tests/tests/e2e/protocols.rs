@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ambit_tests::payload::MARKER;
-use ambit_tests::{AccessLog, Wire};
+use ambit_tests::{AccessLog, Wire, until};
 use serde_json::Value;
 
-use crate::world::{BANNER, DUPLEX, ECHO, Greeting, HTTP, HTTP2, SOON, WEBSOCKET, WHOAMI, Way, World, spiffe, vip};
+use crate::world::{
+    BANNER, DUPLEX, ECHO, Greeting, HTTP, HTTP2, OUTSIDE, SHOP, SOON, WEBSOCKET, WHOAMI, Way, World, spiffe, vip,
+};
 
 /// How much later than directly a server that speaks first may be heard.
 const BANNER_DELAY: Duration = Duration::from_millis(50);
@@ -28,6 +30,57 @@ fn on_every_way(port: u16, client: &[&str], judge: impl Fn(&World, &Way, Value))
     wire.stop().unwrap().only_hbone().unwrap();
     for way in world.ways(port) {
         recorded(&world, &way);
+    }
+}
+
+/// The usual world, with addresses of one family alone for its pods, nodes and services.
+fn single_stack(v4: bool) -> World {
+    let (topology, mut manifests) = World::lay(World::usual());
+    let is = |ip: &Value| ip.as_str().is_some_and(|ip| ip.contains('.') == v4);
+    for pod in topology.pods() {
+        let namespace = if pod.name.starts_with("outsider") { OUTSIDE } else { SHOP };
+        let one_family = |object: &mut Value| {
+            let status = &mut object["status"];
+            status["podIPs"].as_array_mut().unwrap().retain(|ip| is(&ip["ip"]));
+            status["podIP"] = status["podIPs"][0]["ip"].clone();
+        };
+        manifests.edit("Pod", namespace, &pod.name, one_family).unwrap();
+    }
+    for node in topology.nodes() {
+        let one_family = |object: &mut Value| {
+            object["status"]["addresses"].as_array_mut().unwrap().retain(|address| is(&address["address"]));
+        };
+        manifests.edit("Node", "", &node.name, one_family).unwrap();
+    }
+    for service in ["near", "far"] {
+        let one_family = |object: &mut Value| {
+            let spec = &mut object["spec"];
+            spec["clusterIPs"].as_array_mut().unwrap().retain(is);
+            spec["clusterIP"] = spec["clusterIPs"][0].clone();
+        };
+        manifests.edit("Service", SHOP, service, one_family).unwrap();
+    }
+    let mut world = World::closed(topology, manifests, &[]);
+    world.open();
+    world
+}
+
+#[test]
+fn a_mesh_of_one_family_alone_carries_as_one_of_both() {
+    for v4 in [true, false] {
+        let world = single_stack(v4);
+        let wire = Wire::between(&world.topology, &[MARKER]).unwrap();
+        let _servers = ["near", "far"].map(|pod| world.serve(pod));
+        let ways: Vec<_> = world.ways(WHOAMI).into_iter().filter(|way| way.to.is_ipv4() == v4).collect();
+        assert_eq!(ways.len(), 4);
+        for way in &ways {
+            assert!(world.answered("client", way.to), "{}", way.name);
+        }
+        assert!(world.answered("far", world.at("near", WHOAMI)[usize::from(!v4)]), "the other way");
+        wire.stop().unwrap().only_hbone().unwrap();
+        for way in &ways {
+            recorded(&world, way);
+        }
     }
 }
 
@@ -145,14 +198,15 @@ fn on_one_node_by_tls_as_between_nodes() {
 #[test]
 fn heavy_a_gibibyte_each_way_at_once_arrives_whole() {
     let world = World::new();
-    let _server = world.serve("far");
+    let _servers = ["far", "near"].map(|pod| world.serve(pod));
     let bytes = 1_u64 << 30;
-    let to = vip("far", DUPLEX)[0].to_string();
-    let transfer = world.start("client", &["duplex", "--to", &to, "--bytes", &bytes.to_string()]);
-    let report: Value = transfer.report(Duration::from_secs(240)).unwrap();
-    assert_eq!((&report["sent"], &report["received"]), (&bytes.into(), &bytes.into()));
+    for to in [vip("far", DUPLEX)[0], vip("near", DUPLEX)[1]] {
+        let transfer = world.start("client", &["duplex", "--to", &to.to_string(), "--bytes", &bytes.to_string()]);
+        let report: Value = transfer.report(Duration::from_secs(240)).unwrap();
+        assert_eq!((&report["sent"], &report["received"]), (&bytes.into(), &bytes.into()), "{to}");
+    }
     for node in ["a", "b"] {
-        let line = world.agent(node).wait_access_log(&[("src.workload", "client")], SOON).unwrap();
+        let line = world.agent(node).wait_access_log(&[("dst.workload", "far")], SOON).unwrap();
         // Before and after the pattern: how many bytes it shall be, and the verdict. Sent is, as with
         // Istio, what the agent's own side of the tunnel sent.
         let (up, down) = (bytes + 8, bytes + "intact".len() as u64);
@@ -165,13 +219,19 @@ fn heavy_a_gibibyte_each_way_at_once_arrives_whole() {
 fn heavy_ten_thousand_connections_stay_open_and_answer() {
     const COUNT: usize = 10_000;
     let world = World::new();
-    let _server = world.serve("far");
+    let _servers = ["far", "near"].map(|pod| world.serve(pod));
     let mut held = world.hold("client", vip("far", ECHO)[1], COUNT);
     held.all_work();
     held.all_work();
     for node in ["a", "b"] {
         assert_eq!(world.open_connections(node).len(), COUNT, "on {node}");
     }
+    held.kill();
+    until(SOON, || world.open_connections("a").is_empty()).unwrap();
+    // An agent that stands at both ends has two sockets a connection, and a process often not more than 20,000 files.
+    let mut held = world.hold("client", vip("near", ECHO)[0], COUNT * 9 / 10);
+    held.all_work();
+    held.all_work();
 }
 
 /// A stranger's ports and those that the proxy takes in the stranger's name are ports of one address: were they chosen
