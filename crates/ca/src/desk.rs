@@ -111,7 +111,7 @@ impl<A: Authenticate> Desk<A> {
         })?;
         let identity = authorize(&(self.snapshot)(), &caller, requested)?;
         let csr = Csr::from_pem(&request.csr).map_err(refusal)?;
-        // None wished for: as Istio's CA, the longest there is.
+        // None wished for: the longest there is.
         let wished = u64::try_from(request.validity_duration).ok().filter(|seconds| *seconds > 0);
         let ttl = wished.map_or(self.longest, Duration::from_secs).min(self.longest);
         let authority = self.authority.load();

@@ -33,6 +33,9 @@ const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs
 /// For how long a client may have its place without being given a certificate: agents ask seldom, and come back.
 const IDLE: Duration = Duration::from_secs(60);
 
+/// For how long what a client has asked may still take, once it is to leave: a request that it never ends does not keep it.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
+
 /// Serves one client over `transport`, which is secured already, until it ends or has been given nothing for a minute; from
 /// `stopping` on, no more than what it has asked by then.
 ///
@@ -73,7 +76,7 @@ pub async fn serve<A: Authenticate>(
         () = idle => {}
     }
     connection.as_mut().graceful_shutdown();
-    connection.await
+    tokio::time::timeout(LAST_ANSWERS, connection).await.unwrap_or(Ok(()))
 }
 
 async fn answer<A: Authenticate>(
@@ -110,5 +113,45 @@ impl<A: Authenticate> UnaryService<CertificateRequest> for CreateCertificate<A> 
             served.store(true, Ordering::Relaxed);
             Ok(Response::new(CertificateResponse { cert_chain }))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::task::{Context, Poll};
+
+    use hyper::body::{Body, Bytes, Frame};
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+    use crate::desk::tests::desk;
+
+    /// A request's body of which nothing ever comes.
+    struct Never;
+
+    impl Body for Never {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_never_ends_its_request_is_sent_away() {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let shaking = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(near));
+        let (mut sender, connection) = shaking.await.unwrap();
+        let request = Request::post(format!("http://ca{METHOD}")).body(Never).unwrap();
+        let asking = async { tokio::join!(connection, sender.send_request(request)) };
+        let begun = Instant::now();
+        let served = timeout(Duration::from_secs(3600), serve(Arc::new(desk()), far, pending()));
+        tokio::select! {
+            ended = served => ended.expect("it has its place for ever").unwrap(),
+            _ = asking => panic!("the client has left by itself"),
+        }
+        assert_eq!(begun.elapsed().as_secs(), (IDLE + LAST_ANSWERS).as_secs());
     }
 }

@@ -38,7 +38,7 @@ pub(crate) fn pod(name: &str, node: &str, identity: &Identity) -> Arc<Workload> 
 }
 
 /// Node `a`, whose token is its name.
-struct NodeA;
+pub(crate) struct NodeA;
 
 impl Authenticate for NodeA {
     async fn authenticate(&self, token: &str) -> Result<Caller, String> {
@@ -46,7 +46,7 @@ impl Authenticate for NodeA {
     }
 }
 
-fn desk() -> Desk<NodeA> {
+pub(crate) fn desk() -> Desk<NodeA> {
     let mut snapshot = Snapshot::new(Mesh::default());
     snapshot.insert_workload(pod("reviews-1", "a", &REVIEWS.parse().unwrap()));
     snapshot.insert_workload(pod("ratings-1", "b", &RATINGS.parse().unwrap()));
