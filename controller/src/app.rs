@@ -13,7 +13,7 @@ use ambit_process::drain::Drain;
 use ambit_process::http_server::Server;
 use ambit_process::ready::Ready;
 use ambit_process::{drain, metrics, signal};
-use ambit_telemetry::{Exposition, Family, Form, Logging};
+use ambit_telemetry::{Exposition, Family, Logging};
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
 use crate::authority;
-use crate::settings::{LogFormat, Settings};
+use crate::settings::Settings;
 
 /// How long a client may take to shake hands.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -31,11 +31,7 @@ const CLIENTS: usize = 4096;
 
 /// Runs until the process is told to stop.
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
-    let form = match settings.log_format {
-        LogFormat::Plain => Form::Text,
-        LogFormat::Json => Form::Json,
-    };
-    let logging = Logging::install(form, &settings.log_level, Box::new(std::io::stdout()))?;
+    let logging = Logging::install(settings.log_format.into(), &settings.log_level, Box::new(std::io::stdout()))?;
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let outcome = runtime.block_on(serve(settings, &logging));
     runtime.shutdown_background();

@@ -6,14 +6,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use ambit_ca::{Authenticate, Desk, Tokens};
+use ambit_identity::authority::FILES;
 use ambit_identity::{Authority, channel};
 use ambit_process::files::Files;
 use tracing::{error, info, warn};
 
 use crate::settings::Settings;
-
-/// The files of the CA's directory.
-const FILES: [&str; 4] = ["ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem"];
 
 /// The files to be followed, as they were before they were read.
 pub(crate) struct Watched {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ambit_model::{Mesh, TrustDomain, TrustDomains};
-use ambit_process::settings::seconds;
-use clap::{Parser, ValueEnum};
+use ambit_process::settings::{LogFormat, seconds};
+use clap::Parser;
 
 /// The control plane of the Ambit service mesh: signs the certificates of the mesh's workloads, for the agents of the nodes
 /// that they run on (Istio's CreateCertificate).
@@ -75,15 +75,6 @@ pub(crate) struct Settings {
     /// How to write log lines.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Plain)]
     pub(crate) log_format: LogFormat,
-}
-
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// Text, as Istio's ztunnel writes it.
-    Plain,
-    /// One JSON object a line.
-    Json,
 }
 
 impl Settings {

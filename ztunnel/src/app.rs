@@ -17,7 +17,7 @@ use ambit_process::limits::raise_open_files;
 use ambit_process::ready::Ready;
 use ambit_process::workers::Workers;
 use ambit_process::{drain, metrics, signal};
-use ambit_telemetry::{Form, Living, Logging, Values, expired};
+use ambit_telemetry::{Living, Logging, Values, expired};
 use anyhow::Context;
 use tokio::runtime::{Builder, LocalOptions};
 use tracing::{info, warn};
@@ -26,7 +26,7 @@ use crate::admin::{self, Sources};
 use crate::credentials;
 use crate::node::{self, Agent, Board};
 use crate::proxy::{Limits, Shared, Worker};
-use crate::settings::{LogFormat, Settings, Task};
+use crate::settings::{Settings, Task};
 
 /// How often metrics that can be forgotten are looked for.
 const SERIES_SWEEP: Duration = Duration::from_secs(60);
@@ -34,11 +34,7 @@ const SERIES_SWEEP: Duration = Duration::from_secs(60);
 /// Does what the settings ask for, until it is done or the process is told to stop.
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let task = settings.task()?;
-    let form = match settings.log_format {
-        LogFormat::Plain => Form::Text,
-        LogFormat::Json => Form::Json,
-    };
-    let logging = Logging::install(form, &settings.log_level, Box::new(std::io::stdout()))?;
+    let logging = Logging::install(settings.log_format.into(), &settings.log_level, Box::new(std::io::stdout()))?;
     let host = NetNs::current().context("the network namespace of the node cannot be told")?.cookie();
     let capture = ebpf::Settings { cgroup: settings.cgroup.clone(), pins: settings.pins.clone(), host };
     let outcome = match task {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ambit_model::{Mesh, SameNode, TrustDomain, TrustDomains};
-use ambit_process::settings::seconds;
+use ambit_process::settings::{LogFormat, seconds};
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
@@ -197,15 +197,6 @@ pub(crate) enum SameNodePath {
     Direct,
     /// By HBONE, as between nodes.
     Tls,
-}
-
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-pub(crate) enum LogFormat {
-    /// Text, as Istio's ztunnel writes it.
-    Plain,
-    /// One JSON object a line.
-    Json,
 }
 
 /// What the process is to do.

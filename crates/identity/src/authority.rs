@@ -5,6 +5,8 @@ mod directory;
 mod file;
 mod pem;
 
+pub use directory::FILES;
+
 use std::fmt;
 use std::time::{Duration, SystemTime};
 

@@ -9,6 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ambit_telemetry::Form;
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
@@ -42,6 +43,24 @@ pub fn parse<T: clap::Parser>(arguments: impl IntoIterator<Item = impl Into<OsSt
     }
     let mut matches = command.clone().try_get_matches_from(arguments)?;
     T::from_arg_matches_mut(&mut matches).map_err(|error| Error::Usage(error.format(&mut command)))
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+pub enum LogFormat {
+    /// Text, as Istio's ztunnel writes it.
+    Plain,
+    /// One JSON object a line.
+    Json,
+}
+
+impl From<LogFormat> for Form {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Plain => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
 }
 
 /// A duration in seconds, with fractions: for `value_parser`.

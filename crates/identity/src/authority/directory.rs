@@ -26,6 +26,9 @@ const KEY: &str = "ca-key.pem";
 const CHAIN: &str = "cert-chain.pem";
 const ROOTS: &str = "root-cert.pem";
 
+/// The files of a CA's directory, to be watched for changes.
+pub const FILES: [&str; 4] = [CERTIFICATE, KEY, CHAIN, ROOTS];
+
 impl Authority {
     /// Opens the CA of the directory `path`; where there is neither its key nor its certificate, makes a root of its own.
     /// Of several that make it at once, one does and all open the same CA.
