@@ -23,6 +23,7 @@ const CRATES: &[(&str, u8, Sees)] = &[
     ("ambit-ebpf-loader", 2, Sees::Below),
     ("ztunnel", 3, Sees::Below),
     ("controller", 3, Sees::Below),
+    ("waypoint", 3, Sees::Below),
     // The end-to-end tests know the mesh as its users do: by its command line, files, ports and log.
     ("ambit-tests", 3, Sees::Only(&[])),
     ("xtask", 3, Sees::Only(&["ambit-tests"])),
@@ -64,7 +65,7 @@ const HOMES: &[Home] = &[
     },
     Home {
         libraries: &["tokio-rustls"],
-        allowed: &["ambit-identity", "ambit-ca", "ztunnel", "ambit-tests"],
+        allowed: &["ambit-identity", "ambit-ca", "ztunnel", "waypoint", "ambit-tests"],
         tools: false,
         remedy: "take a byte stream; who opens the connection hands in the TLS",
     },
@@ -94,13 +95,13 @@ const HOMES: &[Home] = &[
     },
     Home {
         libraries: &["clap"],
-        allowed: &["ambit-process", "ztunnel", "controller"],
+        allowed: &["ambit-process", "ztunnel", "controller", "waypoint"],
         tools: true,
         remedy: "take values; a binary's settings.rs parses them",
     },
     Home {
         libraries: &["anyhow"],
-        allowed: &["ztunnel", "controller"],
+        allowed: &["ztunnel", "controller", "waypoint"],
         tools: true,
         remedy: "a library has one error enum (thiserror), whose variants say what the operator does",
     },
@@ -116,6 +117,7 @@ const HOMES: &[Home] = &[
             "ambit-ca",
             "ztunnel",
             "controller",
+            "waypoint",
         ],
         tools: true,
         remedy: "this crate decides and does nothing: take values and `now`, and let a shell do the waiting",
@@ -310,9 +312,9 @@ mod tests {
             ]),
             [
                 "ambit-model: depends on tokio, whose home is ambit-identity, ambit-net, ambit-telemetry, ambit-hbone, \
-                 ambit-discovery, ambit-process, ambit-ca, ztunnel, controller",
-                "ambit-net: depends on anyhow, whose home is ztunnel, controller",
-                "ambit-net: depends on clap, whose home is ambit-process, ztunnel, controller",
+                 ambit-discovery, ambit-process, ambit-ca, ztunnel, controller, waypoint",
+                "ambit-net: depends on anyhow, whose home is ztunnel, controller, waypoint",
+                "ambit-net: depends on clap, whose home is ambit-process, ztunnel, controller, waypoint",
                 "ambit-api: depends on regex, whose home is ambit-model",
                 "ztunnel: depends on aya, whose home is ambit-ebpf-loader",
                 "ztunnel: depends on h2, whose home is ambit-hbone",

@@ -10,6 +10,7 @@ pub mod http_server;
 pub mod limits;
 pub mod metrics;
 pub mod pprof;
+pub mod program;
 pub mod ready;
 pub mod routes;
 pub mod settings;
