@@ -21,12 +21,13 @@ const CRATES: &[(&str, u8, Sees)] = &[
     ("ambit-process", 2, Sees::Below),
     ("ambit-ca", 2, Sees::Only(&["ambit-identity", "ambit-model"])),
     ("ambit-ebpf-loader", 2, Sees::Below),
-    ("ztunnel", 3, Sees::Below),
-    ("controller", 3, Sees::Below),
-    ("waypoint", 3, Sees::Below),
+    ("ambit-transport", 3, Sees::Below),
+    ("ztunnel", 4, Sees::Below),
+    ("controller", 4, Sees::Below),
+    ("waypoint", 4, Sees::Below),
     // The end-to-end tests know the mesh as its users do: by its command line, files, ports and log.
-    ("ambit-tests", 3, Sees::Only(&[])),
-    ("xtask", 3, Sees::Only(&["ambit-tests"])),
+    ("ambit-tests", 4, Sees::Only(&[])),
+    ("xtask", 4, Sees::Only(&["ambit-tests"])),
 ];
 
 /// Which crates of the workspace a crate may see.
@@ -65,7 +66,7 @@ const HOMES: &[Home] = &[
     },
     Home {
         libraries: &["tokio-rustls"],
-        allowed: &["ambit-identity", "ambit-ca", "ztunnel", "waypoint", "ambit-tests"],
+        allowed: &["ambit-identity", "ambit-ca", "ambit-transport", "ztunnel", "waypoint", "ambit-tests"],
         tools: false,
         remedy: "take a byte stream; who opens the connection hands in the TLS",
     },
@@ -115,6 +116,7 @@ const HOMES: &[Home] = &[
             "ambit-discovery",
             "ambit-process",
             "ambit-ca",
+            "ambit-transport",
             "ztunnel",
             "controller",
             "waypoint",
@@ -293,9 +295,9 @@ mod tests {
                 "ambit-api: layer 1 depends on ambit-net (layer 1)",
                 "ambit-hbone: layer 2 depends on ambit-model (layer 0)",
                 "ambit-discovery: layer 2 depends on ambit-process (layer 2)",
-                "ambit-process: layer 2 depends on ztunnel (layer 3)",
-                "ztunnel: layer 3 depends on ambit-tests (layer 3)",
-                "ambit-tests: layer 3 depends on ambit-model (layer 0)",
+                "ambit-process: layer 2 depends on ztunnel (layer 4)",
+                "ztunnel: layer 4 depends on ambit-tests (layer 4)",
+                "ambit-tests: layer 4 depends on ambit-model (layer 0)",
             ]
         );
     }
@@ -312,7 +314,7 @@ mod tests {
             ]),
             [
                 "ambit-model: depends on tokio, whose home is ambit-identity, ambit-net, ambit-telemetry, ambit-hbone, \
-                 ambit-discovery, ambit-process, ambit-ca, ztunnel, controller, waypoint",
+                 ambit-discovery, ambit-process, ambit-ca, ambit-transport, ztunnel, controller, waypoint",
                 "ambit-net: depends on anyhow, whose home is ztunnel, controller, waypoint",
                 "ambit-net: depends on clap, whose home is ambit-process, ztunnel, controller, waypoint",
                 "ambit-api: depends on regex, whose home is ambit-model",

@@ -18,12 +18,12 @@ use ambit_process::ready::Ready;
 use ambit_process::workers::Workers;
 use ambit_process::{drain, metrics, signal};
 use ambit_telemetry::{Living, Logging, Values, expired};
+use ambit_transport::credentials;
 use anyhow::Context;
 use tokio::runtime::{Builder, LocalOptions};
 use tracing::{info, warn};
 
 use crate::admin::{self, Sources};
-use crate::credentials;
 use crate::node::{self, Agent, Board};
 use crate::proxy::{Limits, Shared, Worker};
 use crate::settings::{Settings, Task};
@@ -82,7 +82,7 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
     // A line of the log is one line, and a table is read line by line.
     capabilities.to_string().lines().for_each(|line| info!("{line}"));
     let capture = ebpf::Capture::open(capture)?;
-    let (certificates, watched) = credentials::certificates(settings)?;
+    let (certificates, watched) = credentials::open(&settings.credentials())?;
     let (publisher, snapshots) = publish(Snapshot::new(settings.mesh()));
     let (reports_publisher, reports) = publish(Vec::new());
     let shared = Arc::new(Shared {
@@ -110,7 +110,7 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
     tokio::task::spawn_local(sweep_series(workers.clone(), snapshots, settings.series_idle));
     let discovery = ambit_discovery::run(discovery, publisher, reports_publisher, stopping(&drain));
     let trust = shared.certificates.trust_store().clone();
-    tokio::task::spawn_local(credentials::follow(settings.clone(), watched, trust));
+    tokio::task::spawn_local(credentials::follow(settings.credentials(), watched, trust));
     let renewing = tokio::task::spawn_local({
         let (shared, stop) = (shared.clone(), stopping(&drain));
         async move { shared.certificates.renew_loop(stop).await }

@@ -3,7 +3,6 @@
 
 mod admin;
 mod app;
-mod credentials;
 mod dns;
 mod node;
 mod proxy;

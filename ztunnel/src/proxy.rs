@@ -1,6 +1,5 @@
 //! The proxy's side: connections out of and into captured pods, from accept to record.
 
-mod failure;
 #[cfg(test)]
 mod fixtures;
 mod guest;
@@ -20,6 +19,8 @@ mod trial;
 mod tunnels;
 mod verdict;
 mod worker;
+
+use ambit_transport::failure;
 
 pub(crate) use listeners::Listeners;
 pub(crate) use pod::Pod;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ambit_model::{Mesh, SameNode, TrustDomain, TrustDomains};
 use ambit_process::settings::{LogFormat, seconds};
+use ambit_transport::credentials;
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
@@ -247,6 +248,22 @@ impl Settings {
                 SameNodePath::Tls => SameNode::Tls,
             },
             root_namespace: self.root_namespace.as_str().into(),
+        }
+    }
+
+    /// Where certificates come from.
+    #[must_use]
+    pub(crate) fn credentials(&self) -> credentials::Settings {
+        credentials::Settings {
+            ca: self.ca.clone(),
+            ca_address: self.ca_address.clone(),
+            ca_name: self.ca_name.clone(),
+            ca_token: self.ca_token.clone(),
+            roots: self.roots.clone(),
+            crl: self.crl.clone(),
+            certificate_ttl: self.certificate_ttl,
+            trust_domain: self.trust_domain.clone(),
+            cluster: self.cluster.clone(),
         }
     }
 

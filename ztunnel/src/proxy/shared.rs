@@ -9,10 +9,10 @@ use ambit_hbone as hbone;
 use ambit_identity::store::Certificates;
 use ambit_model::{Identity, Reason};
 use ambit_net::socket::Keepalive;
+use ambit_transport::credentials::Signer;
 use tokio::time::timeout;
 
 use super::failure::Failure;
-use crate::credentials::Signer;
 
 /// What all workers see.
 pub(crate) struct Shared {

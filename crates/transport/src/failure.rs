@@ -14,34 +14,34 @@ const CODES: [(Reason, hbone::Code); 2] =
     [(Reason::PolicyChanged, hbone::Code(0x616d_6270)), (Reason::CertificateRevoked, hbone::Code(0x616d_6272))];
 
 /// The HTTP/2 code that a stream is reset with for `reason`.
-pub(crate) fn code_of(reason: Reason) -> hbone::Code {
+pub fn code_of(reason: Reason) -> hbone::Code {
     CODES.iter().find(|(known, _)| *known == reason).map_or(hbone::Code::CONNECT_ERROR, |(_, code)| *code)
 }
 
 /// Why a connection could not be had or did not end well.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub struct Failure {
     /// The stable code.
-    pub(crate) reason: Reason,
+    pub reason: Reason,
     /// What was seen: addresses, identities, the kernel's words. May be empty.
-    pub(crate) detail: String,
+    pub detail: String,
 }
 
 impl Failure {
     /// A failure with what was seen of it.
-    pub(crate) fn new(reason: Reason, detail: impl Into<String>) -> Self {
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into() }
     }
 
     /// The reason, and what the log says: the reason's text with what was seen.
-    pub(crate) fn told(self) -> (Reason, String) {
+    pub fn told(self) -> (Reason, String) {
         let text = self.to_string();
         (self.reason, text)
     }
 
     /// A relayed connection that an end aborted with `error`: by a reset of the application there, unless the error
     /// says that it was the way to it that failed.
-    pub(crate) fn of_abort(usual: Reason, error: &io::Error) -> Self {
+    pub fn of_abort(usual: Reason, error: &io::Error) -> Self {
         use io::ErrorKind as K;
         if let Some(error) = hbone::Error::inside(error) {
             return Self::of_stream(usual, error);
@@ -55,7 +55,7 @@ impl Failure {
     }
 
     /// A stream of a tunnel that failed with `error`.
-    pub(crate) fn of_stream(usual: Reason, error: &hbone::Error) -> Self {
+    pub fn of_stream(usual: Reason, error: &hbone::Error) -> Self {
         use hbone::Error as E;
         match error {
             E::Refused { status, reason } => Self::of_refusal(*status, reason.as_deref()),
