@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ambit_model::{Mesh, SameNode, TrustDomain, TrustDomains};
+use ambit_model::{Mesh, SameNode, TrustDomain, TrustDomains, Waypoints};
 use ambit_process::settings::{LogFormat, seconds};
 use ambit_transport::credentials;
 use clap::{Parser, ValueEnum};
@@ -74,6 +74,10 @@ pub(crate) struct Settings {
     /// How enrolled pods of this node reach one another.
     #[arg(long, env = "ZTUNNEL_SAME_NODE", value_enum, default_value_t = SameNodePath::Direct)]
     pub(crate) same_node: SameNodePath,
+
+    /// Whether what has a waypoint can be reached without it.
+    #[arg(long, env = "ZTUNNEL_WAYPOINTS", value_enum, default_value_t = WaypointUse::Required)]
+    pub(crate) waypoints: WaypointUse,
 
     /// SPIFFE trust domain of the mesh's identities.
     #[arg(long, env = "ZTUNNEL_TRUST_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
@@ -200,6 +204,15 @@ pub(crate) enum SameNodePath {
     Tls,
 }
 
+/// Whether what has a waypoint can be reached without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+pub(crate) enum WaypointUse {
+    /// No: what its waypoint cannot serve is refused, and so is who comes another way.
+    Required,
+    /// Yes, as with Istio: a waypoint that cannot serve is gone around, and who comes another way is let in.
+    Preferred,
+}
+
 /// What the process is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Task<'a> {
@@ -248,6 +261,10 @@ impl Settings {
                 SameNodePath::Tls => SameNode::Tls,
             },
             root_namespace: self.root_namespace.as_str().into(),
+            waypoints: match self.waypoints {
+                WaypointUse::Required => Waypoints::Required,
+                WaypointUse::Preferred => Waypoints::Preferred,
+            },
         }
     }
 
@@ -291,6 +308,12 @@ mod tests {
         let missing = parse(&["--config", "/etc/mesh"]).task().unwrap_err().to_string();
         assert_eq!(missing, "--node is missing: give it as a flag, as ZTUNNEL_NODE or as `node` in the settings file");
         assert!(parse(&[]).task().unwrap_err().to_string().starts_with("--config is missing"));
+    }
+
+    #[test]
+    fn waypoints_are_required_unless_they_are_only_preferred() {
+        assert_eq!(parse(&[]).mesh().waypoints, Waypoints::Required);
+        assert_eq!(parse(&["--waypoints", "preferred"]).mesh().waypoints, Waypoints::Preferred);
     }
 
     #[test]

@@ -12,7 +12,8 @@ use crate::policy::{self, Access, Denial};
 use crate::ports;
 use crate::reason::Reason;
 use crate::service::{Resolution, Service, Target};
-use crate::snapshot::{SameNode, Snapshot};
+use crate::snapshot::{SameNode, Snapshot, Waypoints};
+use crate::waypoint::{self, Bound, Waypoint};
 use crate::workload::{Workload, WorkloadUid};
 
 /// What becomes of a connection.
@@ -23,7 +24,14 @@ pub enum Decision {
     /// Carry it by HBONE to port 15008 of the upstream's address.
     Tunnel(Upstream),
     /// Carry it by HBONE to a waypoint, which decides the rest.
-    Waypoint(Upstream),
+    Waypoint {
+        /// The waypoint.
+        waypoint: Arc<Waypoint>,
+        /// One of its pods, at the address and port where that takes HBONE; and the service that was dialled.
+        upstream: Upstream,
+        /// What the waypoint is asked for: the address and port that were dialled, or of the pod that they stand for.
+        authority: SocketAddr,
+    },
     /// Connect to the upstream's address in clear: it is not in the mesh.
     Passthrough(Upstream),
     /// Refuse it.
@@ -62,11 +70,20 @@ pub fn decide(snapshot: &Snapshot, connection: &Connection) -> Decision {
 fn admit(snapshot: &Snapshot, connection: &Connection, decided: Decision) -> Decision {
     let Decision::Local(upstream) = decided else { return decided };
     let Some(access) = Access::new(connection, &upstream) else { return Decision::Local(upstream) };
-    let denied = upstream.workload.as_ref().and_then(|pod| policy::evaluate(snapshot, pod, &access).err());
+    let denied = upstream.workload.as_ref().and_then(|pod| judge(snapshot, pod, &access).err());
     match denied {
         Some(denial) => Decision::Deny(upstream, denial),
         None => Decision::Local(upstream),
     }
+}
+
+/// May `access` reach `destination`: has it passed the waypoint that it has to, and do the policies admit it?
+///
+/// # Errors
+/// What refuses it.
+pub fn judge(snapshot: &Snapshot, destination: &Workload, access: &Access) -> Result<(), Denial> {
+    waypoint::passed(snapshot, destination, access)?;
+    policy::evaluate(snapshot, destination, access)
 }
 
 fn outbound(snapshot: &Snapshot, source: &WorkloadUid, dialled: SocketAddr, draw: u64) -> Result<Decision, Reason> {
@@ -76,18 +93,38 @@ fn outbound(snapshot: &Snapshot, source: &WorkloadUid, dialled: SocketAddr, draw
     if (dialled.ip().is_loopback() || dialled.ip().is_unspecified()) && ports::is_own(dialled.port()) {
         return Err(Reason::RecursiveCall);
     }
+    let call = Call { snapshot, source, dialled, draw };
     let upstream = match snapshot.service_dialled(dialled.ip(), &source.namespace) {
-        Some(service) if service.resolution == Resolution::AsDialled => {
-            Upstream { service: Some(service.clone()), ..direct(snapshot, dialled) }
+        Some(service) => {
+            let free = service.resolution == Resolution::AsDialled;
+            if !free && service.port(dialled.port()).is_none() {
+                return Err(Reason::NoSuchServicePort);
+            }
+            let bound = waypoint::of_service(snapshot, service);
+            let asking = Upstream { address: dialled, workload: None, service: Some(service.clone()) };
+            if let Some(through) = call.through(bound, &asking)? {
+                return Ok(through);
+            }
+            if free {
+                Upstream { service: asking.service, ..direct(snapshot, dialled) }
+            } else {
+                call.balance(service)?
+            }
         }
-        Some(service) => balance(snapshot, source, service, dialled, draw)?,
         None => direct(snapshot, dialled),
     };
+    if let Some(workload) = &upstream.workload {
+        if workload.is_enrolled() && ports::is_own(upstream.address.port()) {
+            return Err(Reason::RecursiveCall);
+        }
+        let bound = waypoint::of_address(snapshot, workload, upstream.address);
+        if let Some(through) = call.through(bound, &upstream)? {
+            return Ok(through);
+        }
+    }
     Ok(match &upstream.workload {
+        Some(workload) if workload.speaks_hbone() => Decision::Tunnel(upstream),
         Some(workload) if workload.is_enrolled() => {
-            if ports::is_own(upstream.address.port()) {
-                return Err(Reason::RecursiveCall);
-            }
             let one_node = !source.node.is_empty() && source.node == workload.node;
             match snapshot.mesh.same_node {
                 SameNode::Direct if one_node => Decision::Local(upstream),
@@ -98,24 +135,62 @@ fn outbound(snapshot: &Snapshot, source: &WorkloadUid, dialled: SocketAddr, draw
     })
 }
 
-/// One of the endpoints of the port dialled.
-fn balance(
-    snapshot: &Snapshot,
-    source: &Workload,
-    service: &Arc<Service>,
+/// What a pod of this node has dialled.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    snapshot: &'a Snapshot,
+    source: &'a Workload,
     dialled: SocketAddr,
     draw: u64,
-) -> Result<Upstream, Reason> {
-    let port = service.port(dialled.port()).ok_or(Reason::NoSuchServicePort)?;
-    let targets = service.targets(port, dialled.ip());
-    let target = choose::choose(snapshot, source, service, targets, draw).ok_or(Reason::NoHealthyUpstream)?;
-    let workload = behind(snapshot, target).cloned();
-    Ok(Upstream { address: target.address, workload, service: Some(service.clone()) })
+}
+
+impl Call<'_> {
+    /// One of the endpoints of the port dialled.
+    fn balance(self, service: &Arc<Service>) -> Result<Upstream, Reason> {
+        let Self { snapshot, source, dialled, draw } = self;
+        let port = service.port(dialled.port()).ok_or(Reason::NoSuchServicePort)?;
+        let targets = service.targets(port, dialled.ip()).iter();
+        let target = choose::choose(snapshot, source, service, targets, draw).ok_or(Reason::NoHealthyUpstream)?;
+        let workload = behind(snapshot, target).cloned();
+        Ok(Upstream { address: target.address, workload, service: Some(service.clone()) })
+    }
+
+    /// By the waypoint that what was asked for is bound to; none if it is reached without, by the waypoint itself above all.
+    fn through(self, bound: Bound<'_>, asked: &Upstream) -> Result<Option<Decision>, Reason> {
+        let waypoint = match bound {
+            Bound::None => return Ok(None),
+            Bound::Waypoint(waypoint) if waypoint.pods(self.snapshot).any(|pod| pod.uid == self.source.uid) => {
+                return Ok(None);
+            }
+            Bound::Waypoint(waypoint) => Some(waypoint),
+            Bound::Unavailable(_) => None,
+        };
+        let reached = waypoint.and_then(|waypoint| Some((waypoint.clone(), self.waypoint_pod(waypoint)?)));
+        match (reached, self.snapshot.mesh.waypoints) {
+            (Some((waypoint, pod)), _) => {
+                let upstream = Upstream { service: asked.service.clone(), ..pod };
+                Ok(Some(Decision::Waypoint { waypoint, upstream, authority: asked.address }))
+            }
+            (None, Waypoints::Required) => Err(Reason::WaypointUnavailable),
+            (None, Waypoints::Preferred) => Ok(None),
+        }
+    }
+
+    /// One of the waypoint's pods that take new connections.
+    fn waypoint_pod(self, waypoint: &Waypoint) -> Option<Upstream> {
+        let Self { snapshot, source, dialled, draw } = self;
+        let service = waypoint.service(snapshot)?;
+        let targets = service.targets(service.port(ports::HBONE)?, dialled.ip()).iter();
+        let usable = targets.filter(|target| waypoint::pod(snapshot, target).is_some());
+        let target = choose::choose(snapshot, source, service, usable, draw)?;
+        let workload = waypoint::pod(snapshot, target).cloned();
+        Some(Upstream { address: target.address, workload, service: None })
+    }
 }
 
 /// The pod behind an endpoint. Who has the address now is believed before whom the endpoint names, since the name may
 /// be stale; but a stale name still counts, so that a pod of the mesh is never taken for a stranger and dialled in clear.
-fn behind<'a>(snapshot: &'a Snapshot, target: &Target) -> Option<&'a Arc<Workload>> {
+pub(crate) fn behind<'a>(snapshot: &'a Snapshot, target: &Target) -> Option<&'a Arc<Workload>> {
     let ip = target.address.ip();
     let named = target.workload.as_ref().and_then(|uid| snapshot.workload(uid));
     let owner = named.filter(|workload| workload.owns(ip)).or_else(|| snapshot.workload_at(ip));

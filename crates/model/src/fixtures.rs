@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 
 use crate::policy::{self, Action, Attribute, Mtls, PeerAuthentication, Policy, PolicyKey, Rule, Term, Values};
+use crate::waypoint::{Address, Allowed, Serves, Waypoint, WaypointKey};
 use crate::{
     Authority, Cidr, Connection, Distribution, Enrolment, Excluded, Identity, Mesh, NetworkMode, Node, Owner,
     Resolution, SameNode, Scope, Service, ServiceKey, ServicePort, Snapshot, Target, Topology, TrustDomains, Workload,
@@ -22,13 +23,22 @@ pub(crate) struct World {
     pub(crate) pods: Vec<Workload>,
     pub(crate) services: Vec<Service>,
     pub(crate) nodes: Vec<Node>,
+    pub(crate) waypoints: Vec<Waypoint>,
     pub(crate) policies: Vec<Policy>,
     pub(crate) peers: Vec<PeerAuthentication>,
 }
 
 impl World {
     pub(crate) fn new(pods: Vec<Workload>, services: Vec<Service>) -> Self {
-        Self { mesh: Mesh::default(), pods, services, nodes: vec![], policies: vec![], peers: vec![] }
+        Self {
+            mesh: Mesh::default(),
+            pods,
+            services,
+            nodes: vec![],
+            waypoints: vec![],
+            policies: vec![],
+            peers: vec![],
+        }
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -36,6 +46,7 @@ impl World {
         self.pods.iter().for_each(|pod| snapshot.insert_workload(Arc::new(pod.clone())));
         self.services.iter().for_each(|service| snapshot.insert_service(Arc::new(service.clone())));
         self.nodes.iter().for_each(|node| snapshot.insert_node(Arc::new(node.clone())));
+        self.waypoints.iter().for_each(|waypoint| snapshot.insert_waypoint(Arc::new(waypoint.clone())));
         for policy in &self.policies {
             snapshot.policies.set_authorization(&policy.key, Some(Arc::new(policy.clone())));
         }
@@ -49,6 +60,7 @@ impl World {
         self.pods.reverse();
         self.services.reverse();
         self.nodes.reverse();
+        self.waypoints.reverse();
         self.policies.reverse();
         self.peers.reverse();
         self
@@ -84,6 +96,7 @@ pub(crate) fn pod(name: &str, node: &str, addresses: &[&str]) -> Workload {
         region: "".into(),
         zone: "".into(),
         subzone: "".into(),
+        waypoint: None,
         netns: None,
     }
 }
@@ -119,6 +132,18 @@ pub(crate) fn service(name: &str, vips: &[&str], ports: Vec<ServicePort>) -> Ser
         alias: None,
         ports,
         distribution: Distribution::Anywhere,
+        waypoint: None,
+    }
+}
+
+/// The waypoint `name` of namespace `shop`, for its services, reached by the Service of its name.
+pub(crate) fn waypoint(name: &str) -> Waypoint {
+    Waypoint {
+        key: WaypointKey::new("shop", name),
+        class: "ambit-waypoint".into(),
+        serves: Serves::Services,
+        allowed: Allowed::Same,
+        address: Address::Hostname(format!("{name}.shop.svc.cluster.local").into()),
     }
 }
 
@@ -282,7 +307,7 @@ pub(crate) fn any_world() -> impl Strategy<Value = World> {
             same_node: if tls { SameNode::Tls } else { SameNode::Direct },
             ..Mesh::default()
         };
-        World { mesh, pods, services, nodes, policies, peers }
+        World { mesh, pods, services, nodes, waypoints: vec![], policies, peers }
     })
 }
 

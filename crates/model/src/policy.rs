@@ -235,7 +235,7 @@ impl Case<'_> {
 /// The kubelet asks from its node's own address, in clear and without an identity, and must get its answer whatever
 /// the policy. Who comes from the address of another node is not asked by this pod's kubelet, and a pod that shares its
 /// node's address is no kubelet.
-fn is_probe(snapshot: &Snapshot, destination: &Workload, client: &Client) -> bool {
+pub(crate) fn is_probe(snapshot: &Snapshot, destination: &Workload, client: &Client) -> bool {
     let Client::Stranger(address) = client else { return false };
     let node = snapshot.node(&destination.node);
     node.is_some_and(|node| node.addresses.iter().any(|own| own.to_canonical() == address.to_canonical()))

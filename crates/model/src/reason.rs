@@ -52,6 +52,10 @@ reasons! {
     /// No endpoint of the service port takes new connections.
     NoHealthyUpstream = "no-healthy-upstream", Connect, 503,
         "no healthy upstream: the service has no ready endpoint on this port";
+    /// The waypoint by which the destination is reached cannot serve.
+    WaypointUnavailable = "waypoint-unavailable", Connect, 503,
+        "the destination is reached by a waypoint that is missing, serves other namespaces or has no ready pod: check \
+         the label istio.io/use-waypoint and the Gateway that it names";
     /// The service has no such port.
     NoSuchServicePort = "no-such-service-port", Connect, 503,
         "the service has no such port: add it to spec.ports of the Service";
@@ -112,6 +116,9 @@ reasons! {
     /// The destination has ALLOW policies and no rule of them admits the connection.
     NoPolicyMatched = "no-policy-matched", Deny, 401,
         "no ALLOW policy of the destination admits the connection: add a rule that does";
+    /// The destination is reached by a waypoint alone, and the connection has not passed it.
+    WaypointRequired = "waypoint-required", Deny, 401,
+        "the destination is reached by its waypoint alone: dial the Service's address, from within the mesh";
     /// The destination takes no connections in clear.
     MtlsRequired = "mtls-required", Deny, 401,
         "the destination takes mutual TLS only: enrol the client, or make its PeerAuthentication PERMISSIVE";

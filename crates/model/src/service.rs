@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 
 use crate::cidr::Cidr;
 use crate::distribution::Distribution;
+use crate::waypoint::UseWaypoint;
 use crate::workload::WorkloadUid;
 
 /// Which service: the namespace and name of a Service; those of a ServiceEntry and one of its hosts. Services sort before
@@ -76,6 +77,9 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// Which endpoints of a port its clients go to.
     pub distribution: Distribution,
+    /// The waypoint that its labels, or failing those its namespace's, ask for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waypoint: Option<UseWaypoint>,
 }
 
 impl Service {

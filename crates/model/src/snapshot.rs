@@ -13,6 +13,7 @@ use crate::identity::TrustDomains;
 use crate::policy::Policies;
 use crate::route::Routes;
 use crate::service::{Service, ServiceKey};
+use crate::waypoint::{Waypoint, WaypointKey};
 use crate::workload::{NetworkMode, Workload, WorkloadUid};
 
 pub use names::Resolved;
@@ -30,6 +31,8 @@ pub struct Mesh {
     pub same_node: SameNode,
     /// The namespace whose policies are for the whole mesh (Istio MeshConfig `rootNamespace`).
     pub root_namespace: Arc<str>,
+    /// Whether a waypoint can be gone around.
+    pub waypoints: Waypoints,
 }
 
 impl Default for Mesh {
@@ -40,6 +43,7 @@ impl Default for Mesh {
             domain: Arc::from("cluster.local"),
             same_node: SameNode::default(),
             root_namespace: Arc::from("istio-system"),
+            waypoints: Waypoints::default(),
         }
     }
 }
@@ -52,6 +56,16 @@ pub enum SameNode {
     Direct,
     /// By HBONE, as if they were on two nodes.
     Tls,
+}
+
+/// Whether what is bound to a waypoint can be reached without it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum Waypoints {
+    /// No: where the waypoint cannot serve it is not reached at all, and a destination refuses who comes another way.
+    #[default]
+    Required,
+    /// Yes, as with Istio: where the waypoint cannot serve it is gone around, and a destination takes whoever comes.
+    Preferred,
 }
 
 /// A node of the cluster.
@@ -82,6 +96,9 @@ pub struct Snapshot {
     pub destinations: DestinationRules,
     workloads: OrdMap<WorkloadUid, Arc<Workload>>,
     services: OrdMap<ServiceKey, Arc<Service>>,
+    waypoints: OrdMap<WaypointKey, Arc<Waypoint>>,
+    /// How many services ask for a waypoint.
+    binding: usize,
     nodes: OrdMap<Arc<str>, Arc<Node>>,
     // What claims a key, ascending: the first answers. Several claim it while an address changes hands.
     workloads_by_address: OrdMap<IpAddr, Vec<WorkloadUid>>,
@@ -129,12 +146,14 @@ impl Snapshot {
         for address in endpoints(&service) {
             claim(&mut self.services_by_endpoint, address, &service.key);
         }
+        self.binding += usize::from(service.waypoint.is_some());
         self.services.insert(service.key.clone(), service);
     }
 
     /// Removes the service `key`, if it is there.
     pub fn remove_service(&mut self, key: &ServiceKey) {
         let Some(old) = self.services.remove(key) else { return };
+        self.binding -= usize::from(old.waypoint.is_some());
         for vip in &old.vips {
             release(&mut self.services_by_vip, &vip.to_canonical(), key);
         }
@@ -145,6 +164,16 @@ impl Snapshot {
         for address in endpoints(&old) {
             release(&mut self.services_by_endpoint, &address, key);
         }
+    }
+
+    /// Adds `waypoint`, replacing the one of its key.
+    pub fn insert_waypoint(&mut self, waypoint: Arc<Waypoint>) {
+        self.waypoints.insert(waypoint.key.clone(), waypoint);
+    }
+
+    /// Removes the waypoint `key`, if it is there.
+    pub fn remove_waypoint(&mut self, key: &WaypointKey) {
+        self.waypoints.remove(key);
     }
 
     /// Adds `node`, replacing the one of its name.
@@ -164,12 +193,14 @@ impl Snapshot {
         }
     }
 
-    /// True if policy answers in `other` as it does here, since workloads, nodes and policies are the same. Costs nothing;
-    /// false may be an error.
+    /// True if `other` admits whom this one does, since workloads, nodes and policies are the same, and where services ask
+    /// for waypoints, services and waypoints. Costs nothing; false may be an error.
     #[must_use]
     pub fn admits_as(&self, other: &Self) -> bool {
         let known = self.workloads.ptr_eq(&other.workloads) && self.nodes.ptr_eq(&other.nodes);
-        known && self.policies.is_same(&other.policies)
+        let unbound = !self.binds_services() && !other.binds_services();
+        let bound = unbound || self.services.ptr_eq(&other.services);
+        known && bound && self.waypoints.ptr_eq(&other.waypoints) && self.policies.is_same(&other.policies)
     }
 
     /// The workload `uid`.
@@ -188,6 +219,18 @@ impl Snapshot {
     pub fn claimants_of(&self, address: IpAddr) -> impl Iterator<Item = &Arc<Workload>> {
         let uids = self.workloads_by_address.get(&address.to_canonical());
         uids.into_iter().flatten().filter_map(|uid| self.workloads.get(uid))
+    }
+
+    /// The waypoint `key`.
+    #[must_use]
+    pub fn waypoint(&self, key: &WaypointKey) -> Option<&Arc<Waypoint>> {
+        self.waypoints.get(key)
+    }
+
+    /// True if there is a service that asks for a waypoint.
+    #[must_use]
+    pub fn binds_services(&self) -> bool {
+        self.binding > 0
     }
 
     /// The service `key`.
@@ -255,6 +298,11 @@ impl Snapshot {
     /// Every service, ascending by key.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.services.values()
+    }
+
+    /// Every waypoint, ascending by key.
+    pub fn waypoints(&self) -> impl Iterator<Item = &Arc<Waypoint>> {
+        self.waypoints.values()
     }
 
     /// Every node, ascending by name.

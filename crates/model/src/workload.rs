@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::distribution::Locality;
 use crate::identity::Identity;
+use crate::waypoint::UseWaypoint;
 
 /// A workload's unique ID across clusters, written as Istio does: `<cluster>/<group>/<kind>/<namespace>/<name>`,
 /// for a pod `Kubernetes//Pod/shop/web-0`.
@@ -68,6 +69,10 @@ pub enum Excluded {
     Sidecar,
     /// The namespace is one that the settings leave out.
     NamespaceExcluded,
+    /// The pod is a waypoint's (label `gateway.networking.k8s.io/gateway-name`), which serves port 15008 itself.
+    Waypoint,
+    /// The pod serves HBONE on port 15008 itself (label `networking.istio.io/tunnel: http`).
+    SpeaksHbone,
 }
 
 /// What created the pod, as metrics name it.
@@ -118,6 +123,9 @@ pub struct Workload {
     pub zone: Arc<str>,
     /// Its node's `topology.istio.io/subzone`; empty where unknown.
     pub subzone: Arc<str>,
+    /// The waypoint that its labels, or failing those its namespace's, ask for; none for a waypoint's own pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waypoint: Option<UseWaypoint>,
     /// Annotation `ambit.dev/netns`: the path of its network namespace, where nothing else can tell (standalone).
     pub netns: Option<PathBuf>,
 }
@@ -127,6 +135,12 @@ impl Workload {
     #[must_use]
     pub fn is_enrolled(&self) -> bool {
         self.network_mode == NetworkMode::Standard && self.enrolment == Enrolment::Enrolled
+    }
+
+    /// True if the workload is not captured and still reached by HBONE, which it speaks itself.
+    #[must_use]
+    pub fn speaks_hbone(&self) -> bool {
+        self.network_mode == NetworkMode::Standard && self.enrolment == Enrolment::Outside(Excluded::SpeaksHbone)
     }
 
     /// Where the workload runs.

@@ -31,6 +31,7 @@ pub(crate) fn workload(owner: &str, suffix: &str) -> Arc<Workload> {
         enrolment: Enrolment::Enrolled,
         ready: true,
         dns_capture: true,
+        waypoint: None,
         labels: BTreeMap::new(),
         owner: Owner { kind: text("deployment"), name: text(owner) },
         canonical_name: text(&format!("{owner}-app")),
@@ -51,6 +52,7 @@ pub(crate) fn reviews_service() -> Arc<Service> {
         ranges: Vec::new(),
         resolution: ambit_model::Resolution::Endpoints,
         alias: None,
+        waypoint: None,
         ports: Vec::new(),
         distribution: ambit_model::Distribution::Anywhere,
     })

@@ -44,6 +44,7 @@ pub(crate) fn workload(name: &str, addresses: &[&str]) -> Workload {
         enrolment: Enrolment::Enrolled,
         ready: true,
         dns_capture: true,
+        waypoint: None,
         labels: BTreeMap::new(),
         owner: Owner { kind: "deployment".into(), name: name.into() },
         canonical_name: name.into(),
@@ -68,6 +69,7 @@ pub(crate) fn service(name: &str, endpoint: &str) -> Arc<Service> {
         ranges: Vec::new(),
         resolution: ambit_model::Resolution::Endpoints,
         alias: None,
+        waypoint: None,
         ports: vec![ServicePort { port: 80, name: "".into(), app_protocol: None, targets, members }],
         distribution: ambit_model::Distribution::Anywhere,
     })

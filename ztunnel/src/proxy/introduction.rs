@@ -4,18 +4,21 @@ use std::net::SocketAddr;
 
 use ambit_hbone::ConnectRequest;
 use ambit_hbone::headers::{Baggage, Forwarded, Traceparent, WorkloadKind};
-use ambit_model::{Upstream, Workload};
+use ambit_model::{Service, Workload};
 
-/// The CONNECT that asks `to`'s proxy for `to`, on behalf of `source`'s connection from `client`.
-pub(crate) fn request(source: Option<&Workload>, client: SocketAddr, to: &Upstream) -> ConnectRequest {
+/// The CONNECT that asks for `asked`, an address of `service` or of a pod that it stands for, on behalf of `source`'s
+/// connection from `client`.
+pub(crate) fn request(
+    source: Option<&Workload>,
+    client: SocketAddr,
+    service: Option<&Service>,
+    asked: SocketAddr,
+) -> ConnectRequest {
     ConnectRequest {
         baggage: source.map(baggage),
-        forwarded: Some(Forwarded {
-            client: Some(client),
-            host: to.service.as_ref().map(|service| service.hostname.to_string()),
-        }),
+        forwarded: Some(Forwarded { client: Some(client), host: service.map(|service| service.hostname.to_string()) }),
         traceparent: Some(Traceparent::new(rand::random())),
-        ..ConnectRequest::to(to.address.to_string())
+        ..ConnectRequest::to(asked.to_string())
     }
 }
 

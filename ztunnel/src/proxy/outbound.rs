@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use ambit_hbone::{ConnectRequest, StreamSink, StreamSource};
-use ambit_model::{Connection, Decision, Reason, Upstream};
+use ambit_model::{Connection, Decision, Reason, Upstream, Workload, ports};
 use ambit_net::socket::{ConnectOptions, OUR_MARK, connect};
 use ambit_net::tcp::{self, TcpHalves};
 use ambit_telemetry::{Refused, Reporter};
@@ -54,27 +54,47 @@ pub(super) async fn carry<C: Caller>(worker: &Worker, guest: &Guest, caller: C, 
             session::run(caller, local(worker, &to, client), cut, lives).await;
         }
         Decision::Tunnel(to) => {
-            let lives = record.tunnel(&to);
-            let source = snapshot.workload(&guest.pod.uid).map(|workload| &**workload);
-            let request = introduction::request(source, client, &to);
-            let dial = async {
-                let (mut source, sink) = tunnel(worker, guest, &to, &request).await?;
-                if C::WAITS {
-                    source.answer().await?;
-                }
-                Ok((source, sink))
-            };
-            session::run(caller, dial, guest.cut(), lives).await;
+            let (peer, asked) = (SocketAddr::new(to.address.ip(), ports::HBONE), to.address);
+            by_hbone(worker, guest, caller, Hop { record, to, peer, asked }).await;
+        }
+        Decision::Waypoint { upstream: to, authority: asked, .. } => {
+            let peer = to.address;
+            by_hbone(worker, guest, caller, Hop { record, to, peer, asked }).await;
         }
         Decision::Passthrough(to) => {
             let lives = record.passthrough(&to);
             session::run(caller, passthrough(worker, guest, &to), guest.cut(), lives).await;
         }
-        // Going around a waypoint would go around its policy, so that whoever cannot go through one refuses.
-        Decision::Waypoint(_) => session::refuse(caller, Reason::Internal, record.refused()),
         Decision::Refuse(reason) => session::refuse(caller, reason, record.refused()),
         Decision::Deny(to, denial) => session::refuse(caller, &denial, record.local(&to)),
     }
+}
+
+/// A way by HBONE.
+struct Hop<'a> {
+    record: record::Outbound<'a>,
+    /// The pod there, and the service that it is dialled for.
+    to: Upstream,
+    /// Where that pod takes HBONE.
+    peer: SocketAddr,
+    /// What it is asked for.
+    asked: SocketAddr,
+}
+
+/// Carries a connection to the pod itself, or to a waypoint that knows where to go from there.
+async fn by_hbone<C: Caller>(worker: &Worker, guest: &Guest, caller: C, hop: Hop<'_>) {
+    let Hop { record, to, peer, asked } = hop;
+    let lives = record.tunnel(&to, peer, asked);
+    let source = record.snapshot.workload(&guest.pod.uid).map(|workload| &**workload);
+    let request = introduction::request(source, record.client, to.service.as_deref(), asked);
+    let dial = async {
+        let (mut source, sink) = tunnel(worker, guest, to.workload.as_deref(), peer, &request).await?;
+        if C::WAITS {
+            source.answer().await?;
+        }
+        Ok((source, sink))
+    };
+    session::run(caller, dial, guest.cut(), lives).await;
 }
 
 /// To a pod that this very agent serves: it stands at both ends.
@@ -99,19 +119,20 @@ async fn cut_at_either(worker: &Worker, source: &Guest, to: &Upstream) -> Reason
     }
 }
 
-/// To a pod elsewhere, by HBONE. Its bytes may travel before the peer has answered.
+/// To a pod elsewhere, at the address where that takes HBONE. Bytes may travel before the peer has answered.
 async fn tunnel(
     worker: &Worker,
     guest: &Guest,
-    to: &Upstream,
+    destination: Option<&Workload>,
+    address: SocketAddr,
     request: &ConnectRequest,
 ) -> Result<(StreamSource, StreamSink), Failure> {
-    let destination = to.workload.as_ref().ok_or(Reason::Internal)?;
+    let destination = destination.ok_or(Reason::Internal)?;
     let key = PeerKey {
         source: guest.pod.uid.clone(),
         cookie: guest.pod.netns.cookie(),
         destination: destination.uid.clone(),
-        address: to.address.ip(),
+        address,
         expected: destination.identity.clone(),
     };
     Ok(worker.tunnels.open(&key, request).await?)

@@ -65,10 +65,9 @@ impl Outbound<'_> {
         Lives { first, second: Some(second) }
     }
 
-    /// Carried by HBONE towards `to`.
-    pub(crate) fn tunnel(&self, to: &Upstream) -> Lives {
-        let peer = SocketAddr::new(to.address.ip(), ports::HBONE);
-        let hbone = Some(Authority::Address(to.address));
+    /// Carried by HBONE to `peer`, an address of `to`, which is asked for `asked`.
+    pub(crate) fn tunnel(&self, to: &Upstream, peer: SocketAddr, asked: SocketAddr) -> Lives {
+        let hbone = Some(Authority::Address(asked));
         self.meter.open(Opened { hbone, ..self.opened(to, peer, self.secured()) }).into()
     }
 

@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 
 use ambit_discovery::Snapshots;
 use ambit_identity::{Peer, TrustStore};
-use ambit_model::policy::{self, Client};
-use ambit_model::{Access, Connection, Reason, Snapshot, Upstream};
+use ambit_model::policy::Client;
+use ambit_model::{Access, Connection, Reason, Snapshot, Upstream, judge};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
@@ -159,7 +159,7 @@ fn refused(access: &Access, before: &Snapshot, now: &Snapshot) -> Option<Failure
     if left {
         return None;
     }
-    let denial = policy::evaluate(now, pod, access).err()?;
+    let denial = judge(now, pod, access).err()?;
     Some(Failure::new(Reason::PolicyChanged, format!("{}, {denial}", denial.reason.code())))
 }
 

@@ -1,7 +1,7 @@
 //! Tunnels to peers: from within which pod, to whom, and who has to answer there.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ambit_hbone::Connector;
 use ambit_identity::tls;
-use ambit_model::{Identity, Reason, WorkloadUid, ports};
+use ambit_model::{Identity, Reason, WorkloadUid};
 use ambit_net::socket::{ConnectError, ConnectOptions, OUR_MARK, connect};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -31,8 +31,8 @@ pub(crate) struct PeerKey {
     pub(crate) cookie: u64,
     /// The pod that is dialled.
     pub(crate) destination: WorkloadUid,
-    /// Its address.
-    pub(crate) address: IpAddr,
+    /// Where it takes HBONE.
+    pub(crate) address: SocketAddr,
     /// Whom its certificate must name.
     pub(crate) expected: Identity,
 }
@@ -56,12 +56,12 @@ impl Connector<PeerKey> for PeerConnector {
         let guest = guest.ok_or_else(|| Failure::from(Reason::UnknownWorkload))?;
         let pod = &guest.pod;
         self.shared.certificate(&pod.identity).await?;
-        let stream = self.dial(&pod.netns, SocketAddr::new(key.address, ports::HBONE)).await?;
+        let stream = self.dial(&pod.netns, key.address).await?;
         let trust = &self.shared.snapshots.load().mesh.trust_domains;
         let expected = std::slice::from_ref(&key.expected);
         let config = self.shared.certificates.tls_client(&pod.identity, expected, trust);
         let config = config.map_err(|error| Failure::new(Reason::IdentityUnavailable, error.to_string()))?;
-        let (stream, peer) = tls::connect(config, stream, key.address, self.shared.limits.connect_timeout).await?;
+        let (stream, peer) = tls::connect(config, stream, key.address.ip(), self.shared.limits.connect_timeout).await?;
         let peer = Rc::new(peer);
         let leave = self.standing.tunnel(peer.clone());
         // Revoked since the handshake looked: nobody was there yet to be told.

@@ -62,6 +62,7 @@ pub(super) fn translate(pod: &object::Pod, id: &ObjectRef, mesh: &Mesh, findings
         region: Arc::default(),
         zone: Arc::default(),
         subzone: Arc::default(),
+        waypoint: None,
         netns,
     };
     let sidecar = metadata.annotations.contains_key(labels::SIDECAR_STATUS);

@@ -25,6 +25,7 @@ pub(crate) fn pod(name: &str, node: &str, identity: &Identity) -> Arc<Workload> 
         enrolment: Enrolment::Enrolled,
         ready: true,
         dns_capture: true,
+        waypoint: None,
         labels: BTreeMap::new(),
         owner: Owner { kind: "pod".into(), name: name.into() },
         canonical_name: name.into(),

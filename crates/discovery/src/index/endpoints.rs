@@ -88,6 +88,7 @@ pub(super) fn join<'a>(
         alias: service.alias.clone(),
         ports: service.ports.iter().map(|port| join_port(service, port, candidates(port))).collect(),
         distribution: service.distribution.or(surroundings.inherited).unwrap_or_default(),
+        waypoint: None,
     }
 }
 

@@ -12,11 +12,11 @@ pub(super) fn choose<'a>(
     snapshot: &Snapshot,
     source: &Workload,
     service: &Service,
-    targets: &'a [Target],
+    targets: impl Iterator<Item = &'a Target> + Clone,
     draw: u64,
 ) -> Option<&'a Target> {
     let (narrowest, mut nearest) = match service.distribution {
-        Distribution::Anywhere => return drawn(targets.iter(), draw),
+        Distribution::Anywhere => return drawn(targets, draw),
         Distribution::Prefer(scope) => (scope, None),
         Distribution::Only(scope) => (scope, Some(scope)),
     };

@@ -33,7 +33,7 @@ fn told(decision: &Decision) -> String {
     let (kind, upstream) = match decision {
         Decision::Local(upstream) => ("Local", upstream),
         Decision::Tunnel(upstream) => ("Tunnel", upstream),
-        Decision::Waypoint(upstream) => ("Waypoint", upstream),
+        Decision::Waypoint { upstream, .. } => ("Waypoint", upstream),
         Decision::Passthrough(upstream) => ("Passthrough", upstream),
         Decision::Refuse(reason) => return format!("Refuse {}", reason.code()),
         Decision::Deny(_, denial) => return format!("Deny {} by {denial}", denial.reason.code()),

@@ -5,16 +5,17 @@ use ambit_model::Owner;
 use super::*;
 use crate::proxy::fixtures::{service, workload};
 
-fn upstream(service_name: Option<&str>) -> Upstream {
-    let service = service_name.map(|name| service(name, "10.0.0.2:8080"));
-    Upstream { address: "10.0.0.2:8080".parse().unwrap(), workload: None, service }
+/// The CONNECT for a port of a pod, as `source` asks for it from `client`.
+fn asks(source: Option<&Workload>, client: &str, service: Option<&Service>) -> ConnectRequest {
+    request(source, client.parse().unwrap(), service, "10.0.0.2:8080".parse().unwrap())
 }
 
 #[test]
 fn a_pod_of_a_deployment_dials_a_service() {
     let mut source = workload("web", &["10.0.0.1"]);
     (source.region, source.zone) = ("eu-west-1".into(), "eu-west-1a".into());
-    let request = request(Some(&source), "10.0.0.1:41000".parse().unwrap(), &upstream(Some("reviews")));
+    let reviews = service("reviews", "10.0.0.2:8080");
+    let request = asks(Some(&source), "10.0.0.1:41000", Some(&reviews));
     assert_eq!(request.authority, "10.0.0.2:8080");
     assert_eq!(
         request.baggage.unwrap().to_string(),
@@ -40,7 +41,7 @@ fn whoever_owns_the_pod_is_named_as_istio_names_it() {
     ] {
         let owner = Owner { kind: kind.into(), name: "nightly".into() };
         let source = Workload { owner, ..workload("web", &["10.0.0.1"]) };
-        let request = request(Some(&source), "[fd00::1]:41000".parse().unwrap(), &upstream(None));
+        let request = asks(Some(&source), "[fd00::1]:41000", None);
         let baggage = request.baggage.unwrap().to_string();
         assert_eq!(
             baggage,
@@ -54,6 +55,6 @@ fn whoever_owns_the_pod_is_named_as_istio_names_it() {
 
 #[test]
 fn two_connections_have_two_traces() {
-    let trace = || request(None, "10.0.0.1:41000".parse().unwrap(), &upstream(None)).traceparent.unwrap();
+    let trace = || asks(None, "10.0.0.1:41000", None).traceparent.unwrap();
     assert_ne!(trace(), trace());
 }
