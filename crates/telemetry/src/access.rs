@@ -144,7 +144,7 @@ impl Record {
                 self.write_known(&mut line, known);
                 let (sent, received) = match known.ends.reporter {
                     Reporter::Source => (to_server, to_client),
-                    Reporter::Destination => (to_client, to_server),
+                    Reporter::Destination | Reporter::Waypoint => (to_client, to_server),
                 };
                 line.bare("bytes_sent", sent);
                 line.bare("bytes_recv", received);

@@ -10,19 +10,21 @@ use ambit_model::reason::Flag;
 use ambit_model::{Identity, Node, Service, Workload};
 use serde::Serialize;
 
-/// Which end of the connection the proxy that counts it stands at.
+/// Where on the way of a connection or of a request the proxy that counts it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reporter {
-    /// The client's.
+    /// At the client's end.
     Source,
-    /// The server's.
+    /// At the server's end.
     Destination,
+    /// Between them, as the waypoint of the server or of its service.
+    Waypoint,
 }
 
 impl Reporter {
-    /// Both, in the order of their labels' documentation.
-    pub const ALL: [Self; 2] = [Self::Source, Self::Destination];
+    /// All, in the order of their labels' documentation.
+    pub const ALL: [Self; 3] = [Self::Source, Self::Destination, Self::Waypoint];
 
     /// The value of the label `reporter`.
     #[must_use]
@@ -30,6 +32,7 @@ impl Reporter {
         match self {
             Self::Source => "source",
             Self::Destination => "destination",
+            Self::Waypoint => "waypoint",
         }
     }
 
@@ -38,7 +41,7 @@ impl Reporter {
     pub const fn direction(self) -> &'static str {
         match self {
             Self::Source => "outbound",
-            Self::Destination => "inbound",
+            Self::Destination | Self::Waypoint => "inbound",
         }
     }
 }

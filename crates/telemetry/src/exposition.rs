@@ -95,8 +95,11 @@ impl Collector for Page {
         RECEIVED.encode(&mut encoder, unflagged(|counts| counts.to_server))?;
         SENT.encode(&mut encoder, unflagged(|counts| counts.to_client))?;
         FAILED.encode(&mut encoder, rows.iter().flat_map(Row::failed))?;
-        let open = Reporter::ALL.map(|reporter| ([("reporter", reporter.as_str())], self.values.live(reporter)));
-        SOCKETS.encode(&mut encoder, open.into_iter().map(|(labels, live)| (Some(labels), Value::Count(live))))?;
+        // A ztunnel always stands at both ends; a waypoint shows itself where one counts.
+        let shown = |reporter: &Reporter| *reporter != Reporter::Waypoint || self.values.has(*reporter);
+        let open = Reporter::ALL.into_iter().filter(shown);
+        let open = open.map(|reporter| (Some([("reporter", reporter.as_str())]), self.values.live(reporter)));
+        SOCKETS.encode(&mut encoder, open.map(|(labels, live)| (labels, Value::Count(live))))?;
         let reasons = self.values.reasons().map(|((reporter, reason), count)| {
             (Some([("reason", reason.code()), ("reporter", reporter.as_str())]), Value::Count(count))
         });

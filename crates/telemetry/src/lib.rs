@@ -11,6 +11,7 @@ mod exposition;
 mod family;
 #[cfg(test)]
 mod fixtures;
+mod flags;
 mod layer;
 mod line;
 mod logging;
@@ -24,6 +25,7 @@ pub use access::AccessLog;
 pub use ends::{Derived, Ends, Party, Reporter, Security};
 pub use exposition::Exposition;
 pub use family::{Family, certificates};
+pub use flags::{ResponseFlag, ResponseFlags};
 pub use line::Form;
 pub use logging::{Error, Levels, Logging};
 pub use meter::{ConnectionSummary, Live, Meter, Opened, Outcome, Refused};

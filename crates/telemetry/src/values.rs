@@ -91,6 +91,11 @@ impl Values {
         self.series.iter().filter(|(ends, _)| ends.reporter == reporter).map(|(_, counts)| counts.live).sum()
     }
 
+    /// True if `reporter` has counted anything.
+    pub(crate) fn has(&self, reporter: Reporter) -> bool {
+        self.series.keys().any(|ends| ends.reporter == reporter)
+    }
+
     pub(crate) fn add(&mut self, ends: Arc<Ends>, counts: &Counts) {
         self.series.entry(ends).or_insert_with(|| Counts::traffic(0, 0, counts.used)).add(counts);
     }
