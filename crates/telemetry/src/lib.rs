@@ -18,6 +18,9 @@ mod logging;
 mod meter;
 mod queries;
 mod queue;
+mod request;
+mod requests;
+mod series;
 mod trials;
 mod values;
 
@@ -30,5 +33,6 @@ pub use line::Form;
 pub use logging::{Error, Levels, Logging};
 pub use meter::{ConnectionSummary, Live, Meter, Opened, Outcome, Refused};
 pub use queries::QuerySeries;
+pub use request::{Answer, Downstream, GrpcCall, GrpcStatus, KeptHead, Refusal, RequestHead, RequestRecord, Upstream};
 pub use trials::Trial;
 pub use values::{Counts, Living, Values, expired};
