@@ -159,4 +159,6 @@ impl<'a> Row<'a> {
 }
 
 #[cfg(test)]
+pub(crate) mod strict;
+#[cfg(test)]
 mod tests;
