@@ -1,5 +1,8 @@
 //! The access log: one line a connection, with the fields, their order and their quoting as Istio's ztunnel writes
-//! them. Turns what is known of a connection into a line; the [`Queue`]'s thread calls it, never a worker.
+//! them, and one line a request ([`request`]). Turns what is known into a line; the [`Queue`]'s thread calls it, never a
+//! worker.
+
+mod request;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,9 +14,11 @@ use ambit_model::{Authority, Reason};
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
 
+pub(crate) use self::request::Logged;
 use crate::ends::{Ends, Party, Reporter};
 use crate::line::{Form, Line};
 use crate::queue::{Item, Queue};
+use crate::request::RequestRecord;
 
 /// The scope under which the access log is written and filtered: `access=off` in the filter silences it,
 /// `access=debug` adds a line when a connection opens.
@@ -61,9 +66,14 @@ impl AccessLog {
     pub(crate) fn write(&self, record: Record) {
         self.queue.offer(Item::Record(Box::new(record)));
     }
+
+    /// Hands the record of a request that ended at `at` to the log's thread; never waits.
+    pub(crate) fn write_request(&self, at: SystemTime, record: RequestRecord) {
+        self.queue.offer(Item::Request(Box::new(Logged { at, record })));
+    }
 }
 
-/// What an access-log line is made of.
+/// What the access-log line of a connection is made of.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     /// When the line's event happened.
@@ -144,7 +154,7 @@ impl Record {
                 self.write_known(&mut line, known);
                 let (sent, received) = match known.ends.reporter {
                     Reporter::Source => (to_server, to_client),
-                    Reporter::Destination => (to_client, to_server),
+                    Reporter::Destination | Reporter::Waypoint => (to_client, to_server),
                 };
                 line.bare("bytes_sent", sent);
                 line.bare("bytes_recv", received);
@@ -165,19 +175,13 @@ impl Record {
     }
 
     fn write_known(&self, line: &mut Line<'_>, Known { ends, hbone }: &Known) {
-        let client = ends.security.client();
         line.shown("src.addr", &self.client);
-        write_end(line, Side::SOURCE, &ends.source, client);
+        write_client(line, ends);
         line.shown("dst.addr", &self.destination);
         if let Some(authority) = hbone {
             line.shown("dst.hbone_addr", authority);
         }
-        if let Some(service) = &ends.service {
-            line.text("dst.service", &service.hostname);
-        }
-        // Without mutual TLS nobody has proved to be anybody.
-        let server = ends.destination.principal().filter(|_| client.is_some());
-        write_end(line, Side::DESTINATION, &ends.destination, server);
+        write_server(line, ends);
         line.text("direction", ends.reporter.direction());
     }
 }
@@ -195,6 +199,19 @@ impl Side {
         Self { workload: "src.workload", namespace: "src.namespace", identity: "src.identity", cluster: "src.cluster" };
     const DESTINATION: Self =
         Self { workload: "dst.workload", namespace: "dst.namespace", identity: "dst.identity", cluster: "dst.cluster" };
+}
+
+fn write_client(line: &mut Line<'_>, ends: &Ends) {
+    write_end(line, Side::SOURCE, &ends.source, ends.security.client());
+}
+
+fn write_server(line: &mut Line<'_>, ends: &Ends) {
+    if let Some(service) = &ends.service {
+        line.text("dst.service", &service.hostname);
+    }
+    // Without mutual TLS nobody has proved to be anybody.
+    let server = ends.destination.principal().filter(|_| ends.security.client().is_some());
+    write_end(line, Side::DESTINATION, &ends.destination, server);
 }
 
 fn write_end(line: &mut Line<'_>, side: Side, party: &Party, identity: Option<&ambit_model::Identity>) {

@@ -1,28 +1,30 @@
-//! Who is at the two ends of a connection, and the labels that this gives its metrics. Pure: knows no counter.
-//!
-//! Names, order and meaning of the labels are those of Istio's ztunnel (`CommonTrafficLabels`).
+//! Who is at the two ends of a connection or of a request. Pure: knows no counter.
 
-use std::borrow::Cow;
+mod labels;
+
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use ambit_model::reason::Flag;
 use ambit_model::{Identity, Node, Service, Workload};
 use serde::Serialize;
 
-/// Which end of the connection the proxy that counts it stands at.
+pub(crate) use self::labels::Label;
+
+/// Where on the way of a connection or of a request the proxy that counts it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reporter {
-    /// The client's.
+    /// At the client's end.
     Source,
-    /// The server's.
+    /// At the server's end.
     Destination,
+    /// Between them, as the waypoint of the server or of its service.
+    Waypoint,
 }
 
 impl Reporter {
-    /// Both, in the order of their labels' documentation.
-    pub const ALL: [Self; 2] = [Self::Source, Self::Destination];
+    /// All, in the order of their labels' documentation.
+    pub const ALL: [Self; 3] = [Self::Source, Self::Destination, Self::Waypoint];
 
     /// The value of the label `reporter`.
     #[must_use]
@@ -30,6 +32,7 @@ impl Reporter {
         match self {
             Self::Source => "source",
             Self::Destination => "destination",
+            Self::Waypoint => "waypoint",
         }
     }
 
@@ -38,7 +41,7 @@ impl Reporter {
     pub const fn direction(self) -> &'static str {
         match self {
             Self::Source => "outbound",
-            Self::Destination => "inbound",
+            Self::Destination | Self::Waypoint => "inbound",
         }
     }
 }
@@ -215,7 +218,7 @@ fn text(text: &Option<Arc<str>>) -> Option<&str> {
     text.as_deref().and_then(known)
 }
 
-/// What all connections of one time series have in common. Two are equal if their labels are.
+/// What all connections or requests of one time series have in common. Two are equal if their labels are.
 #[derive(Clone, Debug)]
 pub struct Ends {
     /// Who counts.
@@ -228,51 +231,6 @@ pub struct Ends {
     pub service: Option<Arc<Service>>,
     /// What protects the connection.
     pub security: Security,
-}
-
-/// A label's name and value.
-pub(crate) type Label<'a> = (&'static str, Cow<'a, str>);
-
-impl Ends {
-    /// The labels of the series, in Istio's order; what is not known is `unknown`.
-    pub(crate) fn labels(&self, flag: Flag) -> Vec<Label<'_>> {
-        let (source, destination) = (self.source.facts(), self.destination.facts());
-        let service = self.service.as_deref();
-        let principal = |identity: Option<&Identity>| identity.map_or("unknown".into(), |i| Cow::Owned(i.to_string()));
-        vec![
-            ("reporter", self.reporter.as_str().into()),
-            ("source_workload", or_unknown(source.workload)),
-            ("source_canonical_service", or_unknown(source.canonical)),
-            ("source_canonical_revision", or_unknown(source.revision)),
-            ("source_workload_namespace", or_unknown(source.namespace)),
-            ("source_principal", principal(self.security.client())),
-            ("source_app", or_unknown(source.canonical)),
-            ("source_version", or_unknown(source.revision)),
-            ("source_cluster", or_unknown(source.cluster)),
-            ("destination_service", or_unknown(service.and_then(|s| known(&s.hostname)))),
-            ("destination_service_namespace", or_unknown(service.and_then(|s| known(&s.key.namespace)))),
-            ("destination_service_name", or_unknown(service.and_then(|s| known(&s.key.name)))),
-            ("destination_workload", or_unknown(destination.workload)),
-            ("destination_canonical_service", or_unknown(destination.canonical)),
-            ("destination_canonical_revision", or_unknown(destination.revision)),
-            ("destination_workload_namespace", or_unknown(destination.namespace)),
-            ("destination_principal", principal(self.destination.principal())),
-            ("destination_app", or_unknown(destination.canonical)),
-            ("destination_version", or_unknown(destination.revision)),
-            ("destination_cluster", or_unknown(destination.cluster)),
-            ("request_protocol", "tcp".into()),
-            ("response_flags", flag.as_str().into()),
-            ("connection_security_policy", self.security.as_str().into()),
-            ("source_region", or_unknown(source.region)),
-            ("source_zone", or_unknown(source.zone)),
-            ("destination_region", or_unknown(destination.region)),
-            ("destination_zone", or_unknown(destination.zone)),
-        ]
-    }
-}
-
-fn or_unknown(text: Option<&str>) -> Cow<'_, str> {
-    Cow::Borrowed(text.unwrap_or("unknown"))
 }
 
 impl PartialEq for Ends {

@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use crate::access::AccessLog;
 use crate::ends::{Ends, Label, Reporter};
 use crate::family::{Family, Head, Kind, Value};
+use crate::requests;
 use crate::values::{Counts, Values};
 
 type Collect = Arc<dyn Fn() -> Vec<Family> + Send + Sync>;
@@ -88,43 +89,49 @@ impl Collector for Page {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let rows = rows(&self.values);
         let unflagged = |value: fn(&Counts) -> u64| {
-            rows.iter().map(move |row| (Some(row.labels.as_slice()), Value::Count(value(row.counts))))
+            let connections = rows.iter().filter(|row| row.counts.opened > 0);
+            connections.map(move |row| (Some(row.labels.as_slice()), Value::Count(value(row.counts))))
         };
         OPENED.encode(&mut encoder, unflagged(|counts| counts.opened))?;
         CLOSED.encode(&mut encoder, rows.iter().flat_map(Row::closed))?;
         RECEIVED.encode(&mut encoder, unflagged(|counts| counts.to_server))?;
         SENT.encode(&mut encoder, unflagged(|counts| counts.to_client))?;
         FAILED.encode(&mut encoder, rows.iter().flat_map(Row::failed))?;
-        let open = Reporter::ALL.map(|reporter| ([("reporter", reporter.as_str())], self.values.live(reporter)));
-        SOCKETS.encode(&mut encoder, open.into_iter().map(|(labels, live)| (Some(labels), Value::Count(live))))?;
+        // A ztunnel always stands at both ends; a waypoint shows itself where one counts.
+        let shown = |reporter: &Reporter| *reporter != Reporter::Waypoint || self.values.has(*reporter);
+        let open = Reporter::ALL.into_iter().filter(shown);
+        let open = open.map(|reporter| (Some([("reporter", reporter.as_str())]), self.values.live(reporter)));
+        SOCKETS.encode(&mut encoder, open.map(|(labels, live)| (labels, Value::Count(live))))?;
         let reasons = self.values.reasons().map(|((reporter, reason), count)| {
             (Some([("reason", reason.code()), ("reporter", reporter.as_str())]), Value::Count(count))
         });
         REFUSED.encode(&mut encoder, reasons)?;
+        requests::encode(&mut encoder, rows.iter().map(|row| (row.ends, &row.counts.requests)))?;
         self.values.queries.encode(&mut encoder)?;
         self.values.trials.encode(&mut encoder)?;
         self.families.iter().try_for_each(|family| family.encode(&mut encoder))
     }
 }
 
-const fn counter(name: &'static str, help: &'static str) -> Head {
-    Head { name: Cow::Borrowed(name), help: Cow::Borrowed(help), kind: Kind::Counter }
-}
-
-const OPENED: Head = counter("istio_tcp_connections_opened", "The total number of TCP connections opened");
-const CLOSED: Head = counter("istio_tcp_connections_closed", "The total number of TCP connections closed");
-const RECEIVED: Head =
-    counter("istio_tcp_received_bytes", "The size of total bytes received during request in case of a TCP connection");
+const OPENED: Head = Head::counter("istio_tcp_connections_opened", "The total number of TCP connections opened");
+const CLOSED: Head = Head::counter("istio_tcp_connections_closed", "The total number of TCP connections closed");
+const RECEIVED: Head = Head::counter(
+    "istio_tcp_received_bytes",
+    "The size of total bytes received during request in case of a TCP connection",
+);
 const SENT: Head =
-    counter("istio_tcp_sent_bytes", "The size of total bytes sent during response in case of a TCP connection");
-const FAILED: Head =
-    counter("istio_tcp_connections_failed", "The total number of TCP connections that failed to establish (unstable)");
+    Head::counter("istio_tcp_sent_bytes", "The size of total bytes sent during response in case of a TCP connection");
+const FAILED: Head = Head::counter(
+    "istio_tcp_connections_failed",
+    "The total number of TCP connections that failed to establish (unstable)",
+);
 const SOCKETS: Head = Head {
     name: Cow::Borrowed("istio_tcp_sockets_open"),
     help: Cow::Borrowed("The current number of open TCP sockets (unstable)"),
     kind: Kind::Gauge,
 };
-const REFUSED: Head = counter("ambit_refused", "Connections refused, or closed before their ends were done, by reason");
+const REFUSED: Head =
+    Head::counter("ambit_refused", "Connections refused, or closed before their ends were done, by reason");
 
 /// A time series with its labels.
 struct Row<'a> {
@@ -151,5 +158,7 @@ impl<'a> Row<'a> {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod strict;
 #[cfg(test)]
 mod tests;

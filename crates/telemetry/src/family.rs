@@ -6,6 +6,7 @@ use std::fmt;
 use ambit_model::Identity;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Unit;
 
 /// Samples of one name, as a collector hands them over.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +70,14 @@ pub(crate) enum Value {
     Level(f64),
 }
 
+/// How many observations fell into each bucket, and their sum.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Distribution {
+    pub(crate) sum: f64,
+    /// By the buckets' upper bounds, ascending, the last infinite; each counts its own alone.
+    pub(crate) buckets: Vec<(f64, u64)>,
+}
+
 /// Whether a family's samples only ever grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -85,29 +94,25 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// A family of counters, exposed as `<name>_total`.
+    pub(crate) const fn counter(name: &'static str, help: &'static str) -> Self {
+        Self { name: Cow::Borrowed(name), help: Cow::Borrowed(help), kind: Kind::Counter }
+    }
+
     /// Encodes the family of `samples`, each with its labels if it has any; without samples it is left out.
     pub(crate) fn encode<S: EncodeLabelSet>(
         &self,
         encoder: &mut DescriptorEncoder<'_>,
         samples: impl Iterator<Item = (Option<S>, Value)>,
     ) -> fmt::Result {
-        let mut samples = samples.peekable();
-        if samples.peek().is_none() {
-            return Ok(());
-        }
         let kind = match self.kind {
             Kind::Counter => MetricType::Counter,
             Kind::Gauge => MetricType::Gauge,
         };
-        let help = format!("{}.", self.help);
-        let mut metric = encoder.encode_descriptor(&self.name, &help, None, kind)?;
-        for (labels, value) in samples {
-            match labels {
-                Some(labels) => self.encode_value(&mut metric.encode_family(&labels)?, value)?,
-                None => self.encode_value(&mut metric, value)?,
-            }
-        }
-        Ok(())
+        encode_each(encoder, (&self.name, &self.help, None, kind), samples, |metric, (labels, value)| match labels {
+            Some(labels) => self.encode_value(&mut metric.encode_family(&labels)?, value),
+            None => self.encode_value(metric, value),
+        })
     }
 
     fn encode_value(&self, sample: &mut MetricEncoder<'_>, value: Value) -> fmt::Result {
@@ -118,6 +123,45 @@ impl Head {
             (Kind::Gauge, Value::Level(level)) => sample.encode_gauge(&level),
         }
     }
+}
+
+/// What stands above a family of histograms.
+#[derive(Clone, Debug)]
+pub(crate) struct HistogramHead {
+    pub(crate) name: &'static str,
+    pub(crate) help: &'static str,
+    /// Added to the name.
+    pub(crate) unit: Option<Unit>,
+}
+
+impl HistogramHead {
+    /// Encodes the family of `samples`, each with its labels; without samples it is left out.
+    pub(crate) fn encode<S: EncodeLabelSet>(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        samples: impl Iterator<Item = (S, Distribution)>,
+    ) -> fmt::Result {
+        let head = (self.name, self.help, self.unit.as_ref(), MetricType::Histogram);
+        encode_each(encoder, head, samples, |metric, (labels, Distribution { sum, buckets })| {
+            let count = buckets.iter().map(|(_, count)| count).sum();
+            metric.encode_family(&labels)?.encode_histogram::<NoLabels>(sum, count, &buckets, None)
+        })
+    }
+}
+
+fn encode_each<T>(
+    encoder: &mut DescriptorEncoder<'_>,
+    (name, help, unit, kind): (&str, &str, Option<&Unit>, MetricType),
+    samples: impl Iterator<Item = T>,
+    one: impl Fn(&mut MetricEncoder<'_>, T) -> fmt::Result,
+) -> fmt::Result {
+    let mut samples = samples.peekable();
+    if samples.peek().is_none() {
+        return Ok(());
+    }
+    let help = format!("{help}.");
+    let mut metric = encoder.encode_descriptor(name, &help, unit, kind)?;
+    samples.try_for_each(|sample| one(&mut metric, sample))
 }
 
 type NoLabels = [(&'static str, &'static str); 0];

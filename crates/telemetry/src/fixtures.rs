@@ -15,6 +15,7 @@ use crate::ends::{Ends, Party, Reporter, Security};
 use crate::line::Form;
 use crate::meter::{Meter, Opened};
 use crate::queue::{Queue, Writer};
+use crate::request::{Answer, Downstream, RequestHead, RequestRecord, Upstream};
 
 /// The pod `<owner>-<suffix>` of the Deployment `owner`.
 pub(crate) fn workload(owner: &str, suffix: &str) -> Arc<Workload> {
@@ -77,6 +78,42 @@ pub(crate) fn opened(ends: Ends, start: Instant) -> Opened {
         destination: "10.244.0.14:15008".parse().unwrap(),
         hbone: Some("10.244.0.14:9080".parse().unwrap()),
         start,
+    }
+}
+
+/// A GET that reviews answered with 200 after 5 ms, of which it took 4 itself.
+pub(crate) fn answered(ends: Ends, started: Instant) -> RequestRecord {
+    let head = RequestHead {
+        method: b"GET",
+        path: b"/reviews/0?full=yes",
+        protocol: "HTTP/2",
+        authority: b"reviews:9080",
+        user_agent: b"curl/8.5 (linux)",
+        request_id: b"8fcedd10-23a4-9b4d-8caa-ade8a92a66a8",
+        forwarded_for: b"",
+    };
+    RequestRecord {
+        ends: Arc::new(ends),
+        head: head.keep(),
+        grpc: None,
+        started,
+        ended: started + Duration::from_micros(5_900),
+        received: 0,
+        sent: 375,
+        answer: Answer { code: 200, details: "via_upstream".into(), ..Answer::default() },
+        route: Some("reviews-v2.beta".into()),
+        downstream: Downstream {
+            remote: "10.244.0.16:52008".parse().ok(),
+            local: "10.96.0.7:9080".parse().ok(),
+            server_name: None,
+        },
+        upstream: Upstream {
+            host: "10.244.0.14:9080".parse().ok(),
+            cluster: Some("inbound-vip|9080|http|reviews.shop.svc.cluster.local".into()),
+            local: "10.244.0.20:41000".parse().ok(),
+            took: Some(Duration::from_millis(4)),
+            failure: "".into(),
+        },
     }
 }
 

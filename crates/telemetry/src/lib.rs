@@ -11,12 +11,16 @@ mod exposition;
 mod family;
 #[cfg(test)]
 mod fixtures;
+mod flags;
 mod layer;
 mod line;
 mod logging;
 mod meter;
 mod queries;
 mod queue;
+mod request;
+mod requests;
+mod series;
 mod trials;
 mod values;
 
@@ -24,9 +28,11 @@ pub use access::AccessLog;
 pub use ends::{Derived, Ends, Party, Reporter, Security};
 pub use exposition::Exposition;
 pub use family::{Family, certificates};
+pub use flags::{ResponseFlag, ResponseFlags};
 pub use line::Form;
 pub use logging::{Error, Levels, Logging};
 pub use meter::{ConnectionSummary, Live, Meter, Opened, Outcome, Refused};
 pub use queries::QuerySeries;
+pub use request::{Answer, Downstream, GrpcCall, GrpcStatus, KeptHead, Refusal, RequestHead, RequestRecord, Upstream};
 pub use trials::Trial;
 pub use values::{Counts, Living, Values, expired};

@@ -18,6 +18,13 @@ pub enum Form {
     Json,
 }
 
+/// How exactly a time is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Precision {
+    Millis,
+    Micros,
+}
+
 /// A line that is being written.
 pub(crate) struct Line<'a> {
     out: &'a mut String,
@@ -32,13 +39,13 @@ impl<'a> Line<'a> {
         let mut line = Self { out, form, first: true };
         match form {
             Form::Text => {
-                write_time(line.out, at);
+                write_time(line.out, at, Precision::Micros);
                 let scope = scope.strip_prefix("ztunnel::").unwrap_or(scope);
                 put(line.out, format_args!("\t{level}\t{scope}"));
             }
             Form::Json => {
                 put(line.out, format_args!("{{\"level\":\"{level}\",\"time\":\""));
-                write_time(line.out, at);
+                write_time(line.out, at, Precision::Micros);
                 line.out.push('"');
                 line.first = false;
                 line.quoted("scope", &scope);
@@ -114,6 +121,15 @@ impl<'a> Line<'a> {
         put(self.out, format_args!("{value:?}"));
     }
 
+    /// A field that has no value: `-` in text, null in JSON.
+    pub(crate) fn absent(&mut self, name: &str) {
+        self.key(name);
+        self.out.push_str(match self.form {
+            Form::Text => "-",
+            Form::Json => "null",
+        });
+    }
+
     /// Ends a line.
     pub(crate) fn end(self) {
         self.end_fields().push('\n');
@@ -150,7 +166,8 @@ fn put(out: &mut dyn Write, arguments: fmt::Arguments<'_>) {
     let _ = out.write_fmt(arguments);
 }
 
-fn name(level: Level) -> &'static str {
+/// The name of `level`.
+pub(crate) fn name(level: Level) -> &'static str {
     match level {
         Level::ERROR => "error",
         Level::WARN => "warn",
@@ -160,12 +177,16 @@ fn name(level: Level) -> &'static str {
     }
 }
 
-/// RFC 3339 in UTC with microseconds: `2024-04-11T15:38:42.182974Z`.
-fn write_time(out: &mut String, at: SystemTime) {
+/// RFC 3339 in UTC: `2024-04-11T15:38:42.182974Z`, or as much of it as `precision` says.
+pub(crate) fn write_time(out: &mut String, at: SystemTime, precision: Precision) {
     let at = time::OffsetDateTime::from(at);
     let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
-    let (hour, minute, second, micros) = (at.hour(), at.minute(), at.second(), at.microsecond());
-    put(out, format_args!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z"));
+    let (hour, minute, second) = (at.hour(), at.minute(), at.second());
+    put(out, format_args!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}."));
+    match precision {
+        Precision::Millis => put(out, format_args!("{:03}Z", at.millisecond())),
+        Precision::Micros => put(out, format_args!("{:06}Z", at.microsecond())),
+    }
 }
 
 /// Text in which control characters are escaped, so that no value can forge a second line or field.

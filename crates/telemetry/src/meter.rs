@@ -1,4 +1,4 @@
-//! What one worker counts: its connections, open and closed. Plain cells, owned by the worker's thread; knows no other
+//! What one worker counts: its connections, open and closed, and its requests. Plain cells, owned by the worker's thread; knows no other
 //! worker and nobody who asks.
 
 use std::cell::{Cell, RefCell};
@@ -16,6 +16,8 @@ use tracing::Level;
 use crate::access::{AccessLog, Event, Known, Record};
 use crate::ends::{Ends, Reporter};
 use crate::queries::{Queries, QuerySeries};
+use crate::request::RequestRecord;
+use crate::series::Series;
 use crate::trials::{Trial, Trials};
 use crate::values::{Counts, Living, Values};
 
@@ -80,18 +82,6 @@ struct Shared {
     trials: RefCell<Trials>,
 }
 
-/// The counters of connections that are closed, and the number of all that were opened.
-#[derive(Debug)]
-struct Series {
-    ends: Arc<Ends>,
-    opened: Cell<u64>,
-    live: Cell<u64>,
-    to_server: Cell<u64>,
-    to_client: Cell<u64>,
-    closed: RefCell<BTreeMap<Flag, u64>>,
-    used: Cell<Instant>,
-}
-
 #[derive(Debug)]
 struct Open {
     id: u64,
@@ -130,9 +120,8 @@ impl Meter {
 
     fn open_counting(&self, opened: Opened, traffic: Rc<Traffic>) -> Live {
         let shared = &self.shared;
-        let series = shared.series(&opened);
-        series.opened.set(series.opened.get().saturating_add(1));
-        series.live.set(series.live.get().saturating_add(1));
+        let series = shared.series(&opened.ends, opened.start, || Arc::new(opened.ends.clone()));
+        series.open();
         if shared.access.wants(Level::DEBUG) {
             let known = Known { ends: opened.ends.clone(), hbone: opened.hbone.clone() };
             shared.log(&opened, Event::Opened(known));
@@ -151,6 +140,18 @@ impl Meter {
         if self.shared.access.wants(Level::WARN) {
             let event = Event::Failed { reporter, failure: (reason, detail) };
             self.shared.access.write(Record { at: SystemTime::now(), client, destination, event });
+        }
+    }
+
+    /// Counts and logs a request that has ended.
+    pub fn request(&self, record: RequestRecord) {
+        let shared = &self.shared;
+        shared.series(&record.ends, record.ended, || record.ends.clone()).request(&record);
+        if let Some(refusal) = &record.answer.refusal {
+            shared.count_reason(record.ends.reporter, refusal.reason);
+        }
+        if shared.access.wants(record.level()) {
+            shared.access.write_request(SystemTime::now(), record);
         }
     }
 
@@ -182,11 +183,11 @@ impl Meter {
         values.add_queries(self.shared.queries.borrow().clone());
         values.trials.merge(self.shared.trials.borrow().clone());
         for series in self.shared.series.borrow().values() {
-            values.add(series.ends.clone(), &series.counts());
+            values.add(series.ends().clone(), &series.counts());
         }
         for open in self.shared.open.borrow().values() {
-            let traffic = Counts::traffic(open.traffic.sent(), open.traffic.received(), open.series.used.get());
-            values.add(open.series.ends.clone(), &traffic);
+            let traffic = Counts::traffic(open.traffic.sent(), open.traffic.received(), open.series.used());
+            values.add(open.series.ends().clone(), &traffic);
         }
         for ((reporter, reason), count) in self.shared.refused.borrow().iter() {
             values.add_reason(*reporter, *reason, *count);
@@ -201,7 +202,7 @@ impl Meter {
         let mut held = self.shared.series.borrow_mut();
         let before = held.len();
         for ends in series {
-            if held.get(ends).is_some_and(|s| s.live.get() == 0 && s.used.get() <= since) {
+            if held.get(ends).is_some_and(|series| series.is_idle_since(since)) {
                 held.remove(ends);
             }
         }
@@ -219,21 +220,14 @@ impl Meter {
 }
 
 impl Shared {
-    fn series(&self, opened: &Opened) -> Rc<Series> {
+    /// The series of `ends`; a new one holds what `kept` answers, and counts as used at `now`.
+    fn series(&self, ends: &Ends, now: Instant, kept: impl FnOnce() -> Arc<Ends>) -> Rc<Series> {
         let mut held = self.series.borrow_mut();
-        if let Some(series) = held.get(&opened.ends) {
+        if let Some(series) = held.get(ends) {
             return series.clone();
         }
-        let ends = Arc::new(opened.ends.clone());
-        let series = Rc::new(Series {
-            ends: ends.clone(),
-            opened: Cell::new(0),
-            live: Cell::new(0),
-            to_server: Cell::new(0),
-            to_client: Cell::new(0),
-            closed: RefCell::default(),
-            used: Cell::new(opened.start),
-        });
+        let ends = kept();
+        let series = Rc::new(Series::new(ends.clone(), now));
         held.insert(ends, series.clone());
         series
     }
@@ -267,27 +261,6 @@ impl Shared {
             let duration = now.saturating_duration_since(opened.start);
             self.log(opened, Event::Complete { known: known(), to_server, to_client, duration, failure });
         }
-    }
-}
-
-impl Series {
-    fn counts(&self) -> Counts {
-        Counts {
-            opened: self.opened.get(),
-            live: self.live.get(),
-            closed: self.closed.borrow().clone(),
-            ..Counts::traffic(self.to_server.get(), self.to_client.get(), self.used.get())
-        }
-    }
-
-    fn close(&self, traffic: &Traffic, flag: Flag, now: Instant) {
-        self.live.set(self.live.get().saturating_sub(1));
-        self.to_server.set(self.to_server.get().saturating_add(traffic.sent()));
-        self.to_client.set(self.to_client.get().saturating_add(traffic.received()));
-        self.used.set(now);
-        let mut closed = self.closed.borrow_mut();
-        let count = closed.entry(flag).or_default();
-        *count = count.saturating_add(1);
     }
 }
 

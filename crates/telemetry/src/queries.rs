@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use ambit_model::Workload;
 use prometheus_client::encoding::DescriptorEncoder;
-use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-use crate::family::{Head, Kind, Value};
+use crate::family::{Distribution, Head, HistogramHead, Value};
 
 /// Upper bounds, in seconds, of the buckets of what passing a query on takes; the last is infinite.
 const BOUNDS: [f64; 7] = [0.0005, 0.001, 0.01, 0.1, 1.0, 5.0, f64::INFINITY];
@@ -111,33 +110,28 @@ impl Queries {
         REQUESTS.encode(encoder, values(|counts| counts.requests, 0))?;
         PASSED_ON.encode(encoder, values(|counts| counts.passed_on, 1))?;
         FAILED.encode(encoder, values(|counts| counts.failed, 1))?;
-        let mut passed_on = self.0.iter().filter(|(_, counts)| counts.passed_on > 0).peekable();
-        if passed_on.peek().is_none() {
-            return Ok(());
-        }
-        let help = "Total time in seconds Istio takes to get DNS response from upstream (unstable).";
-        let name = "istio_dns_upstream_request_duration";
-        let mut durations = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        for (series, counts) in passed_on {
-            let buckets: Vec<_> = BOUNDS.into_iter().zip(counts.buckets).collect();
-            let took = counts.took.as_secs_f64();
-            let labels = series.labels();
-            let mut sample = durations.encode_family(&labels)?;
-            sample.encode_histogram::<[(&str, &str); 0]>(took, counts.passed_on, &buckets, None)?;
-        }
-        Ok(())
+        let passed_on = self.0.iter().filter(|(_, counts)| counts.passed_on > 0);
+        let durations = passed_on.map(|(series, counts)| {
+            let buckets = BOUNDS.into_iter().zip(counts.buckets).collect();
+            (series.labels(), Distribution { sum: counts.took.as_secs_f64(), buckets })
+        });
+        DURATION.encode(encoder, durations)
     }
 }
 
-const REQUESTS: Head = counter("istio_dns_requests", "Total number of DNS requests (unstable)");
+const REQUESTS: Head = Head::counter("istio_dns_requests", "Total number of DNS requests (unstable)");
 const PASSED_ON: Head =
-    counter("istio_dns_upstream_requests", "Total number of DNS requests forwarded to upstream (unstable)");
-const FAILED: Head =
-    counter("istio_dns_upstream_failures", "Total number of DNS requests that failed to forward upstream (unstable)");
+    Head::counter("istio_dns_upstream_requests", "Total number of DNS requests forwarded to upstream (unstable)");
+const FAILED: Head = Head::counter(
+    "istio_dns_upstream_failures",
+    "Total number of DNS requests that failed to forward upstream (unstable)",
+);
 
-const fn counter(name: &'static str, help: &'static str) -> Head {
-    Head { name: std::borrow::Cow::Borrowed(name), help: std::borrow::Cow::Borrowed(help), kind: Kind::Counter }
-}
+const DURATION: HistogramHead = HistogramHead {
+    name: "istio_dns_upstream_request_duration",
+    help: "Total time in seconds Istio takes to get DNS response from upstream (unstable)",
+    unit: Some(Unit::Seconds),
+};
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_cha
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::access::Record;
+use crate::access::{Logged, Record};
 use crate::line::Form;
 
 /// How much text is gathered before it is written.
@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) enum Item {
     /// A connection's record, to be formatted.
     Record(Box<Record>),
+    /// A request's record, to be formatted.
+    Request(Box<Logged>),
     /// A line of the process's own log, ready.
     Line(String),
     /// Answer once everything before it is written.
@@ -57,7 +59,7 @@ impl Queue {
     /// Adds `item`, or drops it where the queue is full.
     pub(crate) fn offer(&self, item: Item) {
         let counter = match &item {
-            Item::Record(_) => &self.dropped.records,
+            Item::Record(_) | Item::Request(_) => &self.dropped.records,
             Item::Line(_) | Item::Flush(_) | Item::End => &self.dropped.lines,
         };
         if self.sender.try_send(item).is_err() {
@@ -128,6 +130,7 @@ fn run(queue: &Receiver<Item>, mut sink: Box<dyn Write + Send>, form: Form) {
         while let Ok(item) = next {
             match item {
                 Item::Record(record) => record.write(&mut text, form),
+                Item::Request(logged) => logged.write(&mut text, form),
                 Item::Line(line) => text.push_str(&line),
                 Item::Flush(done) => waiting.push(done),
                 Item::End => ended = true,

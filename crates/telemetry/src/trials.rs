@@ -6,7 +6,7 @@ use std::fmt;
 use ambit_model::policy::{Action, Policy, PolicyKey};
 use prometheus_client::encoding::DescriptorEncoder;
 
-use crate::family::{Head, Kind, Value};
+use crate::family::{Head, Value};
 
 /// What one policy on trial says of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,13 +67,10 @@ impl Trials {
     }
 }
 
-const TRIALS: Head = Head {
-    name: std::borrow::Cow::Borrowed("ambit_policy_trials"),
-    help: std::borrow::Cow::Borrowed(
-        "Admitted connections of which a policy on trial (AUDIT, or a dry run) has something to say",
-    ),
-    kind: Kind::Counter,
-};
+const TRIALS: Head = Head::counter(
+    "ambit_policy_trials",
+    "Admitted connections of which a policy on trial (AUDIT, or a dry run) has something to say",
+);
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@ use ambit_model::{Reason, ServiceKey, Snapshot};
 
 use crate::ends::{Derived, Ends, Party, Reporter};
 use crate::queries::Queries;
+use crate::requests::Requests;
 use crate::trials::Trials;
 
 /// What was counted, at one worker or, merged, at several.
@@ -34,13 +35,16 @@ pub struct Counts {
     pub to_server: u64,
     /// Bytes from servers to clients: Istio's `istio_tcp_sent_bytes_total`, whoever reports.
     pub to_client: u64,
-    /// When a connection was last opened or closed.
+    /// Requests that have ended.
+    pub(crate) requests: Requests,
+    /// When a connection was last opened or closed, or a request last ended.
     pub used: Instant,
 }
 
 impl Counts {
     pub(crate) fn traffic(to_server: u64, to_client: u64, used: Instant) -> Self {
-        Self { opened: 0, live: 0, closed: BTreeMap::new(), to_server, to_client, used }
+        let (closed, requests) = (BTreeMap::new(), Requests::default());
+        Self { opened: 0, live: 0, closed, to_server, to_client, requests, used }
     }
 
     fn add(&mut self, other: &Self) {
@@ -48,6 +52,7 @@ impl Counts {
         self.live = self.live.saturating_add(other.live);
         self.to_server = self.to_server.saturating_add(other.to_server);
         self.to_client = self.to_client.saturating_add(other.to_client);
+        self.requests.merge(&other.requests);
         self.used = self.used.max(other.used);
         for (flag, count) in &other.closed {
             let sum = self.closed.entry(*flag).or_default();
@@ -89,6 +94,11 @@ impl Values {
     #[must_use]
     pub fn live(&self, reporter: Reporter) -> u64 {
         self.series.iter().filter(|(ends, _)| ends.reporter == reporter).map(|(_, counts)| counts.live).sum()
+    }
+
+    /// True if `reporter` has counted anything.
+    pub(crate) fn has(&self, reporter: Reporter) -> bool {
+        self.series.keys().any(|ends| ends.reporter == reporter)
     }
 
     pub(crate) fn add(&mut self, ends: Arc<Ends>, counts: &Counts) {

@@ -9,7 +9,9 @@ use crate::fixtures::{access_log, ends, opened, silent_meter};
 use crate::meter::{Meter, Outcome};
 
 fn page(meters: &[Meter]) -> String {
-    Exposition::new("ztunnel", "0.1.0", access_log("off").0).text(meters.iter().map(Meter::values))
+    let page = Exposition::new("ztunnel", "0.1.0", access_log("off").0).text(meters.iter().map(Meter::values));
+    assert_eq!(strict::faults(&page), Vec::<String>::new(), "{page}");
+    page
 }
 
 fn close(meter: &Meter, ends: Ends, outcome: Outcome) {
