@@ -3,6 +3,7 @@
 
 mod balance;
 mod limits;
+mod locality;
 mod outliers;
 mod policy;
 mod rules;
@@ -10,6 +11,7 @@ mod tls;
 
 pub use balance::{Balance, Cookie, HashAlgorithm, HashKey, LoadBalancer, Simple, Warmup};
 pub use limits::{ConnectionPool, HttpUpgrade, Keepalive, Ping};
+pub use locality::{ByLocality, Distribute, FailoverLabel, Place};
 pub use outliers::OutlierDetection;
 pub use policy::{ProxyProtocol, RetryBudget, Settings, TrafficPolicy};
 pub use rules::{Asked, DestinationRule, DestinationRules, Merged, Subset};

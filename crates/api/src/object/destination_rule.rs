@@ -117,13 +117,56 @@ pub struct LoadBalancer {
     /// By a hash.
     pub consistent_hash: Option<ConsistentHash>,
     /// By locality.
-    pub locality_lb_setting: Option<IgnoredAny>,
+    pub locality_lb_setting: Option<LocalityLbSetting>,
     /// By zone.
     pub zone_aware_lb_setting: Option<IgnoredAny>,
     /// How long endpoints are new; once.
     pub warmup_duration_secs: Option<String>,
     /// How endpoints come to their share.
     pub warmup: Option<Warmup>,
+    /// Anything else.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// networking.istio.io LocalityLoadBalancerSetting.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct LocalityLbSetting {
+    /// Shares by place.
+    pub distribute: Vec<LocalityDistribute>,
+    /// By region, the next.
+    pub failover: Vec<LocalityFailover>,
+    /// Labels, `key` or `key=value`, that are compared.
+    pub failover_priority: Vec<String>,
+    /// At all.
+    pub enabled: Option<bool>,
+    /// Anything else.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// networking.istio.io LocalityLoadBalancerSetting.Distribute.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct LocalityDistribute {
+    /// A place.
+    pub from: String,
+    /// Places, and of a hundred how many.
+    pub to: BTreeMap<String, i64>,
+    /// Anything else.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// networking.istio.io LocalityLoadBalancerSetting.Failover.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct LocalityFailover {
+    /// A region.
+    pub from: String,
+    /// The one that comes next.
+    pub to: String,
     /// Anything else.
     #[serde(flatten)]
     pub unknown: Unknown,

@@ -3,6 +3,7 @@
 
 mod balance;
 mod limits;
+mod locality;
 mod tls;
 
 use std::collections::BTreeMap;

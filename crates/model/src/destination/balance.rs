@@ -6,15 +6,24 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::ByLocality;
 use crate::route::Percent;
 
 /// How load is spread.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LoadBalancer {
     /// By what.
     pub balance: Balance,
     /// `warmup`: how an endpoint that is new comes to its share.
     pub warmup: Option<Warmup>,
+    /// `localityLbSetting`: how load keeps to places; none where it is disabled.
+    pub locality: Option<ByLocality>,
+}
+
+impl Default for LoadBalancer {
+    fn default() -> Self {
+        Self { balance: Balance::default(), warmup: None, locality: Some(ByLocality::default()) }
+    }
 }
 
 /// By what load is spread.

@@ -8,6 +8,7 @@ use ambit_model::route::Percent;
 
 use super::super::duration::{any, at_least_a_millisecond, optional};
 use super::super::written::refuse_unknown;
+use super::locality::by_locality;
 use crate::field::{Findings, Severity};
 use crate::name;
 use crate::object::destination_rule as written;
@@ -20,14 +21,9 @@ const MAGLEV_TABLE: u32 = 65_537;
 
 pub(super) fn load_balancer(balancer: &written::LoadBalancer, path: &str, findings: &mut Findings) -> LoadBalancer {
     refuse_unknown(&balancer.unknown, path, findings);
-    for (field, written) in [
-        ("localityLbSetting", balancer.locality_lb_setting.is_some()),
-        ("zoneAwareLbSetting", balancer.zone_aware_lb_setting.is_some()),
-    ] {
-        if written {
-            let message = "is not in effect in this version: write spec.trafficDistribution of the Service";
-            findings.remark(Severity::Warning, format_args!("{path}.{field}"), message);
-        }
+    if balancer.zone_aware_lb_setting.is_some() {
+        let message = "is not in effect in this version: write localityLbSetting";
+        findings.remark(Severity::Warning, format_args!("{path}.zoneAwareLbSetting"), message);
     }
     if balancer.locality_lb_setting.is_some() && balancer.zone_aware_lb_setting.is_some() {
         findings.error(format_args!("{path}.zoneAwareLbSetting"), "stands beside localityLbSetting: write one of them");
@@ -46,7 +42,11 @@ pub(super) fn load_balancer(balancer: &written::LoadBalancer, path: &str, findin
         let message = "has no effect but with ROUND_ROBIN and LEAST_REQUEST";
         findings.remark(Severity::Warning, format_args!("{path}.warmup"), message);
     }
-    LoadBalancer { balance, warmup }
+    let locality = match &balancer.locality_lb_setting {
+        Some(setting) => by_locality(setting, &format!("{path}.localityLbSetting"), findings),
+        None => LoadBalancer::default().locality,
+    };
+    LoadBalancer { balance, warmup, locality }
 }
 
 fn simple_balancer(text: Option<&str>, path: &str, findings: &mut Findings) -> Simple {

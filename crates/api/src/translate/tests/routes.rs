@@ -255,6 +255,7 @@ fn what_is_wrong_with_a_destination_rule_is_named() {
     let policy = |policy: Value| json!({"host": "a", "trafficPolicy": policy});
     let hash = |hash: Value| policy(json!({"loadBalancer": {"consistentHash": hash}}));
     let tls = |tls: Value| policy(json!({ "tls": tls }));
+    let locality = |setting: Value| policy(json!({"loadBalancer": {"localityLbSetting": setting}}));
     let (balancer, pool) = ("spec.trafficPolicy.loadBalancer", "spec.trafficPolicy.connectionPool");
     let outliers = "spec.trafficPolicy.outlierDetection";
     for (spec, path) in [
@@ -295,6 +296,43 @@ fn what_is_wrong_with_a_destination_rule_is_named() {
         (
             policy(json!({"loadBalancer": {"warmup": {"duration": "1s", "aggression": 0}}})),
             format!("{balancer}.warmup.aggression"),
+        ),
+        (locality(json!({"locality": 1})), format!("{balancer}.localityLbSetting.locality")),
+        (
+            locality(json!({"distribute": [{"from": "a", "to": {"a": 100}}], "failoverPriority": ["a"]})),
+            format!("{balancer}.localityLbSetting.distribute"),
+        ),
+        (
+            locality(json!({"distribute": [{"from": "a/*/b", "to": {"a": 100}}]})),
+            format!("{balancer}.localityLbSetting.distribute[0].from"),
+        ),
+        (
+            locality(json!({"distribute": [{"from": "a", "to": {"a": 100}}, {"from": "a/b", "to": {"a": 100}}]})),
+            format!("{balancer}.localityLbSetting.distribute[1].from"),
+        ),
+        (
+            locality(json!({"distribute": [{"from": "a", "to": {"a": 80, "b": 10}}]})),
+            format!("{balancer}.localityLbSetting.distribute[0].to"),
+        ),
+        (
+            locality(json!({"distribute": [{"from": "a", "to": {"a": 80, "a/b": 20}}]})),
+            format!("{balancer}.localityLbSetting.distribute[0].to[a/b]"),
+        ),
+        (
+            locality(json!({"distribute": [{"from": "a", "to": {"a": 100, "b": 0}}]})),
+            format!("{balancer}.localityLbSetting.distribute[0].to[b]"),
+        ),
+        (
+            locality(json!({"failover": [{"from": "a", "to": "a"}]})),
+            format!("{balancer}.localityLbSetting.failover[0].to"),
+        ),
+        (
+            locality(json!({"failover": [{"from": "a/b", "to": "a"}]})),
+            format!("{balancer}.localityLbSetting.failover[0].from"),
+        ),
+        (
+            locality(json!({"failoverPriority": ["a", "a=b"]})),
+            format!("{balancer}.localityLbSetting.failoverPriority[1]"),
         ),
         (policy(json!({"connectionPool": {}})), pool.to_owned()),
         (policy(json!({"connectionPool": {"tcp": {"maxConnections": -1}}})), format!("{pool}.tcp.maxConnections")),
@@ -409,4 +447,44 @@ fn a_destination_rule_says_what_it_says() {
     }
     let ports = read(json!({"portLevelSettings": [{"port": {"number": 80}, "tls": {"mode": "SIMPLE"}}]})).ports;
     assert_eq!(ports[&80].tls.as_ref().unwrap().mode, TlsMode::Simple);
+}
+
+#[test]
+fn a_destination_rule_says_how_load_keeps_to_places() {
+    use ambit_model::destination::{ByLocality, Distribute, FailoverLabel, Place};
+    use std::collections::BTreeMap;
+    let read = |balancer: Value| {
+        let object = written(json!({"host": "reviews", "trafficPolicy": {"loadBalancer": balancer}}));
+        let Resource::DestinationRule(rule) = super::read(Kind::DestinationRule, object).unwrap().resource else {
+            panic!()
+        };
+        rule.policy.clone().unwrap().settings.load_balancer.unwrap().locality
+    };
+    let locality = |setting: Value| read(json!({ "localityLbSetting": setting }));
+    let place = |parts: &[&str]| {
+        let mut parts = parts.iter().map(|part| (*part).into());
+        Place { region: parts.next(), zone: parts.next(), subzone: parts.next() }
+    };
+    // What is not said is said for the whole mesh: the nearest first.
+    assert_eq!(read(json!({})), Some(ByLocality::default()));
+    assert_eq!(locality(json!({"enabled": false, "failoverPriority": ["a"]})), None);
+    let to = json!({"eu/a/*": 80, "eu/b": 20});
+    let distribute =
+        Distribute { from: place(&["eu", "a"]), to: vec![(place(&["eu", "a"]), 80), (place(&["eu", "b"]), 20)] };
+    assert_eq!(
+        locality(json!({"distribute": [{"from": "eu/a/*", "to": to}]})),
+        Some(ByLocality { distribute: vec![distribute], ..ByLocality::default() })
+    );
+    let any = locality(json!({"distribute": [{"from": "*", "to": {"*": 100}}]})).unwrap();
+    assert_eq!(any.distribute, [Distribute { from: Place::default(), to: vec![(Place::default(), 100)] }]);
+    let failover = BTreeMap::from([("eu".into(), "us".into())]);
+    let label = |key: &str, value: Option<&str>| FailoverLabel { key: key.into(), value: value.map(Into::into) };
+    let failover_priority = vec![label("topology.kubernetes.io/zone", None), label("version", Some("v2"))];
+    assert_eq!(
+        locality(json!({
+            "failover": [{"from": "eu", "to": "us"}],
+            "failoverPriority": ["topology.kubernetes.io/zone", "version=v2"]
+        })),
+        Some(ByLocality { failover, failover_priority, distribute: Vec::new() })
+    );
 }
