@@ -1,8 +1,8 @@
-//! What happened to connections, told to people and to Prometheus: counters, the access log, the process's own log.
-//! Knows what a workload is; knows no socket, no certificate and no server that a scrape comes from.
+//! What happened to connections and requests, told to people and to Prometheus: counters, the access log, the process's
+//! own log. Knows what a workload is; knows no socket, no certificate and no server that a scrape comes from.
 //!
 //! Every worker owns a [`Meter`] and counts in plain cells. A scrape asks each worker for its [`Values`] and
-//! [`Exposition`] merges them, so that nothing is shared on the path of a connection or of a byte.
+//! [`Exposition`] merges them, so that nothing is shared on the path of a connection, a request or a byte.
 #![forbid(unsafe_code)]
 
 mod access;

@@ -148,7 +148,12 @@ impl Field<'_> {
             Value::Number(number) => out.push_str(&number.to_string()),
             Value::Text(text) => {
                 let alone = before == "\"" && behind == "\"";
-                text.chars().for_each(|c| escape(out, c, alone));
+                let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:/|?=&;,%+".contains(&b) || (b == b' ' && alone);
+                if text.bytes().all(plain) {
+                    out.push_str(text);
+                } else {
+                    text.chars().for_each(|c| escape(out, c, alone));
+                }
             }
         }
         out.push_str(behind);
