@@ -1,6 +1,20 @@
-//! `waypoint`: the HTTP proxy of a namespace of the Ambit service mesh. Reads the settings and runs it.
+//! `waypoint`: the proxy of the Ambit service mesh that knows HTTP, for the services of a namespace. Reads the settings and
+//! runs it.
 #![forbid(unsafe_code)]
 
+mod admin;
+mod app;
+mod arrival;
+mod authorize;
+mod http;
+mod inbound;
+mod io;
+mod protocol;
+mod proxy;
+mod record;
+mod settings;
+mod tasks;
+mod tcp;
 mod upstream;
 
 use std::process::ExitCode;
@@ -9,5 +23,5 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    ambit_process::program::run("waypoint", app::run)
 }

@@ -190,7 +190,8 @@ impl Call<'_> {
 
 /// The pod behind an endpoint. Who has the address now is believed before whom the endpoint names, since the name may
 /// be stale; but a stale name still counts, so that a pod of the mesh is never taken for a stranger and dialled in clear.
-pub(crate) fn behind<'a>(snapshot: &'a Snapshot, target: &Target) -> Option<&'a Arc<Workload>> {
+#[must_use]
+pub fn behind<'a>(snapshot: &'a Snapshot, target: &Target) -> Option<&'a Arc<Workload>> {
     let ip = target.address.ip();
     let named = target.workload.as_ref().and_then(|uid| snapshot.workload(uid));
     let owner = named.filter(|workload| workload.owns(ip)).or_else(|| snapshot.workload_at(ip));
@@ -240,7 +241,10 @@ fn inbound(snapshot: &Snapshot, pod: &WorkloadUid, authority: &Authority) -> Res
 
 /// A peer's certificate must be of an accepted trust domain, and where its address is a pod's, that pod's own. While an
 /// address changes hands it is enough to be one of those that claim it.
-fn peer_is_whom_it_says(snapshot: &Snapshot, peer: SocketAddr, identity: &Identity) -> Result<(), Reason> {
+///
+/// # Errors
+/// Whose it is instead.
+pub fn peer_is_whom_it_says(snapshot: &Snapshot, peer: SocketAddr, identity: &Identity) -> Result<(), Reason> {
     let trust = &snapshot.mesh.trust_domains;
     if !trust.accepts(&identity.trust_domain) {
         return Err(Reason::UntrustedDomain);

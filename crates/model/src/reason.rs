@@ -137,6 +137,12 @@ reasons! {
     /// Port 15008 of the upstream was not answered in time.
     TunnelPortBlocked = "tunnel-port-blocked", NetworkPolicy, 503,
         "connection timed out, maybe a NetworkPolicy is blocking HBONE port 15008";
+    /// A VirtualService has routes for the service, and none is for the connection.
+    NoRouteMatched = "no-route-matched", Connect, 503,
+        "no route matches: add a match to the VirtualService that admits the client, or a route without one";
+    /// As many connections are open as a DestinationRule allows.
+    TooManyConnections = "too-many-connections", Connect, 503,
+        "as many connections as the DestinationRule allows: raise connectionPool.tcp.maxConnections";
     /// There is no route to the upstream.
     NoRoute = "no-route", Connect, 503,
         "no route to the destination";

@@ -27,7 +27,7 @@ mod visibility;
 pub use crate::policy::PolicyKey as RuleKey;
 pub use cors::Cors;
 pub use draw::{Chance, Draw, Percent};
-pub use fault::{Abort, Delay, Fault, Injected, Status};
+pub use fault::{ABORT_BODY, Abort, Delay, Fault, Injected, Status, grpc_status, http_status};
 pub use headers::{HeaderOperations, Headers, Operation};
 pub use host::Host;
 pub(crate) use host::around;

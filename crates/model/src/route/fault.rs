@@ -107,7 +107,9 @@ impl Status {
     }
 }
 
-fn grpc_status(http: u16) -> u8 {
+/// The gRPC status that stands for an HTTP one (grpc, "HTTP to gRPC Status Code Mapping").
+#[must_use]
+pub fn grpc_status(http: u16) -> u8 {
     match http {
         400 => 13,
         401 => 16,
@@ -118,7 +120,9 @@ fn grpc_status(http: u16) -> u8 {
     }
 }
 
-fn http_status(grpc: u8) -> u16 {
+/// The HTTP status that stands for a gRPC one (Envoy, `grpcToHttpStatus`).
+#[must_use]
+pub fn http_status(grpc: u8) -> u16 {
     match grpc {
         0 => 200,
         1 => 499,

@@ -74,6 +74,23 @@ pub struct Forward<'a> {
     pub mirrors: Vec<&'a Destination>,
 }
 
+impl<'a> Forward<'a> {
+    /// How a request for `path` goes on to `destination` of which no route says anything.
+    #[must_use]
+    pub fn unrouted(destination: &'a Destination, path: &'a str) -> Self {
+        Self {
+            fault: Injected::default(),
+            destination,
+            path: Cow::Borrowed(path),
+            authority: None,
+            request_headers: Vec::new(),
+            timeout: None,
+            retries: &MESH_RETRIES,
+            mirrors: Vec::new(),
+        }
+    }
+}
+
 /// For routes that say nothing of retries.
 static MESH_RETRIES: LazyLock<Retries> = LazyLock::new(Retries::default);
 

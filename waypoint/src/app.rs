@@ -1,0 +1,183 @@
+//! Wires the waypoint together: discovery, its certificate, workers and the ports for operators. The control thread runs
+//! here; what carries requests runs on the workers.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ambit_discovery::publish;
+use ambit_hbone as hbone;
+use ambit_model::Snapshot;
+use ambit_model::waypoint::WaypointKey;
+use ambit_net::netns::NetNs;
+use ambit_net::socket::{Keepalive, ListenOptions, listen};
+use ambit_process::http_server::Server;
+use ambit_process::limits::raise_open_files;
+use ambit_process::ready::Ready;
+use ambit_process::workers::Workers;
+use ambit_process::{drain, metrics, signal};
+use ambit_telemetry::Logging;
+use ambit_transport::credentials;
+use anyhow::Context;
+use http::HeaderValue;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions};
+use tracing::{info, warn};
+
+use crate::admin::{self, Sources};
+use crate::inbound;
+use crate::proxy::{Limits, Proxy, Shared};
+use crate::settings::Settings;
+use crate::upstream::Registry;
+
+/// How often it is looked which endpoints return, and what can be forgotten.
+const SWEEP: Duration = Duration::from_millis(250);
+
+/// Runs until the process is told to stop.
+pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
+    let logging = Logging::install(settings.log_format.into(), &settings.log_level, Box::new(std::io::stdout()))?;
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let outcome = runtime.block_on(serve(settings, &logging));
+    // A blocking look at the configuration directory must not hold up the end.
+    runtime.shutdown_background();
+    logging.flush();
+    outcome
+}
+
+async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
+    let (signals, quit) = signal::Signals::listen()?;
+    if let Err(error) = raise_open_files() {
+        warn!("the limit of open files cannot be raised: {error}; connections beyond it wait");
+    }
+    let sources = settings.credentials();
+    let (certificates, watched) = credentials::open(&sources).context("there is no certificate to be had")?;
+    let (publisher, mut snapshots) = publish(Snapshot::new(settings.mesh()));
+    let (reports_publisher, reports) = publish(Vec::new());
+    let shared = Arc::new(Shared {
+        snapshots: snapshots.clone(),
+        certificates,
+        identity: settings.identity(),
+        key: WaypointKey::new(&settings.namespace, &settings.name),
+        registry: Registry::default(),
+        limits: limits(settings),
+        server: server_header(settings)?,
+    });
+    let (trigger, drain) = drain::channel();
+    let workers = start_workers(settings, &shared, logging, &drain).await?;
+    let ready = Ready::new();
+    let (configured, certified) =
+        (ready.wait_for("the first look at the configuration"), ready.wait_for("the waypoint's certificate"));
+    open_ports(Sources { shared: shared.clone(), reports, workers: workers.clone(), settings: settings.clone() }, logging, quit, &ready).await?;
+    info!(address = %settings.address, identity = %shared.identity, waypoint = %shared.key, "waypoint");
+    let trust = shared.certificates.trust_store().clone();
+    tokio::task::spawn_local(credentials::follow(sources, watched, trust));
+    let renewing = tokio::task::spawn_local(renew(shared.clone(), drain.clone(), move || certified.met()));
+    tokio::task::spawn_local(sweep(shared, workers));
+    tokio::task::spawn_local(async move {
+        if snapshots.changed().await.is_some() {
+            configured.met();
+        }
+    });
+    let discovery = ambit_discovery::Settings::new(settings.config.clone());
+    let discovery = ambit_discovery::Settings { mesh: settings.mesh(), ..discovery };
+    let stopping = drain.clone();
+    let discovery =
+        ambit_discovery::run(discovery, publisher, reports_publisher, async move { stopping.graceful().await });
+    let stopped = tokio::select! {
+        // If it ends without an error, the process is stopping, which takes longer.
+        Err(error) = discovery => Err(error).context("the configuration cannot be read"),
+        drained = signal::drain_when_asked(signals, trigger, settings.drain_deadline) => {
+            info!(?drained, "stopped");
+            Ok(())
+        }
+    };
+    renewing.abort();
+    stopped
+}
+
+fn server_header(settings: &Settings) -> anyhow::Result<Option<HeaderValue>> {
+    let name = settings.server_header.as_str();
+    let value = (!name.is_empty()).then(|| HeaderValue::from_str(name)).transpose();
+    value.with_context(|| format!("--server-header: {name:?} is no value of a header field"))
+}
+
+fn limits(settings: &Settings) -> Limits {
+    Limits {
+        handshake: settings.handshake_timeout,
+        header: settings.header_timeout,
+        tunnel: hbone::Config { drain_timeout: None, ..hbone::Config::default() },
+        tunnel_idle: Duration::from_secs(300),
+    }
+}
+
+/// Has the waypoint's certificate made, and keeps it valid.
+async fn renew(shared: Arc<Shared>, drain: drain::Drain, certified: impl FnOnce()) {
+    let first = async {
+        let mut certified = Some(certified);
+        loop {
+            match shared.certificate().await {
+                Ok(()) => break certified.take().into_iter().for_each(|certified| certified()),
+                Err(why) => warn!("no certificate yet: {why}"),
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::join!(first, shared.certificates.renew_loop(async move { drain.graceful().await }));
+}
+
+async fn start_workers(
+    settings: &Settings,
+    shared: &Arc<Shared>,
+    logging: &Logging,
+    drain: &drain::Drain,
+) -> anyhow::Result<Arc<Workers<Rc<Proxy>>>> {
+    let count = settings.worker_count();
+    let here = NetNs::current().context("the network namespace cannot be told")?;
+    let options = ListenOptions {
+        dual_stack: true,
+        mark: 0,
+        keepalive: Some(Keepalive::default()),
+        ..ListenOptions::default()
+    };
+    let listener = || {
+        let listener = listen(&here, settings.address, &options);
+        listener.with_context(|| format!("agents cannot reach it at {}", settings.address))
+    };
+    let listeners: Vec<_> = (0..count.get()).map(|_| listener()).collect::<Result<_, _>>()?;
+    let listeners = Arc::new(std::sync::Mutex::new(listeners));
+    let (shared, access, drain) = (shared.clone(), logging.access_log(), drain.clone());
+    let setup = move |_| {
+        let proxy = Proxy::new(shared.clone(), access.clone(), &drain);
+        let listener = listeners.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
+        let listener = listener.map(TcpListener::from_std).transpose();
+        std::future::ready(listener.map(|listener| {
+            if let Some(listener) = listener {
+                tokio::task::spawn_local(inbound::accept(proxy.clone(), listener));
+            }
+            proxy
+        }))
+    };
+    Ok(Arc::new(Workers::start(count, setup).await?))
+}
+
+/// Opens the ports for operators, probes and Prometheus.
+async fn open_ports(sources: Sources, logging: &Logging, quit: signal::Quit, ready: &Ready) -> anyhow::Result<()> {
+    let settings = &sources.settings;
+    let admin = Server::bind("the admin interface", settings.admin_address).await?;
+    let scrape = Server::bind("metrics", settings.metrics_address).await?;
+    let readiness = Server::bind("readiness", settings.readiness_address).await?;
+    let page = admin::metrics_page(&sources, logging.access_log());
+    tokio::task::spawn_local(admin.serve(admin::routes(sources, logging.levels(), quit)));
+    tokio::task::spawn_local(scrape.serve(metrics::routes(page)));
+    tokio::task::spawn_local(readiness.serve(ready.routes()));
+    Ok(())
+}
+
+/// Brings back endpoints whose time is over, and forgets what is gone.
+async fn sweep(shared: Arc<Shared>, workers: Arc<Workers<Rc<Proxy>>>) {
+    let _ = workers;
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        shared.registry.sweep(&shared.snapshots.load(), Instant::now());
+    }
+}

@@ -1,0 +1,213 @@
+//! The life of one request, from top to bottom: who asks and what for, may it, where does it go, what is done to it on the
+//! way, and what is told of it in the end. Each step is a function that knows none of the others.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ambit_model::Snapshot;
+use ambit_model::route::cors::{Cross, Given};
+use ambit_model::route::{self, Action, Draw, Forward, HeaderOperations, Matched, Outcome};
+use ambit_telemetry::ResponseFlag;
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Request, Response, request};
+use hyper::body::Incoming;
+
+use super::answer::Answer;
+use super::body::{ResponseBody, Upload};
+use super::ending::Ending;
+use super::forward::{Carried, Journey};
+use super::head::{self, Asked, FieldsOf};
+use super::upgrade::Channel;
+use crate::arrival::Arrival;
+use crate::authorize;
+use crate::proxy::Proxy;
+use crate::record::Story;
+
+/// Carries `request`, which came by `arrival` on `channel`, and answers it.
+pub(crate) async fn live(
+    proxy: Rc<Proxy>,
+    arrival: Rc<Arrival>,
+    channel: Rc<Channel>,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    let snapshot = proxy.shared.snapshots.load();
+    let (mut head, body) = request.into_parts();
+    let story = Story::begin(&head);
+    let is_grpc = story.is_grpc;
+    let ending = Ending::new(&proxy, &snapshot, &arrival, story);
+    let mut response = match head::receive(&mut head) {
+        Ok(asked) => {
+            let draw = Draw(rand::random());
+            let life =
+                Life { proxy: &proxy, snapshot: &snapshot, arrival: &arrival, head: &head, asked: &asked, is_grpc, draw };
+            life.run(ending, body, &channel).await
+        }
+        Err(answer) => ending.answer(&answer),
+    };
+    if let Some(server) = &proxy.shared.server {
+        response.headers_mut().insert(http::header::SERVER, server.clone());
+    }
+    response
+}
+
+/// A request that is well-formed, before what the mesh says of it.
+struct Life<'a> {
+    proxy: &'a Rc<Proxy>,
+    snapshot: &'a Arc<Snapshot>,
+    arrival: &'a Rc<Arrival>,
+    head: &'a request::Parts,
+    asked: &'a Asked,
+    is_grpc: bool,
+    draw: Draw,
+}
+
+impl<'a> Life<'a> {
+    async fn run(&self, mut ending: Ending, body: Incoming, channel: &Rc<Channel>) -> Response<ResponseBody> {
+        if let Err(answer) = self.may() {
+            return ending.answer(&answer);
+        }
+        let fields = FieldsOf(&self.head.headers);
+        let request = self.routed(&fields);
+        let matched = match self.route(&request) {
+            Ok(matched) => matched,
+            Err(answer) => return ending.answer(&answer),
+        };
+        ending.story().route = matched.name.clone().into_owned();
+        let given = match matched.cors.map_or(Cross::Untouched, |cors| cors.judge(&request)) {
+            Cross::Untouched => Vec::new(),
+            Cross::Marked(given) => given,
+            Cross::Answered(given) => return ending.answer(&Answer::preflight(fields_of(given).collect())),
+        };
+        let outcome = match &matched.action {
+            Action::Redirect { code, location } => Err(elsewhere(*code, location)),
+            Action::Respond(direct) => {
+                Err(Answer::direct(direct.status, Bytes::copy_from_slice(&direct.body)))
+            }
+            Action::Forward(forward) => match inject(&mut ending, forward).await {
+                // What is injected is not the route's answer.
+                Err(answer) => return ending.answer(&answer),
+                Ok(()) => self.forward(&mut ending, forward, body).await,
+            },
+        };
+        let mut response = match outcome {
+            Ok(carried) => ending.carry(carried, channel),
+            Err(answer) => ending.answer(&answer),
+        };
+        head::apply(response.headers_mut(), &matched.response_headers);
+        response.headers_mut().extend(fields_of(given));
+        response
+    }
+
+    /// May the client ask for this?
+    fn may(&self) -> Result<(), Answer> {
+        authorize::request(self.snapshot, self.proxy, self.arrival, self.head, self.asked)
+    }
+
+    fn routed<'r>(&'r self, fields: &'r FieldsOf<'r>) -> route::Request<'r, FieldsOf<'r>> {
+        route::Request {
+            arrival: self.arrival.routed(),
+            method: self.head.method.as_str(),
+            scheme: self.asked.scheme,
+            authority: &self.asked.authority,
+            path: &self.asked.path,
+            fields,
+        }
+    }
+
+    /// Where does it go, and what is done to it?
+    fn route<'r>(&'r self, request: &route::Request<'r, FieldsOf<'r>>) -> Result<Box<Matched<'r>>, Answer> {
+        let addressed = self.arrival.addressed.service().map(|service| route::Addressed {
+            host: &service.hostname,
+            viewer: &self.proxy.shared.key.namespace,
+        });
+        let outcome = addressed.map_or(Outcome::Unrouted, |addressed| {
+            self.snapshot.routes.http(addressed, request, self.draw)
+        });
+        match outcome {
+            Outcome::Matched(matched) => Ok(matched),
+            Outcome::NoRoute => Err(Answer::no_route()),
+            Outcome::Unrouted => Ok(Box::new(Matched {
+                name: Cow::Borrowed("default"),
+                action: Action::Forward(Forward::unrouted(&self.arrival.destination, &self.asked.path)),
+                cors: None,
+                response_headers: Vec::new(),
+            })),
+        }
+    }
+
+    /// There and back.
+    async fn forward(
+        &self,
+        ending: &mut Ending,
+        forward: &Forward<'_>,
+        body: Incoming,
+    ) -> Result<Carried, Answer> {
+        let keeps = forward.retries.attempts > 0;
+        let upload = Upload::new(body, keeps);
+        ending.upload = Some(upload.clone());
+        let fields = self.fields(ending, &forward.request_headers);
+        let journey = Journey {
+            proxy: self.proxy,
+            snapshot: self.snapshot,
+            arrival: self.arrival,
+            head: self.head,
+            asked: self.asked,
+            forward,
+            fields: &fields,
+            upload: &upload,
+            is_grpc: self.is_grpc,
+            draw: self.draw,
+        };
+        if !forward.mirrors.is_empty() {
+            super::mirror::send(&journey);
+        }
+        journey.run(ending).await
+    }
+
+    /// The fields that the request goes on with.
+    fn fields(&self, ending: &mut Ending, operations: &[&HeaderOperations]) -> HeaderMap {
+        let mut fields = self.head.headers.clone();
+        if !fields.contains_key("x-request-id")
+            && let Ok(id) = HeaderValue::from_maybe_shared(Bytes::from(request_id()))
+        {
+            fields.insert("x-request-id", id.clone());
+            ending.story().given_id(id);
+        }
+        if !fields.contains_key("x-forwarded-proto") {
+            fields.insert("x-forwarded-proto", HeaderValue::from_static(self.asked.scheme));
+        }
+        head::apply(&mut fields, operations);
+        fields
+    }
+}
+
+/// What a route injects: first the delay, then the abort, each drawn for itself.
+async fn inject(ending: &mut Ending, forward: &Forward<'_>) -> Result<(), Answer> {
+    if let Some(delay) = forward.fault.delay {
+        ending.story().flag(ResponseFlag::DelayInjected);
+        tokio::time::sleep(delay).await;
+    }
+    forward.fault.abort.map_or(Ok(()), |status| Err(Answer::aborted(status)))
+}
+
+fn elsewhere(code: u16, location: &str) -> Answer {
+    // What a client sent cannot have come this far with what a field cannot have.
+    HeaderValue::try_from(location).map_or_else(|_| Answer::malformed("invalid_location"), |to| Answer::elsewhere(code, to))
+}
+
+fn fields_of(given: Vec<Given>) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    given.into_iter().filter_map(|(name, value)| {
+        Some((HeaderName::from_static(name), HeaderValue::from_maybe_shared(Bytes::from(value)).ok()?))
+    })
+}
+
+/// A random UUID (RFC 9562 section 5.4).
+fn request_id() -> String {
+    let bits: u128 = rand::random();
+    let bits = (bits & !(0xf << 76) & !(0b11 << 62)) | (0x4 << 76) | (0b10 << 62);
+    let hex = format!("{bits:032x}");
+    let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or_default();
+    [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
+}

@@ -1,0 +1,164 @@
+//! Tunnels of agents: the handshake, and for every stream who asks, what for, and what is spoken on it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use ambit_hbone::server::{self, Incoming};
+use ambit_hbone::{ConnectResponse, StreamSink, StreamSource};
+use ambit_identity::{Peer, tls};
+use ambit_model::Reason;
+use ambit_transport::Failure;
+use ambit_transport::secured::until_revoked;
+use bytes::BytesMut;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::spawn_local;
+use tokio_rustls::server::TlsStream;
+
+use crate::arrival::{Addressed, Arrival};
+use crate::io::{Duplex, Prefixed, peek};
+use crate::protocol::{Declared, Spoken, spoken};
+use crate::proxy::Proxy;
+use crate::{http, record, tcp};
+
+/// Serves whoever comes to `listener`, until the process stops.
+pub(crate) async fn accept(proxy: Rc<Proxy>, listener: TcpListener) {
+    let leaving = proxy.leaving();
+    let mut leaving = std::pin::pin!(leaving);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut leaving => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                let (proxy, guard) = (proxy.clone(), proxy.guard());
+                spawn_local(async move {
+                    serve_tunnel(proxy, stream, peer).await;
+                    drop(guard);
+                });
+            }
+            Err(error) => {
+                // Out of files or memory: the next attempt would fail at once as well.
+                tracing::warn!(%error, "cannot accept");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn serve_tunnel(proxy: Rc<Proxy>, stream: TcpStream, peer: SocketAddr) {
+    let local = stream.local_addr().unwrap_or(peer);
+    let local = SocketAddr::new(local.ip().to_canonical(), local.port());
+    let (stream, known) = match handshake(&proxy, stream).await {
+        Ok(accepted) => accepted,
+        Err(why) => return record::refused(&proxy, peer, local, why),
+    };
+    let known = Rc::new(known);
+    let each = |incoming: Incoming| {
+        let (proxy, known, guard) = (proxy.clone(), known.clone(), proxy.guard());
+        spawn_local(async move {
+            answer(&proxy, incoming, (peer, &known), local).await;
+            drop(guard);
+        });
+    };
+    let revoked = until_revoked(proxy.shared.certificates.trust_store().clone(), Peer::clone(&known));
+    let over = server::serve(stream, &proxy.shared.limits.tunnel, proxy.leaving(), each);
+    let identity = &known.identity;
+    tokio::select! {
+        ended = over => if let Err(error) = ended {
+            tracing::debug!(%peer, %identity, "tunnel ended: {error}");
+        },
+        why = revoked => record::refused(&proxy, peer, local, why),
+        () = proxy.cut() => tracing::debug!(%peer, %identity, "tunnel cut: the process stops"),
+    }
+}
+
+async fn handshake(proxy: &Proxy, stream: TcpStream) -> Result<(TlsStream<TcpStream>, Peer), Failure> {
+    let shared = &proxy.shared;
+    // Small answers must not wait for one another; where it cannot be set they do.
+    let _ = stream.set_nodelay(true);
+    shared.certificate().await?;
+    let config = shared.certificates.tls_server(&shared.identity, &shared.snapshots.load().mesh.trust_domains);
+    let config = config.map_err(|error| Failure::new(Reason::IdentityUnavailable, error.to_string()))?;
+    Ok(tls::accept(config, stream, shared.limits.handshake).await?)
+}
+
+/// Answers one CONNECT, and carries what comes by it.
+async fn answer(proxy: &Rc<Proxy>, incoming: Incoming, (peer, known): (SocketAddr, &Peer), local: SocketAddr) {
+    let request = match incoming.request() {
+        Ok(request) => request.clone(),
+        // The tunnel has answered it.
+        Err(error) => return record::refused(proxy, peer, local, Failure::new(Reason::BadRequest, error.to_string())),
+    };
+    let snapshot = proxy.shared.snapshots.load();
+    let arrival = Arrival::new(&snapshot, &proxy.shared.key, (peer, &known.identity), &request, local);
+    let arrival = match arrival {
+        Ok(arrival) => Rc::new(arrival),
+        Err(reason) => {
+            incoming.refuse(reason.status(), Some(reason.code()));
+            return record::refused(proxy, peer, local, Failure::new(reason, request.authority));
+        }
+    };
+    let port = match &arrival.addressed {
+        Addressed::Service(service, port) => service.port(*port).map_or(Declared::Unknown, Declared::of),
+        Addressed::Workload(..) => Declared::Unknown,
+    };
+    let (source, sink) = match incoming.accept(&ConnectResponse::default()) {
+        Ok(halves) => halves,
+        Err(error) => return tracing::debug!(%peer, "gone before it was answered: {error}"),
+    };
+    if let Err(error) = carry(proxy, arrival, port, (source, sink)).await {
+        tracing::debug!(%peer, "a client's connection ended: {error}");
+    }
+}
+
+/// Carries what is spoken on a connection whose port is `declared` so.
+async fn carry(
+    proxy: &Rc<Proxy>,
+    arrival: Rc<Arrival>,
+    declared: Declared,
+    (mut source, sink): (StreamSource, StreamSink),
+) -> io::Result<()> {
+    let mut read = BytesMut::new();
+    let spoken = match declared {
+        Declared::Opaque => Spoken::Opaque,
+        Declared::Http | Declared::Http2 => match peek(&mut source, &mut read, http_version).await {
+            Ok(spoken) => spoken,
+            // It was opened and closed again, as health checks do.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Err(error) => return Err(error),
+        },
+        Declared::Unknown => {
+            let Some(told) = tcp::sniff(proxy, &arrival, &mut source, &mut read).await? else { return Ok(()) };
+            match told {
+                tcp::Sniffed::Client(spoken) => spoken,
+                tcp::Sniffed::Server(dialled) => {
+                    let client = (Prefixed::new(read.freeze(), source), sink);
+                    tcp::serve_dialled(proxy, &arrival, client, *dialled).await;
+                    return Ok(());
+                }
+            }
+        }
+    };
+    let source = Prefixed::new(read.freeze(), source);
+    match spoken {
+        Spoken::Opaque => tcp::serve(proxy, &arrival, (source, sink)).await,
+        Spoken::Http1 => http::serve(proxy, arrival, Duplex::new(source, sink), http::Version::Http1).await,
+        Spoken::Http2 => http::serve(proxy, arrival, Duplex::new(source, sink), http::Version::Http2).await,
+    }
+    Ok(())
+}
+
+/// Where HTTP was declared, what is no HTTP is answered as a request that is malformed.
+fn http_version(bytes: &[u8], complete: bool) -> Option<Spoken> {
+    if bytes.is_empty() {
+        return None;
+    }
+    match spoken(bytes, complete)? {
+        Spoken::Http2 => Some(Spoken::Http2),
+        Spoken::Http1 | Spoken::Opaque => Some(Spoken::Http1),
+    }
+}

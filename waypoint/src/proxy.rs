@@ -1,0 +1,104 @@
+//! One worker of the proxy: its tunnels, its connections to endpoints and its counters. Everything here lives on the
+//! worker's thread; what all workers see is in [`Shared`].
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ambit_discovery::Snapshots;
+use ambit_hbone as hbone;
+use ambit_identity::store::Certificates;
+use ambit_model::waypoint::WaypointKey;
+use ambit_model::{Identity, Reason};
+use ambit_process::drain::{Drain, Guard};
+use ambit_telemetry::{AccessLog, Meter};
+use ambit_transport::Failure;
+use ambit_transport::credentials::Signer;
+
+use crate::record::Mirrors;
+use crate::upstream::{Clusters, Endpoints, Registry};
+
+/// What all workers see.
+pub(crate) struct Shared {
+    /// The mesh as it is now.
+    pub(crate) snapshots: Snapshots,
+    /// The waypoint's key and certificate.
+    pub(crate) certificates: Certificates<Signer>,
+    /// Whom it names.
+    pub(crate) identity: Identity,
+    /// Which waypoint this is.
+    pub(crate) key: WaypointKey,
+    /// What limits, balances and counts for all workers together.
+    pub(crate) registry: Registry,
+    /// Patience and sizes.
+    pub(crate) limits: Limits,
+    /// The value of `server` in responses; none leaves what there is.
+    pub(crate) server: Option<http::HeaderValue>,
+}
+
+/// Patience and sizes.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// How long a handshake may take.
+    pub(crate) handshake: Duration,
+    /// How long the head of a request may take, once it has begun.
+    pub(crate) header: Duration,
+    /// What a tunnel may use.
+    pub(crate) tunnel: hbone::Config,
+    /// How long a tunnel to a pod is kept without a stream.
+    pub(crate) tunnel_idle: Duration,
+}
+
+impl Shared {
+    /// The waypoint's own certificate, made if it is not there yet.
+    ///
+    /// # Errors
+    /// None could be had.
+    pub(crate) async fn certificate(&self) -> Result<(), Failure> {
+        let patience = self.limits.handshake;
+        match tokio::time::timeout(patience, self.certificates.ensure(&self.identity)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Failure::new(Reason::IdentityUnavailable, error.to_string())),
+            Err(_) => Err(Failure::new(Reason::IdentityUnavailable, format!("none within {patience:?}"))),
+        }
+    }
+}
+
+/// One worker.
+pub(crate) struct Proxy {
+    /// What all workers see.
+    pub(crate) shared: Arc<Shared>,
+    /// What this worker counts.
+    pub(crate) meter: Meter,
+    /// The destinations that it knows.
+    pub(crate) clusters: Clusters,
+    /// Its connections to endpoints.
+    pub(crate) endpoints: Endpoints,
+    /// Copies that it has sent.
+    pub(crate) mirrors: Mirrors,
+    drain: Drain,
+}
+
+impl Proxy {
+    /// A worker without connections, on the thread that it is called on (within a `LocalRuntime`).
+    pub(crate) fn new(shared: Arc<Shared>, access: AccessLog, drain: &Drain) -> Rc<Self> {
+        let endpoints = Endpoints::new(shared.clone());
+        let drain = drain.scoped();
+        Rc::new(Self { shared, meter: Meter::new(access), clusters: Clusters::default(), endpoints, mirrors: Mirrors::default(), drain })
+    }
+
+    /// Resolves when the process begins to stop.
+    pub(crate) async fn leaving(&self) {
+        self.drain.graceful().await;
+    }
+
+    /// Resolves when what is open has to end.
+    pub(crate) async fn cut(&self) {
+        self.drain.forced().await;
+    }
+
+    /// Something that the drain waits for until the guard is dropped.
+    pub(crate) fn guard(&self) -> Guard {
+        self.drain.guard()
+    }
+}

@@ -1,0 +1,179 @@
+//! Every setting of a waypoint: by flag, by environment (`WAYPOINT_<FLAG>`) or by the file that `--settings` names.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ambit_model::{Identity, Mesh, TrustDomain, TrustDomains};
+use ambit_process::settings::{LogFormat, seconds};
+use ambit_transport::credentials;
+use clap::Parser;
+use serde::Serialize;
+
+/// A waypoint of the Ambit service mesh: the proxy of a namespace's services that knows HTTP. Agents carry to it what is
+/// addressed to services that a label binds to it (istio.io/use-waypoint), and it carries that on to their pods as
+/// VirtualServices, DestinationRules and AuthorizationPolicies say.
+///
+/// Each setting can be given as a flag, as an environment variable or in the file named by --settings (a map of the
+/// flags' names); a flag wins over the environment, the environment over the file.
+#[derive(Clone, Debug, Parser, Serialize)]
+#[command(name = "waypoint", version)]
+pub(crate) struct Settings {
+    /// Directory of Kubernetes YAML that describes the mesh; watched for changes.
+    #[arg(long, env = "WAYPOINT_CONFIG", value_name = "DIR")]
+    pub(crate) config: PathBuf,
+
+    /// The namespace of the waypoint's Gateway.
+    #[arg(long, env = "WAYPOINT_NAMESPACE", value_name = "NAME")]
+    pub(crate) namespace: String,
+
+    /// The name of the waypoint's Gateway.
+    #[arg(long, env = "WAYPOINT_NAME", value_name = "NAME", default_value = "waypoint")]
+    pub(crate) name: String,
+
+    /// The service account that the waypoint runs as. Default: the name of its Gateway.
+    #[arg(long, env = "WAYPOINT_SERVICE_ACCOUNT", value_name = "NAME")]
+    pub(crate) service_account: Option<String>,
+
+    /// Address at which agents reach it by HBONE.
+    #[arg(long, env = "WAYPOINT_ADDRESS", value_name = "ADDRESS", default_value = "[::]:15008")]
+    pub(crate) address: SocketAddr,
+
+    /// Threads that carry requests. Default: a quarter of the CPUs, at least 2.
+    #[arg(long, env = "WAYPOINT_WORKERS", value_name = "N")]
+    pub(crate) workers: Option<NonZeroUsize>,
+
+    /// The value of the field `server` in responses; empty leaves what the endpoint says.
+    #[arg(long, env = "WAYPOINT_SERVER_HEADER", value_name = "NAME", default_value = "istio-envoy")]
+    pub(crate) server_header: String,
+
+    /// The mesh's CA: key and certificate in one PEM file, made on first start. Not used where another CA is asked.
+    #[arg(long, env = "WAYPOINT_CA", value_name = "FILE", default_value = "/var/lib/ambit/ca.pem")]
+    pub(crate) ca: PathBuf,
+
+    /// A CA that is asked over the network (https://HOST:PORT), in the place of the local one. Needs --roots.
+    #[arg(long, env = "CA_ADDRESS", value_name = "URL", requires = "roots")]
+    pub(crate) ca_address: Option<String>,
+
+    /// The name in the certificate of the CA at --ca-address. Default: the host of its address.
+    #[arg(long, env = "WAYPOINT_CA_NAME", value_name = "NAME")]
+    pub(crate) ca_name: Option<String>,
+
+    /// The file with the bearer token for the CA at --ca-address; read for every request.
+    #[arg(long, env = "WAYPOINT_CA_TOKEN", value_name = "FILE", default_value = "/var/run/secrets/tokens/istio-token")]
+    pub(crate) ca_token: PathBuf,
+
+    /// PEM file of the roots that peers and the CA at --ca-address are checked against; watched for changes. Default: the
+    /// local CA's own.
+    #[arg(long, env = "WAYPOINT_ROOTS", value_name = "FILE")]
+    pub(crate) roots: Option<PathBuf>,
+
+    /// PEM file of certificate revocation lists; watched for changes, and for its appearance.
+    #[arg(long, env = "WAYPOINT_CRL", value_name = "FILE")]
+    pub(crate) crl: Option<PathBuf>,
+
+    /// Seconds for which certificates are asked to be valid.
+    #[arg(long, env = "WAYPOINT_CERTIFICATE_TTL", value_name = "SECONDS", default_value = "86400", value_parser = seconds)]
+    pub(crate) certificate_ttl: Duration,
+
+    /// SPIFFE trust domain of the mesh's identities.
+    #[arg(long, env = "WAYPOINT_TRUST_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
+    pub(crate) trust_domain: TrustDomain,
+
+    /// Trust domains that count as the mesh's own.
+    #[arg(long, env = "WAYPOINT_TRUST_DOMAIN_ALIASES", value_name = "DOMAIN", value_delimiter = ',')]
+    pub(crate) trust_domain_aliases: Vec<TrustDomain>,
+
+    /// Name of the cluster, as metrics and peers see it.
+    #[arg(long, env = "WAYPOINT_CLUSTER", value_name = "NAME", default_value = "Kubernetes")]
+    pub(crate) cluster: String,
+
+    /// DNS suffix of services.
+    #[arg(long, env = "WAYPOINT_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
+    pub(crate) domain: String,
+
+    /// The namespace whose policies are for the whole mesh.
+    #[arg(long, env = "WAYPOINT_ROOT_NAMESPACE", value_name = "NAME", default_value = "istio-system")]
+    pub(crate) root_namespace: String,
+
+    /// Address of the admin interface (unauthenticated: keep it on localhost).
+    #[arg(long, env = "WAYPOINT_ADMIN_ADDRESS", value_name = "ADDRESS", default_value = "127.0.0.1:15000")]
+    pub(crate) admin_address: SocketAddr,
+
+    /// Address of the Prometheus metrics (/metrics and /stats/prometheus).
+    #[arg(long, env = "WAYPOINT_METRICS_ADDRESS", value_name = "ADDRESS", default_value = "[::]:15020")]
+    pub(crate) metrics_address: SocketAddr,
+
+    /// Address of the readiness probe (/healthz/ready).
+    #[arg(long, env = "WAYPOINT_READINESS_ADDRESS", value_name = "ADDRESS", default_value = "[::]:15021")]
+    pub(crate) readiness_address: SocketAddr,
+
+    /// Seconds that open requests and connections have to end by themselves when the waypoint stops.
+    #[arg(long, env = "WAYPOINT_DRAIN_DEADLINE", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub(crate) drain_deadline: Duration,
+
+    /// Seconds that a client may take for the head of a request, once it has begun.
+    #[arg(long, env = "WAYPOINT_HEADER_TIMEOUT", value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) header_timeout: Duration,
+
+    /// Seconds within which an agent's handshake has to be made.
+    #[arg(long, env = "WAYPOINT_HANDSHAKE_TIMEOUT", value_name = "SECONDS", default_value = "3", value_parser = seconds)]
+    pub(crate) handshake_timeout: Duration,
+
+    /// Seconds after which the metrics of pods that are gone are forgotten.
+    #[arg(long, env = "WAYPOINT_SERIES_IDLE", value_name = "SECONDS", default_value = "300", value_parser = seconds)]
+    pub(crate) series_idle: Duration,
+
+    /// What to log: a level, or targets with levels. `access=off` silences the access log.
+    #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value = "info")]
+    pub(crate) log_level: String,
+
+    /// How to write log lines.
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Plain)]
+    pub(crate) log_format: LogFormat,
+}
+
+impl Settings {
+    /// What holds for the whole mesh.
+    #[must_use]
+    pub(crate) fn mesh(&self) -> Mesh {
+        Mesh {
+            trust_domains: TrustDomains { own: self.trust_domain.clone(), aliases: self.trust_domain_aliases.clone() },
+            cluster: self.cluster.as_str().into(),
+            domain: self.domain.as_str().into(),
+            root_namespace: self.root_namespace.as_str().into(),
+            ..Mesh::default()
+        }
+    }
+
+    /// Whom the waypoint's own certificate names.
+    #[must_use]
+    pub(crate) fn identity(&self) -> Identity {
+        let account = self.service_account.as_deref().unwrap_or(&self.name);
+        Identity::new(self.trust_domain.clone(), &self.namespace, account)
+    }
+
+    /// Where certificates come from.
+    #[must_use]
+    pub(crate) fn credentials(&self) -> credentials::Settings {
+        credentials::Settings {
+            ca: self.ca.clone(),
+            ca_address: self.ca_address.clone(),
+            ca_name: self.ca_name.clone(),
+            ca_token: self.ca_token.clone(),
+            roots: self.roots.clone(),
+            crl: self.crl.clone(),
+            certificate_ttl: self.certificate_ttl,
+            trust_domain: self.trust_domain.clone(),
+            cluster: self.cluster.clone(),
+        }
+    }
+
+    /// The number of worker threads.
+    #[must_use]
+    pub(crate) fn worker_count(&self) -> NonZeroUsize {
+        let cpus = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
+        self.workers.or(NonZeroUsize::new((cpus / 4).max(2))).unwrap_or(NonZeroUsize::MIN)
+    }
+}

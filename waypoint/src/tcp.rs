@@ -1,0 +1,266 @@
+//! Connections that carry bytes: which of a service's endpoints each goes to, by its TCP and TLS routes, and there and
+//! back. Also how it is found out that a connection is one.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ambit_hbone::{StreamSink, StreamSource};
+use ambit_model::route::{self, Destination, Draw, Flow, StreamOutcome};
+use ambit_model::{Reason, Snapshot, Traffic, Workload};
+use ambit_net::relay::{Closed, relay};
+use ambit_net::stream::ByteSink;
+use ambit_transport::Failure;
+use bytes::{Bytes, BytesMut};
+use http::Version;
+
+use crate::arrival::Arrival;
+use crate::authorize;
+use crate::io::{Prefixed, peek};
+use crate::protocol::{Spoken, server_name, spoken};
+use crate::proxy::Proxy;
+use crate::record;
+use crate::upstream::{Ask, ConnectionSlot, Exchange, NoCluster, Picked, Place, Sink, Source, key_hash};
+
+/// How long a client may keep silent before it is looked whether its server speaks first.
+const SILENCE: Duration = Duration::from_millis(20);
+
+/// How long a TLS client may take for its first message.
+const HELLO: Duration = Duration::from_secs(5);
+
+/// Endpoints that are tried for one connection, none of which may have taken it.
+const ENDPOINTS: usize = 3;
+
+/// Who spoke first on a connection of which nothing is known.
+pub(crate) enum Sniffed {
+    /// The client, and so.
+    Client(Spoken),
+    /// The server: it was dialled meanwhile.
+    Server(Box<Dialled>),
+}
+
+/// An endpoint's connection.
+pub(crate) struct Dialled {
+    source: Prefixed<Source>,
+    sink: Sink,
+    picked: Picked,
+    slot: ConnectionSlot,
+    place: Place,
+}
+
+/// A client's half of a connection whose first bytes were looked at.
+pub(crate) type Client = (Prefixed<StreamSource>, StreamSink);
+
+/// Waits for the first bytes of whoever speaks first: of a client's into `read`. None if the connection ended before. A
+/// client that is silent for a moment has its server dialled, for its server may be the one to begin; who speaks HTTP
+/// never waits for that.
+///
+/// # Errors
+/// The connection broke.
+pub(crate) async fn sniff(
+    proxy: &Rc<Proxy>,
+    arrival: &Rc<Arrival>,
+    source: &mut StreamSource,
+    read: &mut BytesMut,
+) -> io::Result<Option<Sniffed>> {
+    let first = |bytes: &[u8], complete: bool| {
+        if bytes.is_empty() && complete { Some(None) } else { spoken(bytes, complete).map(Some) }
+    };
+    if let Ok(told) = tokio::time::timeout(SILENCE, peek(source, read, first)).await {
+        return Ok(told?.map(Sniffed::Client));
+    }
+    // For whom nothing can be dialled the refusal comes when he has spoken.
+    let Ok(mut dialled) = dial(proxy, arrival, None).await else {
+        return Ok(peek(source, read, first).await?.map(Sniffed::Client));
+    };
+    let server = async {
+        let mut first = BytesMut::new();
+        // An end or an abort is the server's word as well.
+        let _ = peek(&mut dialled.source, &mut first, |bytes, _| (!bytes.is_empty()).then_some(())).await;
+        first.freeze()
+    };
+    let said = tokio::select! {
+        biased;
+        told = peek(source, read, first) => return Ok(told?.map(Sniffed::Client)),
+        said = server => said,
+    };
+    dialled.source.unread(said);
+    Ok(Some(Sniffed::Server(Box::new(dialled))))
+}
+
+/// Serves a connection that carries bytes.
+pub(crate) async fn serve(proxy: &Rc<Proxy>, arrival: &Rc<Arrival>, (mut source, sink): Client) {
+    let start = Instant::now();
+    let sni = match asks_by_name(proxy, arrival) {
+        true => read_name(&mut source).await,
+        false => None,
+    };
+    match dial(proxy, arrival, sni.as_deref()).await {
+        Ok(dialled) => carry(proxy, arrival, (source, sink), dialled, start).await,
+        Err((why, to)) => {
+            let mut sink = sink;
+            sink.reset();
+            record::stream(proxy, arrival, start, to).close(record::outcome(Err(why)));
+        }
+    }
+}
+
+/// Serves a connection whose server has spoken first.
+pub(crate) async fn serve_dialled(proxy: &Rc<Proxy>, arrival: &Rc<Arrival>, client: Client, dialled: Dialled) {
+    carry(proxy, arrival, client, dialled, Instant::now()).await;
+}
+
+async fn carry(proxy: &Rc<Proxy>, arrival: &Rc<Arrival>, client: Client, dialled: Dialled, start: Instant) {
+    let Dialled { source, sink, picked, slot, place } = dialled;
+    let endpoint = picked.endpoint();
+    let live = record::stream(proxy, arrival, start, Some((endpoint.address, endpoint.workload.clone())));
+    let pool = &place.settings().pool;
+    let lasts = async {
+        match pool.max_connection_duration {
+            Some(most) => tokio::time::sleep(most).await,
+            None => std::future::pending().await,
+        }
+    };
+    let idle = idle(live.traffic(), pool.tcp_idle_timeout);
+    let ended = tokio::select! {
+        biased;
+        why = refused_since(proxy, arrival) => Err(why),
+        () = proxy.cut() => Err(Reason::Draining.into()),
+        () = lasts => Ok(()),
+        () = idle => Ok(()),
+        closed = relay(client, (source, sink), live.traffic()) => match &closed {
+            Closed::Finished => Ok(()),
+            Closed::ResetByClient(error) => Err(Failure::of_abort(Reason::ResetByClient, error)),
+            Closed::ResetByServer(error) => Err(Failure::of_abort(Reason::ResetByServer, error)),
+        },
+    };
+    live.close(record::outcome(ended));
+    drop(slot);
+}
+
+/// Resolves when a connection has carried nothing for `limit`.
+async fn idle(traffic: &Traffic, limit: Option<Duration>) {
+    let Some(limit) = limit.filter(|limit| !limit.is_zero()) else { return std::future::pending().await };
+    let mut before = (traffic.sent(), traffic.received());
+    loop {
+        tokio::time::sleep(limit).await;
+        let now = (traffic.sent(), traffic.received());
+        if now == before {
+            return;
+        }
+        before = now;
+    }
+}
+
+/// Resolves when the mesh comes to refuse what it has admitted.
+async fn refused_since(proxy: &Proxy, arrival: &Arrival) -> Failure {
+    let mut snapshots = proxy.shared.snapshots.clone();
+    while let Some(snapshot) = snapshots.changed().await {
+        if let Err((reason, detail)) = authorize::stream(&snapshot, proxy, arrival, None) {
+            return Failure::new(Reason::PolicyChanged, format!("{}, {detail}", reason.code()));
+        }
+    }
+    std::future::pending().await
+}
+
+/// Why a connection could not be made, and to whom.
+type Undialled = (Failure, Option<(SocketAddr, Option<Arc<Workload>>)>);
+
+/// Finds out where a connection that asks for `sni` goes, and dials it there.
+async fn dial(proxy: &Rc<Proxy>, arrival: &Rc<Arrival>, sni: Option<&str>) -> Result<Dialled, Undialled> {
+    let nowhere = |reason: Reason| (Failure::from(reason), None);
+    let snapshot = proxy.shared.snapshots.load();
+    authorize::stream(&snapshot, proxy, arrival, sni)
+        .map_err(|(reason, detail)| (Failure::new(reason, detail), None))?;
+    let destination = route(proxy, &snapshot, arrival, sni).map_err(nowhere)?;
+    let place = proxy.clusters.place(&proxy.shared, &snapshot, arrival, &destination);
+    let place = place.map_err(|NoCluster| nowhere(Reason::NoHealthyUpstream))?;
+    let slot = place.limits().connection().map_err(|overflow| {
+        (Failure::new(Reason::TooManyConnections, overflow.to_string()), None)
+    })?;
+    let request = route::Request {
+        arrival: arrival.routed(),
+        method: "",
+        scheme: "",
+        authority: "",
+        path: "",
+        fields: NO_FIELDS,
+    };
+    let hash = place.hash_key().and_then(|key| key_hash(key, &request, Some(arrival.client.ip())));
+    let (mut tried, mut failed) = (Vec::new(), nowhere(Reason::NoHealthyUpstream));
+    for _ in 0..ENDPOINTS {
+        let ask = Ask {
+            now: Instant::now(),
+            draw: rand::random(),
+            hash,
+            dialled: arrival.dialled(),
+            client: arrival.workload.as_deref(),
+            avoid: &tried,
+        };
+        let Some(picked) = place.pick(&ask) else { return Err(failed) };
+        let endpoint = picked.endpoint().clone();
+        if tried.contains(&endpoint.address) {
+            return Err(failed);
+        }
+        tried.push(endpoint.address);
+        let exchange = Exchange {
+            cluster: place.number(),
+            limits: place.limits(),
+            settings: &place.settings().pool,
+            address: endpoint.address,
+            workload: endpoint.workload.as_deref(),
+            arrival,
+            version: Version::HTTP_09,
+        };
+        match proxy.endpoints.open(&exchange).await {
+            Ok(stream) => {
+                place.learn_connected(&picked, true);
+                let (source, sink) = stream.split();
+                let source = Prefixed::new(Bytes::new(), source);
+                return Ok(Dialled { source, sink, picked, slot, place });
+            }
+            Err(why) => {
+                place.learn_connected(&picked, false);
+                failed = (why, Some((endpoint.address, endpoint.workload)));
+            }
+        }
+    }
+    Err(failed)
+}
+
+/// No header fields.
+const NO_FIELDS: &[(&str, &str)] = &[];
+
+/// The destination that routes say, drawn anew for each connection.
+fn route(proxy: &Proxy, snapshot: &Snapshot, arrival: &Arrival, sni: Option<&str>) -> Result<Destination, Reason> {
+    let Some(service) = arrival.addressed.service() else { return Ok(arrival.destination.clone()) };
+    let addressed = route::Addressed { host: &service.hostname, viewer: &proxy.shared.key.namespace };
+    let flow =
+        Flow { arrival: arrival.routed(), destination: arrival.dialled().ip(), source: arrival.client.ip(), sni };
+    match snapshot.routes.stream(addressed, &flow, Draw(rand::random())) {
+        StreamOutcome::Unrouted => Ok(arrival.destination.clone()),
+        StreamOutcome::To(destination) => Ok(destination.clone()),
+        StreamOutcome::NoRoute => Err(Reason::NoRouteMatched),
+    }
+}
+
+/// True if it makes a difference to anybody which name a TLS client asks for.
+fn asks_by_name(proxy: &Proxy, arrival: &Arrival) -> bool {
+    let snapshot = proxy.shared.snapshots.load();
+    arrival.addressed.service().is_some_and(|service| {
+        let addressed = route::Addressed { host: &service.hostname, viewer: &proxy.shared.key.namespace };
+        let rules = snapshot.routes.virtual_service(addressed, &route::Gateway::Mesh);
+        rules.is_some_and(|rules| !rules.tls.is_empty()) || authorize::asks_by_name(&snapshot, proxy, arrival)
+    })
+}
+
+/// The name that a TLS client asks for. Whoever takes too long to say it has said none.
+async fn read_name(source: &mut Prefixed<StreamSource>) -> Option<String> {
+    let mut read = BytesMut::new();
+    let name = tokio::time::timeout(HELLO, peek(source, &mut read, |bytes, complete| server_name(bytes, complete)));
+    let name = name.await.ok().and_then(Result::ok).flatten();
+    source.unread(read.freeze());
+    name
+}

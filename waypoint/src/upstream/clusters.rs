@@ -1,0 +1,394 @@
+//! Destinations: which endpoints and settings one stands for at the moment. A cluster is shared by all workers; each worker
+//! remembers what it found for as long as nothing that it was made of changes.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use ambit_model::decide::behind;
+use ambit_model::destination::{self, Balance, HashKey, HttpUpgrade, Subset, TrafficPolicy};
+use ambit_model::route::{Destination, RuleKey, http_status};
+use ambit_model::{Distribution, Service, ServiceKey, ServicePort, Snapshot, Target, Workload, WorkloadUid};
+use http::{Response, Version};
+use hyper::body::Incoming;
+
+use super::cluster::{Ask, Cluster, Endpoint, Picked, Settings};
+use super::endpoints::Conn2;
+use super::limits::{Limits, RequestSlot, RetrySlot};
+use super::outlier::{Event, Outcome};
+use crate::arrival::{Addressed, Arrival};
+use crate::protocol::Declared;
+use crate::proxy::Shared;
+
+/// Which cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum ClusterKey {
+    /// A port of a service, or its subset of that name.
+    Service(ServiceKey, u16, Option<Arc<str>>),
+    /// A pod's address.
+    Workload(WorkloadUid, SocketAddr),
+}
+
+/// Every cluster that a worker has asked for.
+#[derive(Default)]
+pub(crate) struct Registry {
+    /// Locked to find one that a worker does not remember, and by whoever looks at all of them.
+    clusters: Mutex<BTreeMap<(ClusterKey, Option<RuleKey>), Arc<Known>>>,
+    last: AtomicU64,
+}
+
+/// A cluster, and what it was made of.
+pub(crate) struct Known {
+    /// Which it is.
+    pub(crate) key: ClusterKey,
+    /// How the log calls it.
+    pub(crate) name: Arc<str>,
+    /// Its endpoints.
+    pub(crate) cluster: Arc<Cluster>,
+    number: u64,
+    /// What it was made of, to tell whether that has changed.
+    made_of: Mutex<(Settings, Vec<Endpoint>)>,
+}
+
+/// The clusters that a worker remembers: what it found when it last looked at this snapshot.
+#[derive(Default)]
+pub(crate) struct Clusters {
+    seen: RefCell<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    snapshot: Option<Arc<Snapshot>>,
+    /// Some rules are for some clients only.
+    selective: bool,
+    places: HashMap<(ClusterKey, Option<WorkloadUid>), Place>,
+}
+
+/// Where a request goes: a cluster, with what holds for it now.
+#[derive(Clone)]
+pub(crate) struct Place {
+    known: Arc<Known>,
+    settings: Arc<Settings>,
+    declared: Declared,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoCluster;
+
+/// What a request holds until its response has ended.
+pub(crate) struct Held {
+    _request: RequestSlot,
+    retries: Vec<RetrySlot>,
+    endpoint: Option<(Picked, Option<Conn2>)>,
+}
+
+impl Held {
+    /// A request's place among those there may be.
+    pub(crate) fn of(request: RequestSlot) -> Self {
+        Self { _request: request, retries: Vec::new(), endpoint: None }
+    }
+
+    /// One more try's.
+    pub(crate) fn retries(&mut self, slot: RetrySlot) {
+        self.retries.push(slot);
+    }
+
+    /// The endpoint that answers, and its place on a connection that is shared.
+    pub(crate) fn endpoint(&mut self, picked: Picked, place: Option<Conn2>) {
+        self.endpoint = Some((picked, place));
+    }
+}
+
+impl Clusters {
+    /// Where what came by `arrival` goes for `destination`.
+    ///
+    /// # Errors
+    /// The mesh has no such service, or it has no such port or subset.
+    pub(crate) fn place(
+        &self,
+        shared: &Shared,
+        snapshot: &Arc<Snapshot>,
+        arrival: &Arrival,
+        destination: &Destination,
+    ) -> Result<Place, NoCluster> {
+        let wanted = Wanted::new(snapshot, arrival, destination).ok_or(NoCluster)?;
+        let mut seen = self.seen.borrow_mut();
+        seen.turn_to(snapshot);
+        let client = arrival.workload.as_ref().filter(|_| seen.selective).map(|workload| workload.uid.clone());
+        let key = (wanted.key(), client);
+        if let Some(place) = seen.places.get(&key) {
+            return Ok(place.clone());
+        }
+        let place = wanted.find(shared, snapshot, arrival).ok_or(NoCluster)?;
+        seen.places.insert(key, place.clone());
+        Ok(place)
+    }
+}
+
+impl Seen {
+    fn turn_to(&mut self, snapshot: &Arc<Snapshot>) {
+        if self.snapshot.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, snapshot)) {
+            return;
+        }
+        self.selective = snapshot.destinations.rules().any(|rule| rule.selector.is_some());
+        self.snapshot = Some(snapshot.clone());
+        self.places.clear();
+    }
+}
+
+/// What is asked for, as the snapshot has it.
+enum Wanted<'a> {
+    Service { service: &'a Arc<Service>, port: &'a ServicePort, subset: Option<&'a Arc<str>> },
+    Workload { workload: &'a Arc<Workload>, address: SocketAddr },
+}
+
+impl<'a> Wanted<'a> {
+    fn new(snapshot: &'a Snapshot, arrival: &'a Arrival, destination: &'a Destination) -> Option<Self> {
+        let own = *destination == arrival.destination;
+        let service = match &arrival.addressed {
+            Addressed::Workload(workload, address) if own => {
+                let workload = snapshot.workload(&workload.uid).unwrap_or(workload);
+                return Some(Self::Workload { workload, address: *address });
+            }
+            Addressed::Service(service, _) if own => snapshot.service(&service.key)?,
+            _ => snapshot.service_named(destination.host.as_str())?,
+        };
+        let port = match (destination.port, &service.ports[..]) {
+            (Some(port), _) => service.port(port)?,
+            // A service with one port leaves no choice.
+            (None, [only]) => only,
+            (None, _) => service.port(arrival.addressed.port())?,
+        };
+        Some(Self::Service { service, port, subset: destination.subset.as_ref() })
+    }
+
+    fn key(&self) -> ClusterKey {
+        match self {
+            Self::Service { service, port, subset } => {
+                ClusterKey::Service(service.key.clone(), port.port, subset.cloned())
+            }
+            Self::Workload { workload, address } => ClusterKey::Workload(workload.uid.clone(), *address),
+        }
+    }
+
+    fn find(&self, shared: &Shared, snapshot: &Snapshot, arrival: &Arrival) -> Option<Place> {
+        let (policy, distribution, endpoints, rule) = match self {
+            Self::Workload { workload, address } => {
+                let endpoint = Endpoint {
+                    address: *address,
+                    workload: Some((*workload).clone()),
+                    topology: None,
+                    weight: NonZeroU32::MIN,
+                };
+                (TrafficPolicy::default(), Distribution::default(), vec![endpoint], None)
+            }
+            Self::Service { service, port, subset } => {
+                let rules = snapshot.destinations.find(destination::Asked {
+                    host: &service.hostname,
+                    service_namespace: &service.key.namespace,
+                    viewer: &shared.key.namespace,
+                    root_namespace: &snapshot.mesh.root_namespace,
+                    client: arrival.routed().client,
+                });
+                let name = subset.map(|subset| &**subset);
+                let policy = match rules {
+                    Some(rules) => rules.effective(None, name, port.port)?,
+                    None if name.is_some() => return None,
+                    None => TrafficPolicy::default(),
+                };
+                let chosen = name.and_then(|name| rules?.subsets.get(name));
+                let dialled = arrival.dialled().ip();
+                let endpoints = endpoints(snapshot, service.targets(port, dialled), chosen);
+                let selective = rules.and_then(|rules| rules.rules.first()).filter(|rule| rule.selector.is_some());
+                (policy, service.distribution, endpoints, selective.map(|rule| rule.key.clone()))
+            }
+        };
+        let settings = Settings::new(&policy, distribution);
+        let known = shared.registry.known((self.key(), rule), || self.name(), &settings, endpoints);
+        let declared = match self {
+            Self::Service { port, .. } => Declared::of(port),
+            Self::Workload { .. } => Declared::Unknown,
+        };
+        Some(Place { known, settings: Arc::new(settings), declared })
+    }
+
+    /// The name that Istio's waypoints give a cluster.
+    fn name(&self) -> String {
+        match self {
+            Self::Service { service, port, subset } => {
+                let kind = if Declared::of(port) == Declared::Opaque { "tcp" } else { "http" };
+                let subset = subset.map(|subset| format!("/{subset}")).unwrap_or_default();
+                format!("inbound-vip|{}|{kind}{subset}|{}", port.port, service.hostname)
+            }
+            Self::Workload { workload, address } => format!("inbound-pod|{}||{}", address.port(), workload.uid),
+        }
+    }
+}
+
+fn endpoints(snapshot: &Snapshot, targets: &[Target], subset: Option<&Subset>) -> Vec<Endpoint> {
+    let endpoint = |target: &Target| {
+        let workload = behind(snapshot, target).cloned();
+        let labels = workload.as_ref().map(|workload| &workload.labels);
+        let covered = subset.is_none_or(|subset| labels.is_some_and(|labels| subset.covers(labels)));
+        covered.then(|| Endpoint {
+            address: target.address,
+            workload,
+            topology: target.topology.clone(),
+            weight: target.weight,
+        })
+    };
+    targets.iter().filter_map(endpoint).collect()
+}
+
+impl Registry {
+    /// The cluster `key`, with these settings and endpoints from now on.
+    fn known(
+        &self,
+        key: (ClusterKey, Option<RuleKey>),
+        name: impl FnOnce() -> String,
+        settings: &Settings,
+        endpoints: Vec<Endpoint>,
+    ) -> Arc<Known> {
+        let now = Instant::now();
+        let known = self.lock().get(&key).cloned();
+        if let Some(known) = known {
+            let mut made_of = known.made_of.lock().unwrap_or_else(PoisonError::into_inner);
+            if made_of.0 != *settings || made_of.1 != endpoints {
+                tell(&known, known.cluster.update(settings, endpoints.clone(), now));
+                *made_of = (settings.clone(), endpoints);
+            }
+            drop(made_of);
+            return known;
+        }
+        let known = Arc::new(Known {
+            key: key.0.clone(),
+            name: Arc::from(name()),
+            cluster: Cluster::new(settings, endpoints.clone(), now),
+            number: self.last.fetch_add(1, Ordering::Relaxed),
+            made_of: Mutex::new((settings.clone(), endpoints)),
+        });
+        // Another worker may have been first.
+        self.lock().entry(key).or_insert(known).clone()
+    }
+
+    /// Every cluster.
+    pub(crate) fn all(&self) -> Vec<Arc<Known>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Brings back endpoints whose time is over, and forgets clusters of services that are no more.
+    pub(crate) fn sweep(&self, snapshot: &Snapshot, now: Instant) {
+        self.lock().retain(|(key, _), known| {
+            let exists = match key {
+                ClusterKey::Service(service, ..) => snapshot.service(service).is_some(),
+                ClusterKey::Workload(workload, _) => snapshot.workload(workload).is_some(),
+            };
+            exists || Arc::strong_count(known) > 1
+        });
+        for known in self.all() {
+            if known.cluster.next_sweep().is_some_and(|due| due <= now) {
+                tell(&known, known.cluster.sweep(now));
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(ClusterKey, Option<RuleKey>), Arc<Known>>> {
+        self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tell(known: &Known, events: impl IntoIterator<Item = Event>) {
+    for event in events {
+        tracing::warn!(cluster = %known.name, "{event}");
+    }
+}
+
+impl Place {
+    /// The number of its cluster.
+    pub(crate) fn number(&self) -> u64 {
+        self.known.number
+    }
+
+    /// How the log calls it.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.known.name
+    }
+
+    /// What holds for it.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What of a request is hashed, where that decides.
+    pub(crate) fn hash_key(&self) -> Option<&HashKey> {
+        match &self.settings.balancer.balance {
+            Balance::Hash(key, _) => Some(key),
+            Balance::Simple(_) => None,
+        }
+    }
+
+    /// The limits of its connections and requests.
+    pub(crate) fn limits(&self) -> &Arc<Limits> {
+        self.known.cluster.limits()
+    }
+
+    /// The endpoint that is next; none if there is nobody.
+    pub(crate) fn pick(&self, ask: &Ask<'_>) -> Option<Picked> {
+        self.known.cluster.pick(ask).ok()
+    }
+
+    /// An endpoint for a request that nothing is known of.
+    pub(crate) fn pick_any(&self, arrival: &Arrival) -> Option<Picked> {
+        self.pick(&Ask {
+            now: Instant::now(),
+            draw: rand::random(),
+            hash: None,
+            dialled: arrival.dialled(),
+            client: arrival.workload.as_deref(),
+            avoid: &[],
+        })
+    }
+
+    /// Tells what became of a request to `picked`: its answer, or that there was none, which is no sign of anything unless
+    /// the endpoint `failed`.
+    pub(crate) fn learn(&self, picked: &Picked, outcome: Result<&Response<Incoming>, bool>) {
+        let outcome = match outcome {
+            Ok(response) => Outcome::Answered(status_of(response)),
+            Err(true) => Outcome::Failed,
+            Err(false) => return,
+        };
+        tell(&self.known, picked.report(outcome, Instant::now()));
+    }
+
+    /// Tells whether a connection that carries bytes could be made to `picked`.
+    pub(crate) fn learn_connected(&self, picked: &Picked, connected: bool) {
+        let outcome = if connected { Outcome::Connected } else { Outcome::Failed };
+        tell(&self.known, picked.report(outcome, Instant::now()));
+    }
+
+    /// The version of HTTP that endpoints are spoken to in, for a client that speaks `client`.
+    pub(crate) fn version(&self, client: Version, is_grpc: bool, upgrades: bool) -> Version {
+        let as_client = if client == Version::HTTP_2 { Version::HTTP_2 } else { Version::HTTP_11 };
+        if upgrades {
+            return Version::HTTP_11;
+        }
+        match (self.settings.pool.upgrade, self.declared) {
+            (HttpUpgrade::Always, _) | (_, Declared::Http2) => Version::HTTP_2,
+            (HttpUpgrade::AsClient, _) | (_, Declared::Unknown | Declared::Opaque) => as_client,
+            // There is no gRPC over HTTP/1.1.
+            (HttpUpgrade::Mesh | HttpUpgrade::Never, Declared::Http) if is_grpc => as_client,
+            (HttpUpgrade::Mesh | HttpUpgrade::Never, Declared::Http) => Version::HTTP_11,
+        }
+    }
+}
+
+/// The status of an answer; that of a gRPC call, if its head says it already, as the one of HTTP that stands for it.
+fn status_of(response: &Response<Incoming>) -> u16 {
+    let grpc = response.headers().get("grpc-status").and_then(|value| value.to_str().ok()?.parse().ok());
+    grpc.map_or(response.status().as_u16(), http_status)
+}

@@ -1,0 +1,195 @@
+//! How an endpoint is connected to: by HBONE where its pod is in the mesh, in clear where it is not. Knows nothing of what
+//! is carried.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use ambit_hbone::headers::Forwarded;
+use ambit_hbone::{ConnectRequest, Connector, SourceProxy, StreamSink, StreamSource, Tunnels, pool};
+use ambit_identity::tls;
+use ambit_model::{Identity, Reason, Workload, ports};
+use ambit_net::netns::NetNs;
+use ambit_net::socket::{ConnectOptions, Keepalive, connect};
+use ambit_net::stream::{ByteSink, ByteSource};
+use ambit_net::tcp::{self, TcpSink, TcpSource};
+use ambit_transport::secured::until_revoked;
+use ambit_transport::{Failure, Secured, dial};
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use crate::arrival::Arrival;
+use crate::proxy::Shared;
+
+/// Connections with the same key share tunnels.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PeerKey {
+    address: IpAddr,
+    expected: Identity,
+}
+
+/// Opens tunnels' transports: TCP, then mutual TLS.
+pub(crate) struct PeerConnector {
+    shared: Arc<Shared>,
+}
+
+impl Connector<PeerKey> for PeerConnector {
+    type Transport = Secured<TlsStream<TcpStream>>;
+    type Error = Failure;
+
+    async fn connect(&self, key: &PeerKey) -> Result<Self::Transport, Failure> {
+        let shared = &self.shared;
+        shared.certificate().await?;
+        let here = here()?;
+        let to = SocketAddr::new(key.address, ports::HBONE);
+        let stream = dial::peer(&here, to, &options(shared.limits.handshake)).await?;
+        let trust = &shared.snapshots.load().mesh.trust_domains;
+        let expected = std::slice::from_ref(&key.expected);
+        let config = shared.certificates.tls_client(&shared.identity, expected, trust);
+        let config = config.map_err(|error| Failure::new(Reason::IdentityUnavailable, error.to_string()))?;
+        let (stream, peer) = tls::connect(config, stream, key.address, shared.limits.handshake).await?;
+        let revoked = until_revoked(shared.certificates.trust_store().clone(), peer);
+        Ok(Secured::new(stream, revoked))
+    }
+}
+
+fn here() -> Result<NetNs, Failure> {
+    NetNs::current().map_err(|error| Failure::new(Reason::Internal, error.to_string()))
+}
+
+/// A waypoint's pod is not captured, so that its connections need no mark, and may need no rights for one.
+fn options(timeout: Duration) -> ConnectOptions {
+    ConnectOptions { source: None, apart: false, mark: 0, timeout, keepalive: Some(Keepalive::default()) }
+}
+
+/// The two halves of a connection to an endpoint.
+pub(crate) enum Stream {
+    /// In a tunnel.
+    Tunnel(StreamSource, StreamSink),
+    /// In clear.
+    Clear(TcpSource, TcpSink),
+}
+
+/// Connects to endpoints, from one worker.
+pub(crate) struct Dialler {
+    tunnels: Tunnels<PeerKey, PeerConnector>,
+}
+
+impl Dialler {
+    /// No connections yet.
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let limits = shared.limits.clone();
+        let pool = pool::Settings {
+            max_streams: usize::try_from(limits.tunnel.max_concurrent_streams).unwrap_or(usize::MAX),
+            max_idle: limits.tunnel_idle,
+        };
+        Self { tunnels: Tunnels::new(PeerConnector { shared }, limits.tunnel, pool) }
+    }
+
+    /// Connects to the application at `address`, which is that of `workload` if the mesh knows it, within `timeout`. It has
+    /// been accepted there when this returns.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub(crate) async fn connect(
+        &self,
+        (address, workload): (SocketAddr, Option<&Workload>),
+        arrival: &Arrival,
+        timeout: Duration,
+    ) -> Result<Stream, Failure> {
+        let dialled = async {
+            match workload.filter(|workload| workload.is_enrolled()) {
+                Some(workload) => self.tunnel(address, workload, arrival).await,
+                None => {
+                    let stream = connect(&here()?, address, &options(timeout)).await?;
+                    let (source, sink) = tcp::split(stream);
+                    Ok(Stream::Clear(source, sink))
+                }
+            }
+        };
+        tokio::time::timeout(timeout, dialled)
+            .await
+            .unwrap_or_else(|_| Err(Failure::new(Reason::ConnectTimeout, address.to_string())))
+    }
+
+    async fn tunnel(&self, address: SocketAddr, workload: &Workload, arrival: &Arrival) -> Result<Stream, Failure> {
+        let key = PeerKey { address: address.ip(), expected: workload.identity.clone() };
+        let host = arrival.addressed.service().map(|service| service.hostname.to_string());
+        let request = ConnectRequest {
+            forwarded: Some(Forwarded { client: Some(arrival.client), host }),
+            source: Some(SourceProxy::Waypoint),
+            ..ConnectRequest::to(address.to_string())
+        };
+        let (mut source, sink) = self.tunnels.open(&key, &request).await?;
+        source.answer().await?;
+        Ok(Stream::Tunnel(source, sink))
+    }
+}
+
+impl Stream {
+    /// Its two halves.
+    pub(crate) fn split(self) -> (Source, Sink) {
+        match self {
+            Self::Tunnel(source, sink) => (Source::Tunnel(source), Sink::Tunnel(sink)),
+            Self::Clear(source, sink) => (Source::Clear(source), Sink::Clear(sink)),
+        }
+    }
+}
+
+/// What comes from an endpoint.
+pub(crate) enum Source {
+    /// In a tunnel.
+    Tunnel(StreamSource),
+    /// In clear.
+    Clear(TcpSource),
+}
+
+/// What goes to an endpoint.
+pub(crate) enum Sink {
+    /// In a tunnel.
+    Tunnel(StreamSink),
+    /// In clear.
+    Clear(TcpSink),
+}
+
+impl ByteSource for Source {
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        match self {
+            Self::Tunnel(source) => source.poll_receive(cx),
+            Self::Clear(source) => source.poll_receive(cx),
+        }
+    }
+}
+
+impl ByteSink for Sink {
+    fn poll_send(&mut self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tunnel(sink) => sink.poll_send(cx, data),
+            Self::Clear(sink) => sink.poll_send(cx, data),
+        }
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tunnel(sink) => sink.poll_finish(cx),
+            Self::Clear(sink) => sink.poll_finish(cx),
+        }
+    }
+
+    fn reset(&mut self) {
+        match self {
+            Self::Tunnel(sink) => sink.reset(),
+            Self::Clear(sink) => sink.reset(),
+        }
+    }
+
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        match self {
+            Self::Tunnel(sink) => sink.poll_broken(cx),
+            Self::Clear(sink) => sink.poll_broken(cx),
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! One worker's HTTP connections to endpoints: a request is sent on one that is idle, or on one that is made for it. Knows
+//! nothing of routes, and nothing of trying again but where nothing was sent.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ambit_model::Workload;
+use ambit_model::destination::ConnectionPool;
+use ambit_transport::Failure;
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::TokioTimer;
+use tokio::sync::{Mutex, oneshot};
+use tokio::task::spawn_local;
+
+use super::connect::{Dialler, Sink, Source, Stream};
+use super::limits::{ConnectionSlot, Limits, Overflow};
+use super::pool::{Pool, PoolKey};
+use crate::arrival::Arrival;
+use crate::http::RequestBody;
+use crate::io::{Duplex, Prefixed};
+use crate::proxy::Shared;
+use crate::tasks::LocalExecutor;
+
+/// A connection that has stopped to speak HTTP.
+pub(crate) struct Bare {
+    /// The connection.
+    pub(crate) io: Duplex<Source, Sink>,
+    /// What was read of it since.
+    pub(crate) read: Bytes,
+    /// Its place among those that there may be.
+    pub(crate) slot: ConnectionSlot,
+}
+
+/// A connection, once it has stopped to speak HTTP.
+pub(crate) type Upgraded = oneshot::Receiver<Bare>;
+
+/// Streams of one HTTP/2 connection where nothing is said.
+const STREAMS: u32 = 1024;
+
+/// How often idle connections are looked at.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Where and how a request is sent.
+pub(crate) struct Exchange<'a> {
+    /// The number of the cluster.
+    pub(crate) cluster: u64,
+    /// The cluster's limits.
+    pub(crate) limits: &'a Arc<Limits>,
+    /// What its DestinationRule says of connections.
+    pub(crate) settings: &'a ConnectionPool,
+    /// The endpoint.
+    pub(crate) address: SocketAddr,
+    /// Its pod, if the mesh knows it.
+    pub(crate) workload: Option<&'a Workload>,
+    /// For whom.
+    pub(crate) arrival: &'a Arrival,
+    /// HTTP/1.1 or HTTP/2.
+    pub(crate) version: Version,
+}
+
+/// A request that was answered.
+pub(crate) struct Sent {
+    /// The answer.
+    pub(crate) response: Response<Incoming>,
+    /// The connection, once it speaks something else.
+    pub(crate) upgraded: Option<Upgraded>,
+    /// To be held until the answer has ended: its place on a connection that is shared.
+    pub(crate) place: Option<Conn2>,
+}
+
+/// Why a request was not answered.
+#[derive(Debug)]
+pub(crate) enum Unsent {
+    /// There are as many as there may be.
+    Overflow(Overflow),
+    /// There is no connection.
+    Unconnected(Failure),
+    /// The endpoint refused to look at it (REFUSED_STREAM).
+    RefusedStream,
+    /// The endpoint reset it.
+    Reset(hyper::Error),
+    /// The connection ended first.
+    Terminated(hyper::Error),
+    /// The answer breaks the rules of HTTP.
+    Protocol(hyper::Error),
+}
+
+/// One worker's connections.
+pub(crate) struct Endpoints {
+    dialler: Dialler,
+    idle: Rc<RefCell<Pool<Conn1>>>,
+    shared: Rc<RefCell<HashMap<PoolKey, Rc<Shelf2>>>>,
+}
+
+/// An HTTP/1.1 connection between two requests.
+struct Conn1 {
+    sender: http1::SendRequest<RequestBody>,
+    upgraded: Upgraded,
+    carried: u32,
+    born: Instant,
+    limits: Arc<Limits>,
+}
+
+/// The HTTP/2 connections to one endpoint.
+#[derive(Default)]
+struct Shelf2 {
+    connections: RefCell<Vec<Conn2>>,
+    /// Held while one is made, so that those who come meanwhile share it.
+    making: Mutex<()>,
+}
+
+/// A place on an HTTP/2 connection.
+#[derive(Clone)]
+pub(crate) struct Conn2 {
+    sender: http2::SendRequest<RequestBody>,
+    carried: Rc<Cell<u32>>,
+    born: Instant,
+    last_used: Rc<Cell<Instant>>,
+    keep: Duration,
+}
+
+impl Endpoints {
+    /// No connections yet. Has to be called within the worker's runtime.
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let endpoints =
+            Self { dialler: Dialler::new(shared), idle: Rc::default(), shared: Rc::default() };
+        let (idle, shelves) = (Rc::downgrade(&endpoints.idle), Rc::downgrade(&endpoints.shared));
+        spawn_local(async move {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                let (Some(idle), Some(shelves)) = (idle.upgrade(), shelves.upgrade()) else { return };
+                let now = Instant::now();
+                idle.borrow_mut().sweep(now, Conn1::is_usable);
+                shelves.borrow_mut().retain(|_, shelf| {
+                    shelf.connections.borrow_mut().retain(|connection| connection.is_worth_keeping(now));
+                    !shelf.connections.borrow().is_empty() || Rc::strong_count(shelf) > 1
+                });
+            }
+        });
+        endpoints
+    }
+
+    /// Opens a connection for bytes.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) async fn open(&self, exchange: &Exchange<'_>) -> Result<Stream, Failure> {
+        let endpoint = (exchange.address, exchange.workload);
+        self.dialler.connect(endpoint, exchange.arrival, exchange.settings.connect_timeout).await
+    }
+
+    /// Sends the request that `request` makes, again on another connection if the first turned out to be closed before
+    /// anything was sent on it.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub(crate) async fn send(
+        &self,
+        exchange: &Exchange<'_>,
+        request: Request<RequestBody>,
+    ) -> Result<Sent, Unsent> {
+        match exchange.version {
+            Version::HTTP_2 => self.send2(exchange, request).await,
+            _ => self.send1(exchange, request).await,
+        }
+    }
+
+    async fn send1(&self, exchange: &Exchange<'_>, mut request: Request<RequestBody>) -> Result<Sent, Unsent> {
+        loop {
+            let mut connection = self.connection1(exchange).await?;
+            let fresh = connection.carried == 0;
+            connection.carried += 1;
+            match connection.sender.try_send_request(request).await {
+                Ok(response) if response.status() == http::StatusCode::SWITCHING_PROTOCOLS => {
+                    return Ok(Sent { response, upgraded: Some(connection.upgraded), place: None });
+                }
+                Ok(response) => {
+                    self.reuse(exchange, connection);
+                    return Ok(Sent { response, upgraded: None, place: None });
+                }
+                Err(mut error) => match error.take_message().filter(|_| !fresh) {
+                    Some(unsent) => request = unsent,
+                    None => return Err(why(error)),
+                },
+            }
+        }
+    }
+
+    /// Takes `connection` back once its answer has been read.
+    fn reuse(&self, exchange: &Exchange<'_>, mut connection: Conn1) {
+        let settings = exchange.settings;
+        let most = settings.max_requests_per_connection.filter(|most| *most > 0);
+        let worn = most.is_some_and(|most| connection.carried >= most);
+        let old = settings.max_connection_duration.is_some_and(|most| connection.born.elapsed() >= most);
+        if worn || old {
+            // Its answer is read to the end, and then it is closed.
+            return;
+        }
+        let key = exchange.key();
+        let (pool, keep) = (self.idle.clone(), settings.http_idle_timeout);
+        spawn_local(async move {
+            if connection.sender.ready().await.is_err() {
+                return;
+            }
+            let limits = connection.limits.clone();
+            let mut idle = pool.borrow_mut();
+            // Somebody who waits for another endpoint's needs its place more.
+            if !idle.is_wanted(key) && limits.give_up() {
+                return;
+            }
+            let first = !idle.has_idle(key.cluster);
+            idle.put(key, connection, Instant::now(), keep);
+            drop(idle);
+            if first {
+                give_up_when_called(pool, limits, key.cluster).await;
+            }
+        });
+    }
+
+    async fn connection1(&self, exchange: &Exchange<'_>) -> Result<Conn1, Unsent> {
+        let key = exchange.key();
+        let idle = self.idle.borrow_mut().take(key, Instant::now(), Conn1::is_usable);
+        if let Some(idle) = idle {
+            return Ok(idle);
+        }
+        let pending = exchange.limits.pending().map_err(Unsent::Overflow)?;
+        let waiting = self.idle.borrow_mut().wait(key);
+        let slot = tokio::select! {
+            biased;
+            Ok(connection) = waiting => return Ok(connection),
+            slot = pending.slot() => slot,
+        };
+        let stream = self.open(exchange).await.map_err(Unsent::Unconnected)?;
+        drop(pending);
+        let (source, sink) = stream.split();
+        let io = Duplex::new(Prefixed::new(Bytes::new(), source), sink);
+        let handshake = http1::Builder::new().max_headers(256).handshake::<_, RequestBody>(io).await;
+        let (sender, mut connection) = handshake.map_err(Unsent::Terminated)?;
+        let (parts, upgraded) = oneshot::channel();
+        spawn_local(async move {
+            let outcome = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+            if let Err(error) = outcome {
+                return tracing::debug!("an endpoint's connection ended: {error}");
+            }
+            let http1::Parts { io, read_buf, .. } = connection.into_parts();
+            if let Err(Bare { io, .. }) = parts.send(Bare { io, read: read_buf, slot }) {
+                // It was not upgraded, and nobody needs it any more.
+                io.finish().await;
+            }
+        });
+        let limits = exchange.limits.clone();
+        Ok(Conn1 { sender, upgraded, carried: 0, born: Instant::now(), limits })
+    }
+
+    async fn send2(&self, exchange: &Exchange<'_>, mut request: Request<RequestBody>) -> Result<Sent, Unsent> {
+        loop {
+            let (mut connection, fresh) = self.connection2(exchange).await?;
+            match connection.sender.try_send_request(request).await {
+                Ok(response) => return Ok(Sent { response, upgraded: None, place: Some(connection) }),
+                Err(mut error) => match error.take_message().filter(|_| !fresh) {
+                    Some(unsent) => request = unsent,
+                    None => return Err(why(error)),
+                },
+            }
+        }
+    }
+
+    /// A connection to share, and whether it was made for this.
+    async fn connection2(&self, exchange: &Exchange<'_>) -> Result<(Conn2, bool), Unsent> {
+        let shelf = self.shared.borrow_mut().entry(exchange.key()).or_default().clone();
+        if let Some(connection) = shelf.take(exchange.settings) {
+            return Ok((connection, false));
+        }
+        let pending = exchange.limits.pending().map_err(Unsent::Overflow)?;
+        let _making = shelf.making.lock().await;
+        if let Some(connection) = shelf.take(exchange.settings) {
+            return Ok((connection, false));
+        }
+        let slot = pending.slot().await;
+        let stream = self.open(exchange).await.map_err(Unsent::Unconnected)?;
+        let (source, sink) = stream.split();
+        let io = Duplex::new(Prefixed::new(Bytes::new(), source), sink);
+        let mut builder = http2::Builder::new(LocalExecutor);
+        builder.timer(TokioTimer::new()).initial_stream_window_size(256 << 10).initial_connection_window_size(16 << 20);
+        builder.max_header_list_size(96 << 10).max_send_buf_size(256 << 10);
+        if let Some(ping) = exchange.settings.ping {
+            builder.keep_alive_interval(ping.interval).keep_alive_timeout(ping.timeout);
+        }
+        let (sender, connection) = builder.handshake::<_, RequestBody>(io).await.map_err(Unsent::Terminated)?;
+        spawn_local(async move {
+            let _slot = slot;
+            if let Err(error) = connection.await {
+                tracing::debug!("an endpoint's connection ended: {error}");
+            }
+        });
+        let now = Instant::now();
+        let keep = exchange.settings.http_idle_timeout;
+        let connection = Conn2 {
+            sender,
+            carried: Rc::default(),
+            born: now,
+            last_used: Rc::new(Cell::new(now)),
+            keep,
+        };
+        connection.carried.set(1);
+        shelf.connections.borrow_mut().push(connection.clone());
+        Ok((connection, true))
+    }
+}
+
+impl Exchange<'_> {
+    fn key(&self) -> PoolKey {
+        PoolKey { cluster: self.cluster, address: self.address }
+    }
+}
+
+impl Conn1 {
+    fn is_usable(&self) -> bool {
+        self.sender.is_ready()
+    }
+}
+
+impl Conn2 {
+    fn is_worth_keeping(&self, now: Instant) -> bool {
+        let idle = Rc::strong_count(&self.last_used) == 1;
+        !self.sender.is_closed() && !(idle && now.saturating_duration_since(self.last_used.get()) >= self.keep)
+    }
+}
+
+impl Shelf2 {
+    /// A connection that may take one more request. One that has taken its last leaves the shelf.
+    fn take(&self, settings: &ConnectionPool) -> Option<Conn2> {
+        let mut connections = self.connections.borrow_mut();
+        let most = settings.max_requests_per_connection.filter(|most| *most > 0).unwrap_or(u32::MAX);
+        let streams = settings.max_concurrent_streams.unwrap_or(STREAMS);
+        connections.retain(|connection| {
+            let old = settings.max_connection_duration.is_some_and(|most| connection.born.elapsed() >= most);
+            !connection.sender.is_closed() && connection.carried.get() < most && !old
+        });
+        let free = |connection: &&Conn2| {
+            let busy = u32::try_from(Rc::strong_count(&connection.last_used)).unwrap_or(u32::MAX).saturating_sub(1);
+            busy < streams && connection.sender.is_ready()
+        };
+        let connection = connections.iter().find(free)?;
+        connection.carried.set(connection.carried.get().saturating_add(1));
+        connection.last_used.set(Instant::now());
+        Some(connection.clone())
+    }
+}
+
+/// Closes an idle connection of `cluster` for each request that waits for room, for as long as there are any.
+async fn give_up_when_called(pool: Rc<RefCell<Pool<Conn1>>>, limits: Arc<Limits>, cluster: u64) {
+    loop {
+        let called = limits.called();
+        while pool.borrow().has_idle(cluster) && limits.give_up() {
+            drop(pool.borrow_mut().give_up(cluster));
+        }
+        if !pool.borrow().has_idle(cluster) {
+            return;
+        }
+        tokio::select! {
+            () = called => {}
+            // What is idle may have been taken, so that nobody would end this.
+            () = tokio::time::sleep(SWEEP) => {}
+        }
+    }
+}
+
+fn why(error: TrySendError<Request<RequestBody>>) -> Unsent {
+    let error = error.into_error();
+    if ambit_hbone::is_refused_stream(&error) {
+        return Unsent::RefusedStream;
+    }
+    if error.is_parse() || error.is_parse_status() || error.is_parse_too_large() {
+        return Unsent::Protocol(error);
+    }
+    if ambit_hbone::is_reset_stream(&error) {
+        return Unsent::Reset(error);
+    }
+    Unsent::Terminated(error)
+}
