@@ -1,0 +1,311 @@
+//! A network namespace with a waypoint in it, clients that reach it by tunnels, and servers that it reaches.
+
+mod client;
+mod server;
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use ambit_identity::client::LocalIssuer;
+use ambit_identity::store::Certificates;
+use ambit_identity::{Authority, Clock, TrustStore};
+use nix::sched::{CloneFlags, unshare};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::spawn_local;
+
+pub(crate) use client::{Answer, Client, Http};
+pub(crate) use server::{Asked, Server};
+
+/// Longer than anything takes that is not measured.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+/// Where the waypoint is.
+const WAYPOINT: &str = "10.9.0.1";
+/// The address of the service `reviews`, and its port.
+pub(crate) const REVIEWS: &str = "10.96.0.1:9080";
+/// The address of the service `raw`, whose port says nothing, and its port.
+pub(crate) const RAW: &str = "10.96.0.2:7000";
+/// The same of `bytes`, whose port says that it is TCP.
+pub(crate) const BYTES: &str = "10.96.0.3:5432";
+
+/// Everything.
+pub(crate) struct Mesh {
+    directory: TempDir,
+    waypoint: Child,
+    log: watch::Receiver<Vec<String>>,
+    certificates: Certificates<LocalIssuer>,
+}
+
+/// Runs `test` in a network namespace of its own, on one thread.
+pub(crate) fn run(test: impl Future<Output = ()>) {
+    unshare(CloneFlags::CLONE_NEWNET).expect("cannot make a network namespace: are you root?");
+    ip(&["link", "set", "lo", "up"]);
+    for address in ["10.9.0.0/24", "10.9.1.0/24", "10.9.2.0/24", "fd09::/64"] {
+        // Every address of these is this namespace's own.
+        ip(&["route", "add", "local", address, "dev", "lo"]);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all();
+    let runtime = { runtime }.build_local(tokio::runtime::LocalOptions::default()).unwrap();
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(120), test).await.expect("the test hangs") });
+}
+
+fn ip(arguments: &[&str]) {
+    let family = if arguments.iter().any(|argument| argument.contains("::")) { "-6" } else { "-4" };
+    let done = Command::new("ip").arg(family).args(arguments).status().unwrap();
+    assert!(done.success(), "ip {arguments:?}");
+}
+
+/// The pods of the mesh: name, address, labels.
+const PODS: [(&str, &str, &str); 8] = [
+    ("reviews-v1", "10.9.1.1", "app: reviews, version: v1"),
+    ("reviews-v2", "10.9.1.2", "app: reviews, version: v2"),
+    ("reviews-v3", "10.9.1.3", "app: reviews, version: v3"),
+    ("raw-1", "10.9.1.4", "app: raw"),
+    ("bytes-1", "10.9.1.5", "app: bytes, version: v1"),
+    ("bytes-2", "10.9.1.6", "app: bytes, version: v2"),
+    ("client", "10.9.2.1", "app: client, tier: front"),
+    ("stranger", "10.9.2.2", "app: stranger"),
+];
+
+impl Mesh {
+    /// A waypoint for the namespace `shop`, which further `objects` are for.
+    pub(crate) async fn new(objects: &str) -> Self {
+        Self::with(objects, &[]).await
+    }
+
+    /// The same with further arguments.
+    pub(crate) async fn with(objects: &str, arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("config");
+        fs::create_dir(&config).unwrap();
+        fs::write(config.join("mesh.yaml"), base()).unwrap();
+        fs::write(config.join("rules.yaml"), objects).unwrap();
+        let ca = directory.path().join("ca.pem");
+        let authority =
+            Authority::open_or_create(&ca, &"cluster.local".parse().unwrap(), SystemTime::now()).unwrap();
+        let store = TrustStore::new(authority.roots());
+        let issuer = LocalIssuer::new(authority, Duration::from_secs(3600), Clock::system());
+        let certificates = Certificates::new(issuer, store, Clock::system());
+        let mut waypoint = Command::new(env!("CARGO_BIN_EXE_waypoint"))
+            .args(["--namespace", "shop", "--address", &format!("{WAYPOINT}:15008"), "--log-level", "info,waypoint=debug,ambit_discovery=debug"])
+            .arg("--config")
+            .arg(&config)
+            .arg("--ca")
+            .arg(&ca)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = follow(&mut waypoint);
+        let mesh = Self { directory, waypoint, log, certificates };
+        mesh.ready().await;
+        mesh
+    }
+
+    fn config(&self) -> PathBuf {
+        self.directory.path().join("config")
+    }
+
+    async fn ready(&self) {
+        let ready = async {
+            // Nothing tells that a port is open but asking.
+            while self.page("127.0.0.1:15021", "/healthz/ready").await.is_none_or(|page| !page.starts_with("HTTP/1.1 200")) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(SOON, ready).await.unwrap_or_else(|_| panic!("not ready\n{}", self.log_text()));
+    }
+
+    /// Writes other objects, and waits until they are in force.
+    pub(crate) async fn apply(&self, objects: &str) {
+        let mut log = self.log.clone();
+        let seen = log.borrow_and_update().len();
+        let new = self.directory.path().join("rules.new");
+        fs::write(&new, objects).unwrap();
+        fs::rename(new, self.config().join("rules.yaml")).unwrap();
+        let published = |lines: &Vec<String>| lines[seen..].iter().any(|line| line.contains("snapshot published"));
+        tokio::time::timeout(SOON, log.wait_for(published)).await.expect("not in force").unwrap();
+    }
+
+    /// Waits for a line of the log that has all `parts`.
+    pub(crate) async fn logged(&self, parts: &[&str]) -> String {
+        let mut log = self.log.clone();
+        let found = |lines: &Vec<String>| lines.iter().any(|line| parts.iter().all(|part| line.contains(part)));
+        let waited = tokio::time::timeout(SOON, log.wait_for(found)).await.map(drop);
+        assert!(waited.is_ok(), "no line with {parts:?} in\n{}", self.log_text());
+        let log = self.log.borrow();
+        log.iter().find(|line| parts.iter().all(|part| line.contains(part))).unwrap().clone()
+    }
+
+    /// Every line of the log.
+    pub(crate) fn log_text(&self) -> String {
+        self.log.borrow().join("\n")
+    }
+
+    /// The value of a metric whose name and labels have all `parts`; 0 if there is none.
+    pub(crate) async fn metric(&self, parts: &[&str]) -> f64 {
+        let page = self.page("127.0.0.1:15020", "/metrics").await.unwrap();
+        let line = page.lines().find(|line| !line.starts_with('#') && parts.iter().all(|part| line.contains(part)));
+        line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+
+    /// A page of one of its ports for operators.
+    pub(crate) async fn page(&self, address: &str, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(address).await.ok()?;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await.ok()?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page).await.ok()?;
+        Some(page)
+    }
+
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.waypoint.id()
+    }
+
+    /// A tunnel of the pod `name` to the waypoint.
+    pub(crate) async fn client(&self, name: &str) -> Client {
+        let (_, address, _) = PODS.iter().find(|(pod, ..)| *pod == name).unwrap();
+        Client::open(&self.certificates, name, address.parse().unwrap()).await
+    }
+
+    /// Asks it to stop.
+    pub(crate) fn terminate(&self) {
+        let pid = nix::unistd::Pid::from_raw(self.pid().try_into().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn ended(&mut self) -> std::process::ExitStatus {
+        let mut log = self.log.clone();
+        // Its output is closed when it has.
+        while tokio::time::timeout(SOON, log.changed()).await.expect("it goes on").is_ok() {}
+        self.waypoint.wait().unwrap()
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        let _ = self.waypoint.kill();
+        let _ = self.waypoint.wait();
+        if std::thread::panicking() {
+            eprintln!("{}", self.log_text());
+        }
+    }
+}
+
+/// Follows what `process` writes, until it ends.
+fn follow(process: &mut Child) -> watch::Receiver<Vec<String>> {
+    let (sender, receiver) = watch::channel(Vec::new());
+    let output = process.stdout.take().unwrap();
+    rustix_nonblocking(&output);
+    let output = tokio::net::unix::pipe::Receiver::from_owned_fd(output.as_fd().try_clone_to_owned().unwrap()).unwrap();
+    spawn_local(async move {
+        let mut lines = BufReader::new(output).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            sender.send_modify(|all| all.push(line));
+        }
+    });
+    receiver
+}
+
+fn rustix_nonblocking(output: &impl AsFd) {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    fcntl(output.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+}
+
+/// The namespace with its waypoint, its services and their pods.
+fn base() -> String {
+    let mut text = format!(
+        "
+apiVersion: v1
+kind: Namespace
+metadata: {{name: shop, labels: {{istio.io/dataplane-mode: ambient, istio.io/use-waypoint: waypoint}}}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: waypoint, namespace: shop, labels: {{istio.io/waypoint-for: all}}}}
+spec:
+  gatewayClassName: istio-waypoint
+  listeners: [{{name: mesh, port: 15008, protocol: HBONE}}]
+---
+{waypoint}
+",
+        waypoint = pod("waypoint", WAYPOINT, "gateway.networking.k8s.io/gateway-name: waypoint, istio.io/dataplane-mode: none"),
+    );
+    for (name, address, labels) in PODS {
+        // Servers are reached in clear: what stands before them is not under test.
+        let mode = if address.starts_with("10.9.1.") { ", istio.io/dataplane-mode: none" } else { "" };
+        text.push_str(&format!("---\n{}", pod(name, address, &format!("{labels}{mode}"))));
+    }
+    let named = |prefix: &str| PODS.iter().filter(|(name, ..)| name.starts_with(prefix)).map(|(name, ip, _)| (*name, *ip)).collect::<Vec<_>>();
+    text.push_str(&service("waypoint", "10.96.0.9", &[("mesh", 15008)], &[("waypoint", WAYPOINT)]));
+    text.push_str(&service("reviews", "10.96.0.1", &[("http", 9080), ("grpc", 9090)], &named("reviews")));
+    text.push_str(&service("raw", "10.96.0.2", &[("", 7000)], &named("raw")));
+    text.push_str(&service("bytes", "10.96.0.3", &[("tcp", 5432)], &named("bytes")));
+    text
+}
+
+fn pod(name: &str, address: &str, labels: &str) -> String {
+    format!(
+        "
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, namespace: shop, labels: {{{labels}}}}}
+spec: {{nodeName: a, serviceAccountName: {name}, containers: []}}
+status:
+  podIP: {address}
+  podIPs: [{{ip: {address}}}]
+  conditions: [{{type: Ready, status: 'True'}}]
+"
+    )
+}
+
+fn service(name: &str, vip: &str, ports: &[(&str, u16)], pods: &[(&str, &str)]) -> String {
+    let port = |(name, port): &(&str, u16)| {
+        let name = if name.is_empty() { String::new() } else { format!("name: {name}, ") };
+        format!("{{{name}port: {port}, protocol: TCP}}")
+    };
+    let ports: Vec<_> = ports.iter().map(port).collect();
+    let ports = ports.join(", ");
+    let endpoint = |(name, ip): &(&str, &str)| {
+        format!("  - {{addresses: [{ip}], conditions: {{ready: true}}, targetRef: {{kind: Pod, name: {name}, namespace: shop}}}}\n")
+    };
+    let endpoints: String = pods.iter().map(endpoint).collect();
+    format!(
+        "---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: shop}}
+spec: {{clusterIP: {vip}, clusterIPs: [{vip}], ports: [{ports}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: {name}, namespace: shop, labels: {{kubernetes.io/service-name: {name}}}}}
+addressType: IPv4
+ports: [{ports}]
+endpoints:
+{endpoints}"
+    )
+}
+
+/// `text` as a socket address.
+pub(crate) fn at(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// `text` as an address.
+pub(crate) fn ip_of(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// Reads `path`, such as a page of `/proc`.
+pub(crate) fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}

@@ -1,0 +1,145 @@
+//! A pod's server: HTTP as a test says, with every request noted.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, spawn_local};
+
+/// A request as a server saw it.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) host: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+    /// The number of the connection, from 0.
+    pub(crate) connection: usize,
+    pub(crate) version: http::Version,
+}
+
+/// A server.
+pub(crate) struct Server {
+    asked: Rc<RefCell<Vec<Asked>>>,
+    connections: Rc<Cell<usize>>,
+    open: Rc<Cell<usize>>,
+    most: Rc<Cell<usize>>,
+    accepting: JoinHandle<()>,
+}
+
+type Answering = Rc<dyn Fn(Asked) -> LocalBoxFuture<'static, Response<Full<Bytes>>>>;
+
+/// HTTP/1.1 or HTTP/2, with prior knowledge.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    One,
+    Two,
+}
+
+impl Server {
+    /// Answers every request at `address` with `name`.
+    pub(crate) async fn named(address: &str, name: &'static str) -> Self {
+        Self::answering(address, move |_| async move { Response::new(Full::from(name)) }).await
+    }
+
+    /// Answers every request at `address` as `answer` says.
+    pub(crate) async fn answering<F>(address: &str, answer: impl Fn(Asked) -> F + 'static) -> Self
+    where
+        F: Future<Output = Response<Full<Bytes>>> + 'static,
+    {
+        Self::start(address, Speaks::One, Rc::new(move |asked| Box::pin(answer(asked)))).await
+    }
+
+    /// The same by HTTP/2.
+    pub(crate) async fn answering2<F>(address: &str, answer: impl Fn(Asked) -> F + 'static) -> Self
+    where
+        F: Future<Output = Response<Full<Bytes>>> + 'static,
+    {
+        Self::start(address, Speaks::Two, Rc::new(move |asked| Box::pin(answer(asked)))).await
+    }
+
+    async fn start(address: &str, speaks: Speaks, answer: Answering) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let asked = Rc::new(RefCell::new(Vec::new()));
+        let [connections, open, most] = [(); 3].map(|()| Rc::new(Cell::new(0)));
+        let (noted, counted) = (asked.clone(), connections.clone());
+        let (opened, highest) = (open.clone(), most.clone());
+        let accepting = spawn_local(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let connection = counted.get();
+                counted.set(connection + 1);
+                opened.set(opened.get() + 1);
+                highest.set(highest.get().max(opened.get()));
+                let (noted, answer, opened) = (noted.clone(), answer.clone(), opened.clone());
+                spawn_local(async move {
+                    let service = service_fn(move |request| serve(request, connection, noted.clone(), answer.clone()));
+                    let io = TokioIo::new(stream);
+                    match speaks {
+                        Speaks::One => drop(http1::Builder::new().serve_connection(io, service).await),
+                        Speaks::Two => drop(http2::Builder::new(super::client::Here).serve_connection(io, service).await),
+                    }
+                    opened.set(opened.get() - 1);
+                });
+            }
+        });
+        Self { asked, connections, open, most, accepting }
+    }
+
+    /// Every request so far.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.borrow().clone()
+    }
+
+    /// How many requests there were.
+    pub(crate) fn count(&self) -> usize {
+        self.asked.borrow().len()
+    }
+
+    /// How many connections there were.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.get()
+    }
+
+    /// How many are open, and how many were at the most.
+    pub(crate) fn open(&self) -> (usize, usize) {
+        (self.open.get(), self.most.get())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn serve(
+    request: Request<Incoming>,
+    connection: usize,
+    noted: Rc<RefCell<Vec<Asked>>>,
+    answer: Answering,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let host = head.headers.get("host").map(|host| host.to_str().unwrap().to_owned());
+    let asked = Asked {
+        method: head.method.to_string(),
+        path: head.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
+        host: host.or(head.uri.authority().map(ToString::to_string)).unwrap_or_default(),
+        headers: head.headers,
+        body: String::from_utf8_lossy(&body).into_owned(),
+        connection,
+        version: head.version,
+    };
+    noted.borrow_mut().push(asked.clone());
+    Ok(answer(asked).await)
+}
