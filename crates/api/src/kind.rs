@@ -32,6 +32,10 @@ pub enum Kind {
     VirtualService,
     /// networking.istio.io DestinationRule
     DestinationRule,
+    /// gateway.networking.k8s.io Gateway
+    Gateway,
+    /// gateway.networking.k8s.io GatewayClass
+    GatewayClass,
 }
 
 impl Kind {
@@ -51,13 +55,15 @@ impl Kind {
             Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::VirtualService => "VirtualService",
             Self::DestinationRule => "DestinationRule",
+            Self::Gateway => "Gateway",
+            Self::GatewayClass => "GatewayClass",
         }
     }
 
     /// True if its objects live in namespaces.
     #[must_use]
     pub const fn is_namespaced(self) -> bool {
-        !matches!(self, Self::Namespace | Self::Node)
+        !matches!(self, Self::Namespace | Self::Node | Self::GatewayClass)
     }
 
     /// Every `apiVersion` that Kubernetes serves or once served the kind under, the current one first.
@@ -69,6 +75,9 @@ impl Kind {
             }
             Self::PeerAuthentication | Self::AuthorizationPolicy => {
                 &["security.istio.io/v1", "security.istio.io/v1beta1"]
+            }
+            Self::Gateway | Self::GatewayClass => {
+                &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"]
             }
             _ => &["v1"],
         }
@@ -149,7 +158,7 @@ const MESH_GROUPS: [&str; 5] = [
 ];
 
 /// Every kind that the mesh acts on.
-const ALL: [Kind; 12] = [
+const ALL: [Kind; 14] = [
     Kind::Namespace,
     Kind::Node,
     Kind::ServiceAccount,
@@ -162,6 +171,8 @@ const ALL: [Kind; 12] = [
     Kind::AuthorizationPolicy,
     Kind::VirtualService,
     Kind::DestinationRule,
+    Kind::Gateway,
+    Kind::GatewayClass,
 ];
 
 /// What `api_version` and `kind` mean to the mesh.
@@ -177,6 +188,8 @@ pub fn recognise(api_version: &str, kind: &str) -> Recognised {
     match versions.first() {
         _ if versions.contains(&api_version) => Recognised::Known(known),
         Some(current) if group.is_empty() || of_group(current) => Recognised::WrongVersion(current),
+        // Istio has a Gateway of its own.
+        _ if MESH_GROUPS.contains(&group) => Recognised::NotInEffect,
         // Other groups have kinds of these names, such as Knative's `serving.knative.dev/v1` Service.
         _ => Recognised::Foreign,
     }
@@ -212,6 +225,9 @@ mod tests {
             ("networking.istio.io/v1beta1", "WorkloadEntry", Recognised::Known(Kind::WorkloadEntry)),
             ("networking.istio.io/v2", "ServiceEntry", Recognised::WrongVersion("networking.istio.io/v1")),
             ("gateway.networking.k8s.io/v1", "HTTPRoute", Recognised::NotInEffect),
+            ("gateway.networking.k8s.io/v1beta1", "Gateway", Recognised::Known(Kind::Gateway)),
+            ("gateway.networking.k8s.io/v1", "GatewayClass", Recognised::Known(Kind::GatewayClass)),
+            ("gateway.networking.k8s.io/v2", "Gateway", Recognised::WrongVersion("gateway.networking.k8s.io/v1")),
             ("v1", "Endpoints", Recognised::NotInEffect),
         ] {
             assert_eq!(recognise(api_version, kind), expected, "{api_version} {kind}");

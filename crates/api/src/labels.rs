@@ -2,6 +2,18 @@
 
 /// Label on a namespace or pod: `ambient` enrols, `none` opts out.
 pub const DATAPLANE_MODE: &str = "istio.io/dataplane-mode";
+/// Label on a namespace, Service, ServiceEntry or pod: the waypoint by which it is reached; `none` for none.
+pub const USE_WAYPOINT: &str = "istio.io/use-waypoint";
+/// Label beside it: the waypoint's namespace, if that is another.
+pub const USE_WAYPOINT_NAMESPACE: &str = "istio.io/use-waypoint-namespace";
+/// Label on a Gateway or GatewayClass: what a waypoint serves.
+pub const WAYPOINT_FOR: &str = "istio.io/waypoint-for";
+/// Label on a pod: the Gateway that it belongs to.
+pub const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
+/// Label on a pod: `http` says that it serves HBONE on port 15008 itself.
+pub const TUNNEL: &str = "networking.istio.io/tunnel";
+/// Label that Kubernetes puts on every namespace: its name.
+pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// Annotation on a pod: `false` leaves its DNS queries alone.
 pub const DNS_CAPTURE: &str = "ambient.istio.io/dns-capture";
 /// Annotation that sidecar injection leaves on a pod.

@@ -3,6 +3,7 @@
 
 pub mod destination_rule;
 pub mod endpoint_slice;
+pub mod gateway;
 pub mod meta;
 pub mod pod;
 pub mod policy;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 
 pub use destination_rule::DestinationRule;
 pub use endpoint_slice::EndpointSlice;
+pub use gateway::Gateway;
 pub use meta::ObjectMeta;
 pub use pod::Pod;
 pub use policy::{AuthorizationPolicy, PeerAuthentication};
@@ -52,6 +54,10 @@ pub enum Object {
     VirtualService(Box<VirtualService>),
     /// networking.istio.io DestinationRule
     DestinationRule(Box<DestinationRule>),
+    /// gateway.networking.k8s.io Gateway
+    Gateway(Box<Gateway>),
+    /// gateway.networking.k8s.io GatewayClass
+    GatewayClass(Bare),
 }
 
 impl Object {
@@ -73,6 +79,8 @@ impl Object {
             Kind::AuthorizationPolicy => Self::AuthorizationPolicy(Box::deserialize(from)?),
             Kind::VirtualService => Self::VirtualService(Box::deserialize(from)?),
             Kind::DestinationRule => Self::DestinationRule(Box::deserialize(from)?),
+            Kind::Gateway => Self::Gateway(Box::deserialize(from)?),
+            Kind::GatewayClass => Self::GatewayClass(Bare::deserialize(from)?),
         })
     }
 
@@ -92,6 +100,8 @@ impl Object {
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
             Self::VirtualService(_) => Kind::VirtualService,
             Self::DestinationRule(_) => Kind::DestinationRule,
+            Self::Gateway(_) => Kind::Gateway,
+            Self::GatewayClass(_) => Kind::GatewayClass,
         }
     }
 
@@ -99,7 +109,7 @@ impl Object {
     #[must_use]
     pub fn metadata(&self) -> &ObjectMeta {
         match self {
-            Self::Namespace(bare) | Self::ServiceAccount(bare) => &bare.metadata,
+            Self::Namespace(bare) | Self::ServiceAccount(bare) | Self::GatewayClass(bare) => &bare.metadata,
             Self::Node(node) => &node.metadata,
             Self::Pod(pod) => &pod.metadata,
             Self::Service(service) => &service.metadata,
@@ -110,6 +120,7 @@ impl Object {
             Self::AuthorizationPolicy(policy) => &policy.metadata,
             Self::VirtualService(service) => &service.metadata,
             Self::DestinationRule(rule) => &rule.metadata,
+            Self::Gateway(gateway) => &gateway.metadata,
         }
     }
 
@@ -120,7 +131,7 @@ impl Object {
     }
 }
 
-/// An object of which only the metadata is read: a Namespace or ServiceAccount.
+/// An object of which only the metadata is read: a Namespace, ServiceAccount or GatewayClass.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Bare {

@@ -13,8 +13,10 @@ use ambit_model::{Cidr, Distribution, Node, Resolution, ServiceKey, Topology, Wo
 use crate::kind::{Kind, ObjectRef};
 
 mod entry;
+mod waypoint;
 
 pub use entry::{ServiceEntry, WorkloadEntry, Written};
+pub use waypoint::{AllowedNamespaces, Gateway, GatewayClass, Operator, Requirement, WaypointWish};
 
 /// A validated object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +43,10 @@ pub enum Resource {
     VirtualService(Arc<VirtualService>),
     /// How endpoints are reached.
     DestinationRule(Arc<DestinationRule>),
+    /// A waypoint.
+    Gateway(Arc<Gateway>),
+    /// A class of Gateways.
+    GatewayClass(GatewayClass),
     /// An object that stands for nothing in the mesh: a finished pod, a service account.
     Inert(ObjectRef),
 }
@@ -67,6 +73,8 @@ impl Resource {
             Self::AuthorizationPolicy(policy) => of_policy(Kind::AuthorizationPolicy, &policy.key),
             Self::VirtualService(service) => of_policy(Kind::VirtualService, &service.key),
             Self::DestinationRule(rule) => of_policy(Kind::DestinationRule, &rule.key),
+            Self::Gateway(gateway) => named(Kind::Gateway, &gateway.key.namespace, &gateway.key.name),
+            Self::GatewayClass(class) => named(Kind::GatewayClass, &Arc::default(), &class.name),
             Self::Inert(reference) => reference.clone(),
         }
     }
@@ -90,6 +98,10 @@ pub struct Namespace {
     pub mode: Option<DataplaneMode>,
     /// What its annotation asks for, for the services that ask for nothing.
     pub distribution: Option<Distribution>,
+    /// What its labels ask for, for the services and pods that ask for nothing.
+    pub waypoint: Option<WaypointWish>,
+    /// What selectors match, its name included.
+    pub labels: BTreeMap<Arc<str>, Arc<str>>,
 }
 
 /// A pod.
@@ -101,6 +113,8 @@ pub struct Pod {
     pub mode: Option<DataplaneMode>,
     /// It carries a sidecar.
     pub sidecar: bool,
+    /// What its own labels ask for.
+    pub waypoint: Option<WaypointWish>,
     /// It is ready but for its termination, if it terminates.
     pub serving: bool,
     /// It is being deleted.
@@ -150,6 +164,8 @@ pub struct Service {
     pub publish_not_ready: bool,
     /// Which of its endpoints its clients go to; none if it leaves that to its namespace.
     pub distribution: Option<Distribution>,
+    /// What its own labels ask for.
+    pub waypoint: Option<WaypointWish>,
 }
 
 impl Service {

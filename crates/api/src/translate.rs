@@ -13,6 +13,7 @@ mod reach;
 mod service;
 mod service_entry;
 mod virtual_service;
+mod waypoint;
 mod written;
 
 use std::collections::BTreeMap;
@@ -57,6 +58,8 @@ pub fn translate(object: &Object, mesh: &Mesh) -> Result<Translated, Vec<FieldEr
         Object::AuthorizationPolicy(policy) => policy::authorization(policy, &id, mesh, &mut findings),
         Object::VirtualService(service) => virtual_service::translate(service, &id, mesh, &mut findings),
         Object::DestinationRule(rule) => destination_rule::translate(rule, &id, mesh, &mut findings),
+        Object::Gateway(gateway) => waypoint::gateway(gateway, &id, mesh, &mut findings),
+        Object::GatewayClass(class) => waypoint::class(class, &id, &mut findings),
         Object::ServiceAccount(_) => Resource::Inert(id),
     };
     findings.finish(resource).map(|(resource, remarks)| Translated { resource, remarks })

@@ -4,18 +4,27 @@
 
 mod allocation;
 mod endpoints;
+mod findings;
 mod namespace;
+mod waypoints;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ambit_api::{Kind, ObjectRef, Resource, resource, translate};
+use ambit_api::resource::WaypointWish;
+use ambit_api::{Kind, ObjectRef, Resource, labels, resource, translate};
 use ambit_model::policy::PolicyKey;
-use ambit_model::{Mesh, Node, ServiceKey, Snapshot, Workload, WorkloadUid};
+use ambit_model::workload::Excluded;
+use ambit_model::{
+    Enrolment, Mesh, NetworkMode, Node, Service, ServiceKey, Snapshot, WaypointKey, Workload, WorkloadUid,
+};
 
 use crate::event::Event;
 use allocation::Allocation;
 use namespace::Namespace;
+use waypoints::Waypoints;
+
+pub(crate) use findings::Finding;
 
 /// Everything that sources have told, joined.
 #[derive(Debug)]
@@ -25,6 +34,10 @@ pub struct Index {
     namespaces: BTreeMap<Arc<str>, Namespace>,
     pods_by_node: BTreeMap<Arc<str>, BTreeSet<PodKey>>,
     allocation: Allocation,
+    waypoints: Waypoints,
+    /// Who asks for which waypoint by labels of his own.
+    asking: BTreeMap<ObjectRef, WaypointKey>,
+    findings: Vec<Finding>,
 }
 
 /// A pod's namespace and name.
@@ -35,7 +48,10 @@ type PodKey = (Arc<str>, Arc<str>);
 struct Touched {
     pods: BTreeSet<PodKey>,
     services: BTreeSet<ServiceKey>,
+    waypoints: BTreeSet<WaypointKey>,
     anything: bool,
+    /// What is wrong between objects may be something else now.
+    bindings: bool,
 }
 
 impl Index {
@@ -47,6 +63,9 @@ impl Index {
             namespaces: BTreeMap::new(),
             pods_by_node: BTreeMap::new(),
             allocation: Allocation::default(),
+            waypoints: Waypoints::default(),
+            asking: BTreeMap::new(),
+            findings: Vec::new(),
         }
     }
 
@@ -64,12 +83,18 @@ impl Index {
                 Event::Upsert(resource) => self.upsert(resource, &mut touched),
             }
         }
+        for key in std::mem::take(&mut touched.waypoints) {
+            self.join_waypoint(&key, &mut touched);
+        }
         for (namespace, name) in std::mem::take(&mut touched.pods) {
             touched.anything |= self.join_pod(&namespace, &name);
         }
         touched.services.extend(self.allocation.settle());
         for key in std::mem::take(&mut touched.services) {
-            touched.anything |= self.join_service(&key);
+            self.join_service(&key, &mut touched);
+        }
+        if touched.bindings {
+            self.findings = findings::all(&self.snapshot, &self.asking);
         }
         touched.anything
     }
@@ -80,7 +105,14 @@ impl Index {
         self.snapshot.clone()
     }
 
+    /// What is wrong between objects, which no look at one of them tells.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
     fn upsert(&mut self, resource: Resource, touched: &mut Touched) {
+        self.ask(resource.reference(), wish(&resource), touched);
         match resource {
             Resource::Namespace(namespace) => self.set_namespace(&namespace, touched),
             Resource::Node(node) => self.set_node(&node.name.clone(), Some(node), touched),
@@ -105,20 +137,26 @@ impl Index {
                 touched.anything |= self.snapshot.policies.set_authorization(&policy.key.clone(), Some(policy));
             }
             Resource::VirtualService(service) => {
+                touched.bindings = true;
                 touched.anything |= self.snapshot.routes.set(&service.key.clone(), Some(service));
             }
             Resource::DestinationRule(rule) => {
+                touched.bindings = true;
                 touched.anything |= self.snapshot.destinations.set(&rule.key.clone(), Some(rule));
             }
+            Resource::Gateway(gateway) => self.set_gateway(&gateway.key.clone(), Some(gateway), touched),
+            Resource::GatewayClass(class) => touched.waypoints.extend(self.waypoints.set_class(&class)),
             Resource::Inert(_) => {}
         }
     }
 
     fn remove(&mut self, reference: &ObjectRef, touched: &mut Touched) {
+        self.ask(reference.clone(), None, touched);
         let ObjectRef { kind, namespace, name } = reference;
         match kind {
             Kind::Namespace => {
-                let unmarked = resource::Namespace { name: name.clone(), mode: None, distribution: None };
+                let (name, labels) = (name.clone(), BTreeMap::new());
+                let unmarked = resource::Namespace { name, mode: None, distribution: None, waypoint: None, labels };
                 self.set_namespace(&unmarked, touched);
             }
             Kind::Node => self.set_node(name, None, touched),
@@ -132,12 +170,18 @@ impl Index {
             Kind::PeerAuthentication | Kind::AuthorizationPolicy | Kind::VirtualService | Kind::DestinationRule => {
                 let key = PolicyKey { namespace: namespace.clone(), name: name.clone() };
                 let snapshot = &mut self.snapshot;
+                touched.bindings |= matches!(kind, Kind::VirtualService | Kind::DestinationRule);
                 touched.anything |= match kind {
                     Kind::PeerAuthentication => snapshot.policies.set_peer(&key, None),
                     Kind::VirtualService => snapshot.routes.set(&key, None),
                     Kind::DestinationRule => snapshot.destinations.set(&key, None),
                     _ => snapshot.policies.set_authorization(&key, None),
                 };
+            }
+            Kind::Gateway => self.set_gateway(&WaypointKey::new(namespace, name), None, touched),
+            Kind::GatewayClass => {
+                let class = resource::GatewayClass { name: name.clone(), serves: None };
+                touched.waypoints.extend(self.waypoints.set_class(&class));
             }
             Kind::ServiceAccount => {}
         }
@@ -158,6 +202,33 @@ impl Index {
             namespace.distribution = written.distribution;
             touched.services.extend(namespace.inheriting().cloned());
         }
+        if namespace.waypoint != written.waypoint {
+            namespace.waypoint.clone_from(&written.waypoint);
+            touched.pods.extend(namespace.pods.keys().map(|pod| (name.clone(), pod.clone())));
+            touched.services.extend(namespace.inheriting_waypoint().cloned());
+        }
+        if namespace.labels != written.labels {
+            namespace.labels.clone_from(&written.labels);
+            touched.waypoints.extend(self.waypoints.selecting());
+        }
+    }
+
+    fn set_gateway(&mut self, key: &WaypointKey, gateway: Option<Arc<resource::Gateway>>, touched: &mut Touched) {
+        self.waypoints.set(key, gateway);
+        touched.waypoints.insert(key.clone());
+        // Its pods are not what other pods are.
+        let pods = self.namespaces.get(&key.namespace).into_iter().flat_map(|namespace| &namespace.pods);
+        let own = pods.filter(|(_, pod)| gateway_of(&pod.workload).as_ref() == Some(key));
+        touched.pods.extend(own.map(|(pod, _)| (key.namespace.clone(), pod.clone())));
+    }
+
+    /// Notes what the labels of `object` ask for.
+    fn ask(&mut self, object: ObjectRef, wanted: Option<WaypointKey>, touched: &mut Touched) {
+        let before = match wanted.clone() {
+            Some(key) => self.asking.insert(object, key),
+            None => self.asking.remove(&object),
+        };
+        touched.bindings |= before != wanted;
     }
 
     fn set_service(&mut self, key: ServiceKey, service: Option<Arc<resource::Service>>, touched: &mut Touched) {
@@ -245,13 +316,17 @@ impl Index {
             return known;
         };
         let (region, zone, subzone) = locality(self.snapshot.node(&pod.workload.node).map(|node| &**node));
-        let workload = Workload {
-            enrolment: translate::enrolment(pod, home.mode, self.excluded.contains(namespace)),
-            region,
-            zone,
-            subzone,
-            ..pod.workload.clone()
+        let of_waypoint = gateway_of(&pod.workload).is_some_and(|gateway| self.waypoints.contains(&gateway))
+            && pod.workload.network_mode == NetworkMode::Standard;
+        let (enrolment, waypoint) = match of_waypoint {
+            // It serves port 15008 itself.
+            true => (Enrolment::Outside(Excluded::Waypoint), None),
+            false => {
+                let enrolment = translate::enrolment(pod, home.mode, self.excluded.contains(namespace));
+                (enrolment, waypoints::wanted(pod.waypoint.as_ref(), home.waypoint.as_ref()))
+            }
         };
+        let workload = Workload { enrolment, waypoint, region, zone, subzone, ..pod.workload.clone() };
         if self.snapshot.workload(&workload.uid).is_some_and(|known| **known == workload) {
             return false;
         }
@@ -259,24 +334,34 @@ impl Index {
         true
     }
 
-    /// Joins a service with its endpoints. False if that changed nothing.
-    fn join_service(&mut self, key: &ServiceKey) -> bool {
+    /// Joins a service with its endpoints.
+    fn join_service(&mut self, key: &ServiceKey, touched: &mut Touched) {
         let known = self.snapshot.service(key);
-        match self
-            .namespaces
-            .get(&key.namespace)
-            .and_then(|home| home.join_service(key, self.allocation.addresses(key)))
-        {
-            Some(service) if known.is_some_and(|known| **known == service) => false,
-            Some(service) => {
-                self.snapshot.insert_service(Arc::new(service));
-                true
-            }
-            None => {
-                let known = known.is_some();
-                self.snapshot.remove_service(key);
-                known
-            }
+        let home = self.namespaces.get(&key.namespace);
+        let joined = home.and_then(|home| home.join_service(key, self.allocation.addresses(key)));
+        if known.map(|known| &**known) == joined.as_ref() {
+            return;
+        }
+        let asks = |service: Option<&Service>| service.and_then(|service| service.waypoint.clone());
+        touched.bindings |= asks(known.map(|known| &**known)) != asks(joined.as_ref());
+        touched.anything = true;
+        match joined {
+            Some(service) => self.snapshot.insert_service(Arc::new(service)),
+            None => self.snapshot.remove_service(key),
+        }
+    }
+
+    /// Joins a waypoint with its class and with the namespaces that it selects.
+    fn join_waypoint(&mut self, key: &WaypointKey, touched: &mut Touched) {
+        let joined = self.waypoints.join(key, &self.namespaces);
+        if self.snapshot.waypoint(key).map(|known| &**known) == joined.as_ref() {
+            return;
+        }
+        touched.anything = true;
+        touched.bindings = true;
+        match joined {
+            Some(waypoint) => self.snapshot.insert_waypoint(Arc::new(waypoint)),
+            None => self.snapshot.remove_waypoint(key),
         }
     }
 }
@@ -294,8 +379,28 @@ fn rank(event: &Event) -> Kind {
         Event::Upsert(Resource::AuthorizationPolicy(_)) => Kind::AuthorizationPolicy,
         Event::Upsert(Resource::VirtualService(_)) => Kind::VirtualService,
         Event::Upsert(Resource::DestinationRule(_)) => Kind::DestinationRule,
+        Event::Upsert(Resource::Gateway(_)) => Kind::Gateway,
+        Event::Upsert(Resource::GatewayClass(_)) => Kind::GatewayClass,
         Event::Upsert(Resource::Inert(reference)) | Event::Delete(reference) => reference.kind,
     }
+}
+
+/// The waypoint that the labels of `resource` ask for, if it is one that can.
+fn wish(resource: &Resource) -> Option<WaypointKey> {
+    let wish = match resource {
+        Resource::Namespace(namespace) => namespace.waypoint.as_ref(),
+        Resource::Pod(pod) => pod.waypoint.as_ref(),
+        Resource::Service(service) => service.waypoint.as_ref(),
+        Resource::ServiceEntry(entry) => entry.hosts.first().and_then(|host| host.waypoint.as_ref()),
+        _ => None,
+    };
+    wish.and_then(WaypointWish::key).cloned()
+}
+
+/// The Gateway that `workload` says that it belongs to.
+fn gateway_of(workload: &Workload) -> Option<WaypointKey> {
+    let name = workload.labels.get(labels::GATEWAY_NAME)?;
+    Some(WaypointKey { namespace: workload.namespace.clone(), name: name.clone() })
 }
 
 /// Region, zone and subzone.

@@ -63,13 +63,16 @@ pub async fn run(
                     watch.stir(true).await;
                     continue;
                 }
-                let snapshot;
-                (state, snapshot) = aside(state, State::join).await?;
-                if let Some(snapshot) = snapshot {
+                let joined;
+                (state, joined) = aside(state, State::join).await?;
+                if let Some(snapshot) = joined.snapshot {
                     snapshots.publish(snapshot);
                     tracing::debug!("snapshot published");
                 }
-                (look.reports, look.unsettled)
+                let mut reports = look.reports;
+                reports.extend(joined.reports);
+                reports.sort_unstable();
+                (reports, look.unsettled)
             }
             Err(cause) if reported.is_none() => return Err(Error::Directory { path: settings.directory, cause }),
             Err(cause) => {
@@ -106,6 +109,13 @@ struct Look {
     identity: (u64, u64),
 }
 
+/// What joining brought.
+struct Joined {
+    /// None if no snapshot would show it.
+    snapshot: Option<Snapshot>,
+    reports: Vec<Report>,
+}
+
 impl State {
     fn new(settings: &Settings) -> Self {
         let excluded = settings.excluded_namespaces.iter().map(|name| Arc::from(name.as_str()));
@@ -124,13 +134,13 @@ impl State {
         Ok(Look { reports, unsettled, identity })
     }
 
-    /// Joins all that has been read as one change. None if no snapshot would show it; the first is worth showing even if
-    /// nothing is in it.
-    fn join(&mut self) -> Option<Snapshot> {
+    /// Joins all that has been read as one change. The first snapshot is worth showing even if nothing is in it.
+    fn join(&mut self) -> Joined {
         let changed = self.index.apply(std::mem::take(&mut self.pending));
         let shown = changed || self.first;
         self.first = false;
-        shown.then(|| self.index.snapshot())
+        let snapshot = shown.then(|| self.index.snapshot());
+        Joined { snapshot, reports: self.directory.reports(self.index.findings()) }
     }
 }
 

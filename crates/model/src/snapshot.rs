@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use serde::Serialize;
 
 use crate::cidr::Cidr;
@@ -97,8 +97,8 @@ pub struct Snapshot {
     workloads: OrdMap<WorkloadUid, Arc<Workload>>,
     services: OrdMap<ServiceKey, Arc<Service>>,
     waypoints: OrdMap<WaypointKey, Arc<Waypoint>>,
-    /// How many services ask for a waypoint.
-    binding: usize,
+    /// The services that ask for a waypoint.
+    binding: OrdSet<ServiceKey>,
     nodes: OrdMap<Arc<str>, Arc<Node>>,
     // What claims a key, ascending: the first answers. Several claim it while an address changes hands.
     workloads_by_address: OrdMap<IpAddr, Vec<WorkloadUid>>,
@@ -146,14 +146,16 @@ impl Snapshot {
         for address in endpoints(&service) {
             claim(&mut self.services_by_endpoint, address, &service.key);
         }
-        self.binding += usize::from(service.waypoint.is_some());
+        if service.waypoint.is_some() {
+            self.binding.insert(service.key.clone());
+        }
         self.services.insert(service.key.clone(), service);
     }
 
     /// Removes the service `key`, if it is there.
     pub fn remove_service(&mut self, key: &ServiceKey) {
         let Some(old) = self.services.remove(key) else { return };
-        self.binding -= usize::from(old.waypoint.is_some());
+        self.binding.remove(key);
         for vip in &old.vips {
             release(&mut self.services_by_vip, &vip.to_canonical(), key);
         }
@@ -230,7 +232,12 @@ impl Snapshot {
     /// True if there is a service that asks for a waypoint.
     #[must_use]
     pub fn binds_services(&self) -> bool {
-        self.binding > 0
+        !self.binding.is_empty()
+    }
+
+    /// The services that ask for a waypoint, ascending by key.
+    pub fn binding_services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.binding.iter().filter_map(|key| self.services.get(key))
     }
 
     /// The service `key`.

@@ -15,7 +15,7 @@ use ambit_model::destination::{DestinationRule, ProxyProtocol, RetryBudget, Sett
 use ambit_model::route::{Percent, RuleKey};
 
 use super::duration;
-use super::reach::{Home, remark_that_nobody_acts};
+use super::reach::Home;
 use super::shared;
 use super::written::refuse_unknown;
 use crate::field::{Findings, Severity};
@@ -49,7 +49,6 @@ pub(super) fn translate(
     let visibility = home.visibility(&spec.export_to, findings);
     let created = rule.metadata.creation_timestamp.as_deref().map(Arc::from);
     let key = RuleKey { namespace: id.namespace.clone(), name: id.name.clone() };
-    remark_that_nobody_acts(findings);
     Resource::DestinationRule(Arc::new(DestinationRule { key, created, host, policy, subsets, visibility, selector }))
 }
 

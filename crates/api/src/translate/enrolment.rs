@@ -18,6 +18,9 @@ pub fn enrolment(pod: &Pod, namespace: Option<DataplaneMode>, excluded: bool) ->
     if pod.sidecar {
         return outside(Excluded::Sidecar);
     }
+    if speaks_hbone(pod) {
+        return outside(Excluded::SpeaksHbone);
+    }
     if excluded {
         return outside(Excluded::NamespaceExcluded);
     }
@@ -26,6 +29,11 @@ pub fn enrolment(pod: &Pod, namespace: Option<DataplaneMode>, excluded: bool) ->
         Some(DataplaneMode::None) => outside(Excluded::OptedOut),
         None => outside(Excluded::NotLabelled),
     }
+}
+
+/// Its port 15008 is its own, so that capturing it would take that away.
+fn speaks_hbone(pod: &Pod) -> bool {
+    pod.workload.labels.get(labels::TUNNEL).is_some_and(|tunnel| &**tunnel == "http")
 }
 
 /// Whether the DNS queries of the pod of `metadata` are to be captured. A value that nobody knows counts as none, and is

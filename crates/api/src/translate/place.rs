@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use ambit_model::Node;
 
-use super::distribution;
 use super::enrolment::dataplane_mode;
+use super::{distribution, shared, waypoint};
 use crate::field::Findings;
 use crate::kind::ObjectRef;
 use crate::labels;
@@ -15,10 +15,14 @@ use crate::resource::{Namespace, Resource};
 
 pub(super) fn namespace(namespace: &object::Bare, id: &ObjectRef, findings: &mut Findings) -> Resource {
     let metadata = &namespace.metadata;
+    let mut labels = shared(&metadata.labels);
+    labels.insert(Arc::from(labels::NAMESPACE_NAME), id.name.clone());
     Resource::Namespace(Namespace {
         name: id.name.clone(),
         mode: dataplane_mode(metadata, findings),
         distribution: distribution::annotated(metadata, findings),
+        waypoint: waypoint::wish(metadata, &id.name, findings),
+        labels,
     })
 }
 

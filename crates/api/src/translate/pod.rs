@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ambit_model::workload::Excluded;
 use ambit_model::{Enrolment, Identity, Mesh, NetworkMode, Workload, WorkloadUid};
 
-use super::{enrolment, is_tcp, owner, shared};
+use super::{enrolment, is_tcp, owner, shared, waypoint};
 use crate::field::{Findings, Severity};
 use crate::kind::ObjectRef;
 use crate::labels;
@@ -34,6 +34,7 @@ pub(super) fn translate(pod: &object::Pod, id: &ObjectRef, mesh: &Mesh, findings
     }
     let netns = netns(metadata, findings);
     let dns_capture = enrolment::dns_capture(metadata, findings);
+    let waypoint = waypoint::wish(metadata, &id.namespace, findings);
     if matches!(status.phase.as_str(), "Succeeded" | "Failed") {
         return Resource::Inert(id.clone());
     }
@@ -66,7 +67,7 @@ pub(super) fn translate(pod: &object::Pod, id: &ObjectRef, mesh: &Mesh, findings
         netns,
     };
     let sidecar = metadata.annotations.contains_key(labels::SIDECAR_STATUS);
-    let mut pod = Pod { workload, mode, sidecar, serving, terminating, ports };
+    let mut pod = Pod { workload, mode, sidecar, waypoint, serving, terminating, ports };
     pod.workload.enrolment = enrolment::enrolment(&pod, None, false);
     Resource::Pod(Arc::new(pod))
 }

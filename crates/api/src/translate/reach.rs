@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ambit_model::Mesh;
 use ambit_model::route::{Host, Visibility};
 
-use crate::field::{Findings, Severity};
+use crate::field::Findings;
 use crate::kind::ObjectRef;
 use crate::name;
 
@@ -45,11 +45,4 @@ impl Home<'_> {
         namespaces.dedup();
         if namespaces.is_empty() { Visibility::Public } else { Visibility::Namespaces(namespaces) }
     }
-}
-
-/// That there is nobody yet to act on the object.
-pub(super) fn remark_that_nobody_acts(findings: &mut Findings) {
-    let message =
-        "is for a waypoint or gateway, which this version does not have: traffic goes as if it were not there";
-    findings.remark(Severity::Warning, "spec", message);
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ambit_model::{Mesh, Resolution};
 
-use super::{distribution, is_tcp, shared};
+use super::{distribution, is_tcp, shared, waypoint};
 use crate::field::{Findings, Severity};
 use crate::kind::ObjectRef;
 use crate::name;
@@ -34,6 +34,7 @@ pub(super) fn translate(service: &object::Service, id: &ObjectRef, mesh: &Mesh, 
     let families = families(spec, &vips, findings);
     let ports = ports(&spec.ports, findings);
     let distribution = distribution::of_service(service, findings);
+    let waypoint = waypoint::wish(&service.metadata, &id.namespace, findings);
     remark_on_what_is_not_in_effect(spec, findings);
     Resource::Service(Arc::new(Service {
         vips,
@@ -42,6 +43,7 @@ pub(super) fn translate(service: &object::Service, id: &ObjectRef, mesh: &Mesh, 
         ports,
         publish_not_ready: spec.publish_not_ready_addresses,
         distribution,
+        waypoint,
         ..bare(id, mesh)
     }))
 }
@@ -64,6 +66,7 @@ fn bare(id: &ObjectRef, mesh: &Mesh) -> Service {
         ports: Vec::new(),
         publish_not_ready: false,
         distribution: None,
+        waypoint: None,
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ambit_model::{Cidr, Resolution};
 
 use super::written::{self, refuse_unknown};
-use super::{distribution, shared};
+use super::{distribution, shared, waypoint};
 use crate::field::{Findings, Severity};
 use crate::kind::ObjectRef;
 use crate::labels;
@@ -40,6 +40,7 @@ pub(super) fn translate(entry: &object::ServiceEntry, id: &ObjectRef, findings: 
     let endpoints = endpoints(spec, mode, findings);
     let selector = selector(spec, mode, findings);
     let distribution = distribution::annotated(&entry.metadata, findings);
+    let waypoint = waypoint::wish(&entry.metadata, &id.namespace, findings);
     // A host that has nowhere to lead to is left to whoever resolves it for the client, and passes.
     let leads = !endpoints.is_empty() || !selector.is_empty();
     let allocates = leads && entry.metadata.label(labels::AUTO_ALLOCATE) != Some("false");
@@ -67,6 +68,7 @@ pub(super) fn translate(entry: &object::ServiceEntry, id: &ObjectRef, findings: 
             ports: ports.clone(),
             publish_not_ready: false,
             distribution,
+            waypoint: waypoint.clone(),
         })
     };
     let hosts = hosts.iter().map(service).collect();

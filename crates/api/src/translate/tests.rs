@@ -12,6 +12,7 @@ mod distribution;
 mod entries;
 mod policy;
 mod routes;
+mod waypoint;
 
 fn read(kind: Kind, object: Value) -> Result<Translated, Vec<FieldError>> {
     translate(&Object::read(kind, object).unwrap(), &Mesh::default())

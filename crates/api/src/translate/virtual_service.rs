@@ -14,7 +14,7 @@ use ambit_model::route::{
 };
 use ambit_model::{Mesh, route::RuleKey};
 
-use super::reach::{Home, remark_that_nobody_acts};
+use super::reach::Home;
 use super::written::refuse_unknown;
 use crate::field::{Findings, Severity};
 use crate::kind::ObjectRef;
@@ -62,7 +62,6 @@ pub(super) fn translate(
     let read = VirtualService { key, created, hosts, gateways, visibility, http, tls, tcp };
     remark_on_what_is_never_reached(&read, findings);
     remark_on_sources(&read, findings);
-    remark_that_nobody_acts(findings);
     Resource::VirtualService(Arc::new(read))
 }
 

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use ambit_model::Topology;
 
-use super::shared;
+use super::{shared, waypoint};
 use crate::field::{Findings, Severity};
 use crate::kind::ObjectRef;
+use crate::labels;
 use crate::name;
 use crate::object::WorkloadEntry;
 use crate::object::service_entry::Unknown;
@@ -19,6 +20,12 @@ use crate::resource::{self, Resource, Written};
 
 /// A WorkloadEntry.
 pub(super) fn workload_entry(entry: &WorkloadEntry, id: &ObjectRef, findings: &mut Findings) -> Resource {
+    if waypoint::wish(&entry.metadata, &id.namespace, findings).is_some() {
+        let path = format!("metadata.labels[{}]", labels::USE_WAYPOINT);
+        let message =
+            "is not in effect on a WorkloadEntry in this version: label the ServiceEntry or Service that selects it";
+        findings.remark(Severity::Warning, path, message);
+    }
     let Some(endpoint) = endpoint(&entry.spec, "spec", findings) else { return Resource::Inert(id.clone()) };
     let mut labels = shared(&entry.metadata.labels);
     labels.extend(shared(&entry.spec.labels));

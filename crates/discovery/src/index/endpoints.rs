@@ -5,8 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use ambit_api::resource::{Endpoint, EndpointSlice, Pod, Port, Service, TargetPort, Written};
+use ambit_api::resource::{Endpoint, EndpointSlice, Pod, Port, Service, TargetPort, WaypointWish, Written};
 use ambit_model::{self as model, Distribution, ServicePort, Target, Topology, WorkloadUid};
+
+use super::waypoints::wanted;
 
 /// What may be an endpoint of a port.
 pub(super) struct Candidate<'a> {
@@ -71,6 +73,8 @@ pub(super) struct Surroundings {
     pub(super) given: Vec<IpAddr>,
     /// Its namespace's distribution, where it has none of its own.
     pub(super) inherited: Option<Distribution>,
+    /// Its namespace's waypoint, where its labels ask for nothing.
+    pub(super) waypoint: Option<WaypointWish>,
 }
 
 /// `service` with the endpoints that `candidates` has for each of its ports.
@@ -88,7 +92,7 @@ pub(super) fn join<'a>(
         alias: service.alias.clone(),
         ports: service.ports.iter().map(|port| join_port(service, port, candidates(port))).collect(),
         distribution: service.distribution.or(surroundings.inherited).unwrap_or_default(),
-        waypoint: None,
+        waypoint: wanted(service.waypoint.as_ref(), surroundings.waypoint.as_ref()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ambit_api::resource::{DataplaneMode, EndpointSlice, Pod, Service, WorkloadEntry};
+use ambit_api::resource::{DataplaneMode, EndpointSlice, Pod, Service, WaypointWish, WorkloadEntry};
 use ambit_model::{self as model, Distribution, ServiceKey};
 
 use super::endpoints::{Candidate, Surroundings, join};
@@ -12,7 +12,7 @@ use super::release;
 
 /// A label: key and value.
 type Label = (Arc<str>, Arc<str>);
-type Labels = BTreeMap<Arc<str>, Arc<str>>;
+pub(super) type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
 #[derive(Debug, Default)]
 pub(super) struct Namespace {
@@ -20,6 +20,10 @@ pub(super) struct Namespace {
     pub(super) mode: Option<DataplaneMode>,
     /// What the namespace's annotation asks for.
     pub(super) distribution: Option<Distribution>,
+    /// What the namespace's labels ask for.
+    pub(super) waypoint: Option<WaypointWish>,
+    /// The namespace's labels; none before it is known.
+    pub(super) labels: Labels,
     /// By name.
     pub(super) pods: BTreeMap<Arc<str>, Arc<Pod>>,
     services: BTreeMap<ServiceKey, Selecting>,
@@ -46,9 +50,14 @@ struct Selecting {
 impl Namespace {
     /// True if nothing is known of it.
     pub(super) fn is_empty(&self) -> bool {
-        let bare = self.mode.is_none() && self.distribution.is_none();
+        let bare = self.mode.is_none() && self.distribution.is_none() && !self.is_labelled();
         let settled = self.pods.is_empty() && self.services.is_empty() && self.slices.is_empty();
         bare && settled && self.hosts.is_empty() && self.workload_entries.is_empty()
+    }
+
+    /// True if its object is known, which has its name for a label at least.
+    pub(super) fn is_labelled(&self) -> bool {
+        !self.labels.is_empty()
     }
 
     /// Adds, replaces or removes the pod `name`. Returns the pod that it was, and the services that selected it or do.
@@ -145,7 +154,7 @@ impl Namespace {
     /// where it has none, and for a ServiceEntry, those that are written with it and those that it selects.
     pub(super) fn join_service(&self, key: &ServiceKey, given: Vec<IpAddr>) -> Option<model::Service> {
         let Selecting { service, pods, workload_entries } = self.services.get(key)?;
-        let surroundings = Surroundings { given, inherited: self.distribution };
+        let surroundings = Surroundings { given, inherited: self.distribution, waypoint: self.waypoint.clone() };
         let Some(slices) = self.slices_by_service.get(&key.name).filter(|_| key.host.is_none()) else {
             let pods: Vec<_> = pods.iter().filter_map(|pod| self.pods.get(pod)).collect();
             let entries = workload_entries.iter().filter_map(|entry| self.workload_entries.get(entry));
@@ -165,8 +174,16 @@ impl Namespace {
 
     /// The services that have the namespace's distribution.
     pub(super) fn inheriting(&self) -> impl Iterator<Item = &ServiceKey> {
-        let all = self.services.iter();
-        all.filter(|(_, selecting)| selecting.service.distribution.is_none()).map(|(key, _)| key)
+        self.such(|service| service.distribution.is_none())
+    }
+
+    /// The services that have the namespace's waypoint.
+    pub(super) fn inheriting_waypoint(&self) -> impl Iterator<Item = &ServiceKey> {
+        self.such(|service| service.waypoint.is_none())
+    }
+
+    fn such(&self, wanted: impl Fn(&Service) -> bool) -> impl Iterator<Item = &ServiceKey> {
+        self.services.iter().filter(move |(_, selecting)| wanted(&selecting.service)).map(|(key, _)| key)
     }
 
     /// The services that select what has `labels`.

@@ -12,6 +12,7 @@ use crate::source::contents;
 mod entries;
 mod policy;
 mod routes;
+mod waypoints;
 
 /// The objects of a YAML text without mistakes.
 fn objects(yaml: &str) -> Vec<Resource> {

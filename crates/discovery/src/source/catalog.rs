@@ -62,6 +62,12 @@ impl Catalog {
         reports
     }
 
+    /// The file and line of the document of `reference` that is in force.
+    pub(crate) fn place(&self, reference: &ObjectRef) -> Option<(&Path, u32)> {
+        let path = self.claims.get(reference)?.first()?;
+        Some((path, self.placed(path, reference)?.line))
+    }
+
     fn in_force(&self, reference: &ObjectRef) -> Option<&Resource> {
         self.placed(self.claims.get(reference)?.first()?, reference).map(|placed| &placed.resource)
     }

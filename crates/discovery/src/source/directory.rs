@@ -9,12 +9,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use ambit_api::Severity;
+use ambit_api::{FieldError, Severity};
 use ambit_model::Mesh;
 
 use super::catalog::Catalog;
 use super::contents;
 use crate::event::Event;
+use crate::index::Finding;
 use crate::report::Report;
 
 /// How large a file may be.
@@ -116,6 +117,23 @@ impl Directory {
         reports.extend(found.unreadable.into_iter().map(|(path, why)| unreadable(path, &why)));
         reports.sort_unstable();
         Ok(Change { events, reports, unsettled, identity })
+    }
+
+    /// What the index has found, with where its objects are written.
+    pub(crate) fn reports(&self, findings: &[Finding]) -> Vec<Report> {
+        let report = |Finding { object, field, severity }: &Finding| {
+            let (file, line) = self.catalog.place(object)?;
+            let FieldError { path: field, message } = field.clone();
+            Some(Report {
+                file: file.to_path_buf(),
+                line,
+                object: Some(object.clone()),
+                field,
+                message,
+                severity: *severity,
+            })
+        };
+        findings.iter().filter_map(report).collect()
     }
 
     fn read(&self, path: &Path, size: u64) -> io::Result<Vec<u8>> {

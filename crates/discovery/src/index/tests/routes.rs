@@ -81,7 +81,7 @@ fn destination_rules_of_one_host_are_merged_the_oldest_first() {
 }
 
 #[test]
-fn that_nobody_acts_on_them_is_reported_and_a_bad_one_leaves_its_last_good_state() {
+fn a_bad_one_leaves_its_last_good_state() {
     let (mut catalog, mut index) = (Catalog::default(), index());
     let mut look = |yaml: &str| {
         let contents = contents::read(yaml.as_bytes(), &Mesh::default());
@@ -90,9 +90,7 @@ fn that_nobody_acts_on_them_is_reported_and_a_bad_one_leaves_its_last_good_state
     };
     let good = service("shop", "routes", "2024-01-01T00:00:00Z", "*");
     let (counting, reports) = look(&good);
-    assert_eq!(counting.as_deref(), Some("shop/routes"));
-    assert_eq!((&*reports[0].field, reports[0].severity), ("spec", Severity::Warning));
-    assert!(reports[0].message.contains("waypoint"), "{}", reports[0].message);
+    assert_eq!((counting.as_deref(), reports), (Some("shop/routes"), vec![]));
     let (counting, reports) = look(&good.replace("route:", "rout:"));
     assert_eq!(counting.as_deref(), Some("shop/routes"));
     assert!(reports.iter().all(|report| report.severity == Severity::Error));

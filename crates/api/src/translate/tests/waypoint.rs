@@ -1,0 +1,132 @@
+//! Gateways of a waypoint's class, and the labels that ask for one.
+
+use ambit_model::WaypointKey;
+use ambit_model::waypoint::{Address, Serves};
+
+use super::*;
+use crate::resource::{AllowedNamespaces, Gateway, WaypointWish};
+
+/// A Gateway with this in the place of what is usual.
+fn written(path: &str, value: Value) -> Value {
+    let mut gateway = json!({
+        "metadata": {"name": "wp", "namespace": "shop", "labels": {}},
+        "spec": {
+            "gatewayClassName": "ambit-waypoint",
+            "listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}],
+        },
+    });
+    match gateway.pointer_mut(path) {
+        Some(place) => *place = value,
+        None => {
+            let (parent, key) = path.rsplit_once('/').unwrap();
+            let parent = if parent.is_empty() { &mut gateway } else { gateway.pointer_mut(parent).unwrap() };
+            parent[key] = value;
+        }
+    }
+    gateway
+}
+
+fn gateway(object: Value) -> Arc<Gateway> {
+    match read(Kind::Gateway, object).unwrap().resource {
+        Resource::Gateway(gateway) => gateway,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_waypoint_is_reached_by_its_own_service_unless_it_says_otherwise() {
+    let plain = gateway(written("/metadata/name", json!("wp")));
+    assert_eq!(plain.address, Address::Hostname("wp.shop.svc.cluster.local".into()));
+    assert_eq!((plain.serves, &plain.allowed), (None, &AllowedNamespaces::Same));
+    let (ip, name) = (json!({"type": "IPAddress", "value": "10.96.0.9"}), json!({"type": "Hostname", "value": "A.b"}));
+    let address = |path: &str, list: Value| gateway(written(path, list)).address.clone();
+    assert_eq!(address("/spec/addresses", json!([ip])), Address::Ip("10.96.0.9".parse().unwrap()));
+    assert_eq!(address("/status", json!({"addresses": [ip, name]})), Address::Hostname("a.b".into()));
+    let foreign = json!({"addresses": [{"type": "example.com/thing", "value": "?"}]});
+    assert_eq!(address("/status", foreign), plain.address);
+}
+
+#[test]
+fn a_label_says_what_it_serves() {
+    for (text, serves) in [
+        ("service", Serves::Services),
+        ("workload", Serves::Workloads),
+        ("all", Serves::All),
+        ("none", Serves::Nothing),
+    ] {
+        let labelled = written("/metadata/labels", json!({"istio.io/waypoint-for": text}));
+        assert_eq!(gateway(labelled).serves, Some(serves));
+        let class = json!({"metadata": {"name": "istio-waypoint", "labels": {"istio.io/waypoint-for": text}}});
+        match read(Kind::GatewayClass, class).unwrap().resource {
+            Resource::GatewayClass(class) => assert_eq!(class.serves, Some(serves)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_waypoint_is_said_by_field() {
+    let listener = |field: &str, value: Value| {
+        let mut listener = json!({"name": "mesh", "port": 15008, "protocol": "HBONE"});
+        listener[field] = value;
+        written("/spec/listeners", json!([listener]))
+    };
+    let from = |namespaces: Value| listener("allowedRoutes", json!({"namespaces": namespaces}));
+    let expression = |written: Value| from(json!({"from": "Selector", "selector": {"matchExpressions": [written]}}));
+    let selector = "spec.listeners[0].allowedRoutes.namespaces.selector";
+    for (object, path) in [
+        (written("/spec/gatewayClassName", json!("")), "spec.gatewayClassName"),
+        (written("/spec/listeners", json!([])), "spec.listeners"),
+        (listener("protocol", json!("HTTP")), "spec.listeners"),
+        (listener("port", json!(15009)), "spec.listeners[0].port"),
+        (from(json!({"from": "Some"})), "spec.listeners[0].allowedRoutes.namespaces.from"),
+        (from(json!({"from": "Selector"})), selector),
+        (expression(json!({"key": "a", "operator": "Is"})), &format!("{selector}.matchExpressions[0].operator")),
+        (expression(json!({"key": "a", "operator": "In"})), &format!("{selector}.matchExpressions[0].values")),
+        (expression(json!({"key": "-", "operator": "Exists"})), &format!("{selector}.matchExpressions[0].key")),
+        (written("/metadata/name", json!("none")), "metadata.name"),
+        (
+            written("/metadata/labels", json!({"istio.io/waypoint-for": "services"})),
+            "metadata.labels[istio.io/waypoint-for]",
+        ),
+        (written("/spec/addresses", json!([{"value": "x"}])), "spec.addresses[0].value"),
+    ] {
+        assert_eq!(wrong(Kind::Gateway, object), [path]);
+    }
+    let two = json!([{"port": 15008, "protocol": "HBONE"}, {"port": 15008, "protocol": "HBONE"}]);
+    assert_eq!(wrong(Kind::Gateway, written("/spec/listeners", two)), ["spec.listeners[1]"]);
+}
+
+#[test]
+fn a_gateway_of_another_class_is_left_out_and_remarked_on() {
+    let ingress = || written("/spec/gatewayClassName", json!("istio"));
+    assert!(matches!(read(Kind::Gateway, ingress()).unwrap().resource, Resource::Inert(_)));
+    assert_eq!(remarked(Kind::Gateway, ingress()), [(Severity::Warning, "spec.gatewayClassName".to_owned())]);
+}
+
+#[test]
+fn labels_name_a_waypoint_of_the_own_namespace_or_of_another() {
+    let (name, elsewhere) = ("istio.io/use-waypoint", "istio.io/use-waypoint-namespace");
+    let by = |namespace: &str| Some(WaypointWish::By(WaypointKey::new(namespace, "wp")));
+    let remark = |label: &str| vec![(Severity::Warning, format!("metadata.labels[{label}]"))];
+    for (labels, wish, remarks) in [
+        (json!({}), None, vec![]),
+        (json!({name: "wp"}), by("shop"), vec![]),
+        (json!({name: "wp", elsewhere: "infra"}), by("infra"), vec![]),
+        (json!({name: "none"}), Some(WaypointWish::Without), vec![]),
+        (json!({name: ""}), None, remark(name)),
+        (json!({elsewhere: "infra"}), None, remark(elsewhere)),
+        (json!({name: "none", elsewhere: "infra"}), Some(WaypointWish::Without), remark(elsewhere)),
+    ] {
+        let pod = json!({"metadata": {"name": "web", "namespace": "shop", "labels": labels}});
+        assert_eq!(self::pod(pod.clone()).waypoint, wish, "{labels}");
+        assert_eq!(remarked(Kind::Pod, pod), remarks, "{labels}");
+        let namespace = json!({"metadata": {"name": "shop", "labels": labels}});
+        match read(Kind::Namespace, namespace).unwrap().resource {
+            Resource::Namespace(namespace) => assert_eq!(namespace.waypoint, wish, "{labels}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let entry = json!({"metadata": {"name": "vm", "namespace": "shop", "labels": {name: "wp"}}, "spec": {"address": "10.0.0.1"}});
+    assert_eq!(remarked(Kind::WorkloadEntry, entry), remark(name));
+}
