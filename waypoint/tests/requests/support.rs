@@ -50,8 +50,8 @@ pub(crate) fn run(test: impl Future<Output = ()>) {
         // Every address of these is this namespace's own.
         ip(&["route", "add", "local", address, "dev", "lo"]);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all();
-    let runtime = { runtime }.build_local(tokio::runtime::LocalOptions::default()).unwrap();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build_local(tokio::runtime::LocalOptions::default()).unwrap();
     runtime.block_on(async { tokio::time::timeout(Duration::from_secs(120), test).await.expect("the test hangs") });
 }
 
@@ -204,7 +204,7 @@ impl Drop for Mesh {
 fn follow(process: &mut Child) -> watch::Receiver<Vec<String>> {
     let (sender, receiver) = watch::channel(Vec::new());
     let output = process.stdout.take().unwrap();
-    rustix_nonblocking(&output);
+    nonblocking(&output);
     let output = tokio::net::unix::pipe::Receiver::from_owned_fd(output.as_fd().try_clone_to_owned().unwrap()).unwrap();
     spawn_local(async move {
         let mut lines = BufReader::new(output).lines();
@@ -215,7 +215,7 @@ fn follow(process: &mut Child) -> watch::Receiver<Vec<String>> {
     receiver
 }
 
-fn rustix_nonblocking(output: &impl AsFd) {
+fn nonblocking(output: &impl AsFd) {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     fcntl(output.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
 }
