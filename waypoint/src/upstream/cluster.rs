@@ -1,0 +1,343 @@
+//! The endpoints of a service's port, or of a subset of them, with what is known of each: how busy it is, since when it is
+//! there, and whether it is passed over. One for all workers: choosing takes no lock. Which endpoints and settings there
+//! are is told from outside; nothing here is dialled.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use ambit_model::destination::{
+    Balance, ConnectionPool, LoadBalancer, OutlierDetection, RetryBudget, Simple, TrafficPolicy,
+};
+use ambit_model::{Distribution, Locality, Topology, Workload};
+use arc_swap::ArcSwap;
+
+use super::balance::Terms;
+use super::limits::Limits;
+use super::locality::View;
+use super::outlier::{Ejections, Event, History, Outcome};
+
+/// For so many kinds of clients it is remembered which endpoints are near them.
+const VIEWS: usize = 64;
+
+/// An endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    /// Where the application listens.
+    pub(crate) address: SocketAddr,
+    /// The pod behind it, where it is one.
+    pub(crate) workload: Option<Arc<Workload>>,
+    /// Where it is, if it is no pod.
+    pub(crate) topology: Option<Arc<Topology>>,
+    /// How much it gets, next to the others' weights.
+    pub(crate) weight: NonZeroU32,
+}
+
+impl Endpoint {
+    /// Where it is.
+    pub(crate) fn locality(&self) -> Locality<'_> {
+        match (&self.workload, self.topology.as_deref()) {
+            (Some(workload), _) => workload.locality(),
+            (None, Some(Topology { node, region, zone, subzone })) => Locality { region, zone, subzone, node },
+            (None, None) => Locality::default(),
+        }
+    }
+}
+
+/// What holds for a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// `loadBalancer`
+    pub(crate) balancer: LoadBalancer,
+    /// `outlierDetection`
+    pub(crate) outliers: Option<OutlierDetection>,
+    /// `connectionPool`
+    pub(crate) pool: ConnectionPool,
+    /// `retryBudget`
+    pub(crate) retry_budget: Option<RetryBudget>,
+    /// Where the service has its connections go, whatever a rule says.
+    pub(crate) distribution: Distribution,
+}
+
+impl Settings {
+    /// What `policy`, which holds for the port, and the service say.
+    pub(crate) fn new(policy: &TrafficPolicy, distribution: Distribution) -> Self {
+        Self {
+            balancer: policy.settings.load_balancer.clone().unwrap_or_default(),
+            outliers: policy.settings.outlier_detection.clone(),
+            pool: policy.settings.connection_pool.clone().unwrap_or_default(),
+            retry_budget: policy.retry_budget,
+            distribution,
+        }
+    }
+}
+
+/// Who asks for an endpoint, and when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask<'a> {
+    /// Now.
+    pub(crate) now: Instant,
+    /// A random number.
+    pub(crate) draw: u64,
+    /// What the balancer's key has in the request, as [`super::key_hash`] says.
+    pub(crate) hash: Option<u64>,
+    /// The address that the client dialled: for `PASSTHROUGH`.
+    pub(crate) dialled: SocketAddr,
+    /// Who is to be near.
+    pub(crate) client: Option<&'a Workload>,
+    /// Endpoints that were tried: they are tried again only if there are no others.
+    pub(crate) avoid: &'a [SocketAddr],
+}
+
+/// There is nobody to carry it to: 503, flag `UH`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoEndpoint {
+    /// Start pods that the service, or the subset, selects, and see that they become ready.
+    #[error("it has no endpoints")]
+    Absent,
+    /// See why they fail, or lower `outlierDetection.maxEjectionPercent`.
+    #[error("all of its endpoints are ejected, or too far away")]
+    Ejected,
+}
+
+/// An endpoint with what is known of it.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) endpoint: Endpoint,
+    kept: Arc<Kept>,
+}
+
+/// What is kept of an endpoint as long as its address is there.
+#[derive(Debug)]
+struct Kept {
+    since: Instant,
+    active: AtomicU32,
+    history: History,
+}
+
+impl Host {
+    pub(super) fn new(endpoint: Endpoint, now: Instant) -> Self {
+        Self { endpoint, kept: Arc::new(Kept { since: now, active: AtomicU32::new(0), history: History::default() }) }
+    }
+
+    pub(super) fn since(&self) -> Instant {
+        self.kept.since
+    }
+
+    pub(super) fn active(&self) -> u32 {
+        self.kept.active.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_ejected(&self) -> bool {
+        self.kept.history.is_ejected()
+    }
+
+    pub(super) fn history(&self) -> &History {
+        &self.kept.history
+    }
+}
+
+/// The endpoints, and what holds for them.
+#[derive(Debug)]
+struct Roster {
+    settings: Settings,
+    /// Ascending by address, each once.
+    hosts: Vec<Arc<Host>>,
+    views: ArcSwap<Vec<Arc<View>>>,
+}
+
+impl Roster {
+    fn new(settings: &Settings, endpoints: Vec<Endpoint>, now: Instant, old: Option<&Self>) -> Self {
+        let by_address: BTreeMap<_, _> = endpoints.into_iter().map(|endpoint| (endpoint.address, endpoint)).collect();
+        let host = |endpoint: Endpoint| match old.and_then(|old| old.host(endpoint.address)) {
+            Some(known) => Host { kept: known.kept.clone(), endpoint },
+            None => Host::new(endpoint, now),
+        };
+        let hosts: Vec<_> = by_address.into_values().map(|endpoint| Arc::new(host(endpoint))).collect();
+        // Whose place makes no difference has this one; so does whose place is not known.
+        let view = Arc::new(View::new(&hosts, settings, None));
+        Self { settings: settings.clone(), hosts, views: ArcSwap::from_pointee(vec![view]) }
+    }
+
+    fn host(&self, address: SocketAddr) -> Option<&Arc<Host>> {
+        let place = self.hosts.binary_search_by_key(&address, |host| host.endpoint.address).ok()?;
+        self.hosts.get(place)
+    }
+
+    fn history(&self, address: SocketAddr) -> Option<&History> {
+        self.host(address).map(|host| host.history())
+    }
+
+    fn view(&self, client: Option<&Workload>) -> Option<Arc<View>> {
+        self.views.load().iter().find(|view| view.is_for(&self.settings, client)).cloned()
+    }
+}
+
+/// The endpoints of a service's port, or of a subset of them.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    roster: ArcSwap<Roster>,
+    limits: Arc<Limits>,
+    /// How many are ejected.
+    ejected: AtomicUsize,
+    /// Locked to eject, to sweep, to take up endpoints and settings, and for the first request of a kind of clients.
+    ejections: Mutex<Ejections>,
+}
+
+impl Cluster {
+    /// `endpoints`, for which `settings` hold; all of them are new.
+    pub(crate) fn new(settings: &Settings, endpoints: Vec<Endpoint>, now: Instant) -> Arc<Self> {
+        Arc::new(Self {
+            roster: ArcSwap::from_pointee(Roster::new(settings, endpoints, now, None)),
+            limits: Limits::new(&settings.pool, settings.retry_budget, now),
+            ejected: AtomicUsize::new(0),
+            ejections: Mutex::new(Ejections::new(settings.outliers.as_ref(), now)),
+        })
+    }
+
+    /// Takes up other endpoints and settings. What is known of an endpoint is kept if its address stays.
+    pub(crate) fn update(&self, settings: &Settings, endpoints: Vec<Endpoint>, now: Instant) -> Vec<Event> {
+        let mut ejections = self.lock();
+        let old = self.roster.load_full();
+        let new = Arc::new(Roster::new(settings, endpoints, now, Some(&old)));
+        self.roster.store(new.clone());
+        let rules = (old.settings.outliers.as_ref(), settings.outliers.as_ref());
+        let events = ejections.update(rules, |address| new.history(address), now);
+        self.ejected.store(ejections.active(), Ordering::Relaxed);
+        self.limits.update(&settings.pool, settings.retry_budget, now);
+        events
+    }
+
+    /// What holds for it.
+    pub(crate) fn settings(&self) -> Settings {
+        self.roster.load().settings.clone()
+    }
+
+    /// The limits of its connections and requests.
+    pub(crate) fn limits(&self) -> &Arc<Limits> {
+        &self.limits
+    }
+
+    /// The endpoint that is next.
+    ///
+    /// # Errors
+    /// There is none, or every one is ejected: then nothing is sent to those either (Envoy's panic threshold is off, as
+    /// with Istio).
+    pub(crate) fn pick(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Picked, NoEndpoint> {
+        let roster = self.roster.load();
+        if roster.hosts.is_empty() {
+            return Err(NoEndpoint::Absent);
+        }
+        // A client that dialled the service's own address dialled none of its endpoints: any of them is as good.
+        let passthrough = roster.settings.balancer.balance == Balance::Simple(Simple::Passthrough);
+        if let Some(dialled) = passthrough.then(|| roster.host(ask.dialled)).flatten() {
+            return if dialled.is_ejected() { Err(NoEndpoint::Ejected) } else { Ok(Picked::new(self, dialled)) };
+        }
+        let view = roster.view(ask.client).unwrap_or_else(|| self.see(&roster, ask.client));
+        let warmup = roster.settings.balancer.warmup.as_ref();
+        let terms = Terms { now: ask.now, hash: ask.hash, warmup, avoid: ask.avoid };
+        let ejections = self.ejected() > 0;
+        let mut host = view.next(&terms, ask.draw, ejections);
+        if host.is_none() && !ask.avoid.is_empty() {
+            host = view.next(&Terms { avoid: &[], ..terms }, ask.draw, ejections);
+        }
+        host.map(|host| Picked::new(self, host)).ok_or(NoEndpoint::Ejected)
+    }
+
+    /// Brings back endpoints whose time is over; to be called at [`Cluster::next_sweep`], or soon after.
+    pub(crate) fn sweep(&self, now: Instant) -> Vec<Event> {
+        let mut ejections = self.lock();
+        let roster = self.roster.load();
+        let Some(rules) = &roster.settings.outliers else { return Vec::new() };
+        let events = ejections.sweep(rules, |address| roster.history(address), now);
+        self.ejected.store(ejections.active(), Ordering::Relaxed);
+        events
+    }
+
+    /// When it is to be looked at who returns; none where nobody is ever ejected.
+    pub(crate) fn next_sweep(&self) -> Option<Instant> {
+        let ejections = self.lock();
+        self.roster.load().settings.outliers.as_ref().map(|_| ejections.next_sweep())
+    }
+
+    /// How many endpoints are ejected (Envoy's `outlier_detection.ejections_active`).
+    pub(crate) fn ejected(&self) -> usize {
+        self.ejected.load(Ordering::Relaxed)
+    }
+
+    /// How many endpoints there are, ejected ones included.
+    pub(crate) fn endpoints(&self) -> usize {
+        self.roster.load().hosts.len()
+    }
+
+    /// How `client`, the first of its kind, sees the endpoints.
+    fn see(&self, roster: &Roster, client: Option<&Workload>) -> Arc<View> {
+        let _one_at_a_time = self.lock();
+        if let Some(view) = roster.view(client) {
+            return view;
+        }
+        let view = Arc::new(View::new(&roster.hosts, &roster.settings, client));
+        let mut views = roster.views.load().to_vec();
+        if views.len() >= VIEWS {
+            views.remove(0);
+        }
+        views.push(view.clone());
+        roster.views.store(Arc::new(views));
+        view
+    }
+
+    fn report(&self, host: &Host, outcome: Outcome, now: Instant) -> Option<Event> {
+        let roster = self.roster.load();
+        let rules = roster.settings.outliers.as_ref()?;
+        let cause = host.history().count(rules, outcome)?;
+        let mut ejections = self.lock();
+        // Others may have come meanwhile.
+        let roster = self.roster.load();
+        let rules = roster.settings.outliers.as_ref()?;
+        let address = host.endpoint.address;
+        roster.host(address).filter(|known| Arc::ptr_eq(&known.kept, &host.kept))?;
+        let event = ejections.eject(rules, (address, host.history()), cause, roster.hosts.len(), now);
+        self.ejected.store(ejections.active(), Ordering::Relaxed);
+        event
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ejections> {
+        self.ejections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An endpoint that was chosen: it is busy with one request, or connection, more until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Picked {
+    cluster: Arc<Cluster>,
+    host: Arc<Host>,
+}
+
+impl Picked {
+    fn new(cluster: &Arc<Cluster>, host: &Arc<Host>) -> Self {
+        host.kept.active.fetch_add(1, Ordering::Relaxed);
+        Self { cluster: cluster.clone(), host: host.clone() }
+    }
+
+    /// Which endpoint it is.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.host.endpoint
+    }
+
+    /// Tells what became of it. An event if that has the endpoint ejected.
+    pub(crate) fn report(&self, outcome: Outcome, now: Instant) -> Option<Event> {
+        self.cluster.report(&self.host, outcome, now)
+    }
+}
+
+impl Drop for Picked {
+    fn drop(&mut self) {
+        self.host.kept.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;
