@@ -4,6 +4,8 @@
 
 mod balance;
 mod cluster;
+#[cfg(test)]
+mod fixtures;
 mod hash;
 mod limits;
 mod locality;

@@ -170,10 +170,6 @@ impl Roster {
     fn history(&self, address: SocketAddr) -> Option<&History> {
         self.host(address).map(|host| host.history())
     }
-
-    fn view(&self, client: Option<&Workload>) -> Option<Arc<View>> {
-        self.views.load().iter().find(|view| view.is_for(&self.settings, client)).cloned()
-    }
 }
 
 /// The endpoints of a service's port, or of a subset of them.
@@ -236,7 +232,15 @@ impl Cluster {
         if let Some(dialled) = passthrough.then(|| roster.host(ask.dialled)).flatten() {
             return if dialled.is_ejected() { Err(NoEndpoint::Ejected) } else { Ok(Picked::new(self, dialled)) };
         }
-        let view = roster.view(ask.client).unwrap_or_else(|| self.see(&roster, ask.client));
+        let views = roster.views.load();
+        let first_of_its_kind;
+        let view = match views.iter().find(|view| view.is_for(&roster.settings, ask.client)) {
+            Some(view) => view,
+            None => {
+                first_of_its_kind = self.see(&roster, ask.client);
+                &first_of_its_kind
+            }
+        };
         let warmup = roster.settings.balancer.warmup.as_ref();
         let terms = Terms { now: ask.now, hash: ask.hash, warmup, avoid: ask.avoid };
         let ejections = self.ejected() > 0;
@@ -276,11 +280,11 @@ impl Cluster {
     /// How `client`, the first of its kind, sees the endpoints.
     fn see(&self, roster: &Roster, client: Option<&Workload>) -> Arc<View> {
         let _one_at_a_time = self.lock();
-        if let Some(view) = roster.view(client) {
-            return view;
+        let mut views = roster.views.load().to_vec();
+        if let Some(view) = views.iter().find(|view| view.is_for(&roster.settings, client)) {
+            return view.clone();
         }
         let view = Arc::new(View::new(&roster.hosts, &roster.settings, client));
-        let mut views = roster.views.load().to_vec();
         if views.len() >= VIEWS {
             views.remove(0);
         }
