@@ -143,15 +143,20 @@ impl Host {
 /// The endpoints, and what holds for them.
 #[derive(Debug)]
 struct Roster {
-    settings: Settings,
+    settings: Arc<Settings>,
     /// Ascending by address, each once.
     hosts: Vec<Arc<Host>>,
     views: ArcSwap<Vec<Arc<View>>>,
 }
 
+type ByAddress = BTreeMap<SocketAddr, Endpoint>;
+
+fn by_address(endpoints: Vec<Endpoint>) -> ByAddress {
+    endpoints.into_iter().map(|endpoint| (endpoint.address, endpoint)).collect()
+}
+
 impl Roster {
-    fn new(settings: &Settings, endpoints: Vec<Endpoint>, now: Instant, old: Option<&Self>) -> Self {
-        let by_address: BTreeMap<_, _> = endpoints.into_iter().map(|endpoint| (endpoint.address, endpoint)).collect();
+    fn new(settings: &Settings, by_address: ByAddress, now: Instant, old: Option<&Self>) -> Self {
         let host = |endpoint: Endpoint| match old.and_then(|old| old.host(endpoint.address)) {
             Some(known) => Host { kept: known.kept.clone(), endpoint },
             None => Host::new(endpoint, now),
@@ -159,7 +164,11 @@ impl Roster {
         let hosts: Vec<_> = by_address.into_values().map(|endpoint| Arc::new(host(endpoint))).collect();
         // Whose place makes no difference has this one; so does whose place is not known.
         let view = Arc::new(View::new(&hosts, settings, None));
-        Self { settings: settings.clone(), hosts, views: ArcSwap::from_pointee(vec![view]) }
+        Self { settings: Arc::new(settings.clone()), hosts, views: ArcSwap::from_pointee(vec![view]) }
+    }
+
+    fn is_of(&self, settings: &Settings, by_address: &ByAddress) -> bool {
+        *self.settings == *settings && self.hosts.iter().map(|host| &host.endpoint).eq(by_address.values())
     }
 
     fn host(&self, address: SocketAddr) -> Option<&Arc<Host>> {
@@ -187,28 +196,31 @@ impl Cluster {
     /// `endpoints`, for which `settings` hold; all of them are new.
     pub(crate) fn new(settings: &Settings, endpoints: Vec<Endpoint>, now: Instant) -> Arc<Self> {
         Arc::new(Self {
-            roster: ArcSwap::from_pointee(Roster::new(settings, endpoints, now, None)),
+            roster: ArcSwap::from_pointee(Roster::new(settings, by_address(endpoints), now, None)),
             limits: Limits::new(&settings.pool, settings.retry_budget, now),
             ejected: AtomicUsize::new(0),
             ejections: Mutex::new(Ejections::new(settings.outliers.as_ref(), now)),
         })
     }
 
-    /// Takes up other endpoints and settings. What is known of an endpoint is kept if its address stays.
+    /// Takes up endpoints and settings, if they are others. What is known of an endpoint is kept if its address stays.
     pub(crate) fn update(&self, settings: &Settings, endpoints: Vec<Endpoint>, now: Instant) -> Vec<Event> {
         let mut ejections = self.lock();
         let old = self.roster.load_full();
+        let endpoints = by_address(endpoints);
+        if old.is_of(settings, &endpoints) {
+            return Vec::new();
+        }
         let new = Arc::new(Roster::new(settings, endpoints, now, Some(&old)));
         self.roster.store(new.clone());
-        let rules = (old.settings.outliers.as_ref(), settings.outliers.as_ref());
-        let events = ejections.update(rules, |address| new.history(address), now);
+        let events = ejections.update(settings.outliers.as_ref(), |address| new.history(address), now);
         self.ejected.store(ejections.active(), Ordering::Relaxed);
         self.limits.update(&settings.pool, settings.retry_budget, now);
         events
     }
 
     /// What holds for it.
-    pub(crate) fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Arc<Settings> {
         self.roster.load().settings.clone()
     }
 
@@ -242,7 +254,8 @@ impl Cluster {
             }
         };
         let warmup = roster.settings.balancer.warmup.as_ref();
-        let terms = Terms { now: ask.now, hash: ask.hash, warmup, avoid: ask.avoid };
+        let hash = ask.hash.filter(|_| matches!(roster.settings.balancer.balance, Balance::Hash(..)));
+        let terms = Terms { now: ask.now, hash, warmup, avoid: ask.avoid };
         let ejections = self.ejected() > 0;
         let mut host = view.next(&terms, ask.draw, ejections);
         if host.is_none() && !ask.avoid.is_empty() {
@@ -255,16 +268,14 @@ impl Cluster {
     pub(crate) fn sweep(&self, now: Instant) -> Vec<Event> {
         let mut ejections = self.lock();
         let roster = self.roster.load();
-        let Some(rules) = &roster.settings.outliers else { return Vec::new() };
-        let events = ejections.sweep(rules, |address| roster.history(address), now);
+        let events = ejections.sweep(|address| roster.history(address), now);
         self.ejected.store(ejections.active(), Ordering::Relaxed);
         events
     }
 
     /// When it is to be looked at who returns; none where nobody is ever ejected.
     pub(crate) fn next_sweep(&self) -> Option<Instant> {
-        let ejections = self.lock();
-        self.roster.load().settings.outliers.as_ref().map(|_| ejections.next_sweep())
+        self.lock().next_sweep()
     }
 
     /// How many endpoints are ejected (Envoy's `outlier_detection.ejections_active`).
@@ -300,10 +311,9 @@ impl Cluster {
         let mut ejections = self.lock();
         // Others may have come meanwhile.
         let roster = self.roster.load();
-        let rules = roster.settings.outliers.as_ref()?;
         let address = host.endpoint.address;
         roster.host(address).filter(|known| Arc::ptr_eq(&known.kept, &host.kept))?;
-        let event = ejections.eject(rules, (address, host.history()), cause, roster.hosts.len(), now);
+        let event = ejections.eject((address, host.history()), cause, roster.hosts.len(), now);
         self.ejected.store(ejections.active(), Ordering::Relaxed);
         event
     }

@@ -200,6 +200,27 @@ fn who_was_tried_is_tried_again_only_if_there_is_nobody_else() {
 }
 
 #[test]
+fn what_is_no_other_changes_nothing() {
+    let settings = simple(Simple::RoundRobin);
+    let cluster = cluster(&settings, endpoints(3));
+    let before = cluster.roster.load_full();
+    let mut reversed = endpoints(3);
+    reversed.reverse();
+    for (endpoints, is_other) in [(endpoints(3), false), (reversed, false), (vec![weighted(1, 2)], true)] {
+        cluster.update(&settings, endpoints, Instant::now());
+        assert_eq!(!Arc::ptr_eq(&before, &cluster.roster.load_full()), is_other);
+    }
+}
+
+#[test]
+fn a_hash_is_nothing_to_a_balancer_without_one() {
+    for balancer in [Simple::LeastRequest, Simple::Random] {
+        let counts = counts(&cluster(&simple(balancer), endpoints(4)), MANY, |ask| Ask { hash: Some(7), ..ask });
+        counts.values().for_each(|count| assert_likely(*count, MANY, 0.25));
+    }
+}
+
+#[test]
 fn there_is_nobody_where_there_are_no_endpoints() {
     for settings in [simple(Simple::RoundRobin), hashed(HashAlgorithm::Ring(8)), hashed(HashAlgorithm::Maglev(7))] {
         let cluster = cluster(&settings, Vec::new());

@@ -137,6 +137,9 @@ fn gateway_errors_and_failures_on_the_way_have_thresholds_of_their_own() {
         (&split, vec![Outcome::Failed; 2], Some(Cause::ConsecutiveLocal)),
         (&split, vec![Outcome::Failed, Outcome::Connected, Outcome::Failed], None),
         (&split, vec![Outcome::Failed, answered(500), Outcome::Failed], None),
+        // Where failures on the way are errors, a connection that is made is a success.
+        (&gateway, vec![Outcome::Failed, Outcome::Connected, Outcome::Failed], None),
+        (&split, [&[answered(500); 6][..], &[Outcome::Connected, answered(500)]].concat(), Some(Cause::Consecutive5xx)),
         (&split, vec![answered(500); 7], Some(Cause::Consecutive5xx)),
         (&either, vec![answered(500), answered(502), answered(503)], Some(Cause::ConsecutiveGateway)),
         (&either, vec![answered(500), answered(502), answered(500)], Some(Cause::Consecutive5xx)),
