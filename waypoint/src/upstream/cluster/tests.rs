@@ -97,6 +97,27 @@ fn the_less_busy_of_two_is_next() {
 }
 
 #[test]
+fn how_busy_one_may_be_depends_on_its_weight_and_on_how_new_it_is() {
+    let warmup = Warmup {
+        duration: Duration::from_secs(100),
+        minimum: Percent::new(10.0).unwrap(),
+        aggression: NonZeroU32::new(1000).unwrap(),
+    };
+    let began = Instant::now();
+    let mut settings = simple(Simple::LeastRequest);
+    settings.balancer.warmup = Some(warmup);
+    let cluster = Cluster::new(&settings, vec![weighted(1, 2), weighted(2, 4)], began);
+    let now = began + Duration::from_secs(200);
+    cluster.update(&settings, vec![weighted(1, 2), weighted(2, 4), weighted(3, 4)], now - Duration::from_secs(50));
+    let held: Vec<_> = (0..4000).map(|draw| cluster.pick(&ask(now, draw)).unwrap()).collect();
+    let mut counts = Counts::new();
+    held.iter().for_each(|picked| *counts.entry(number(picked)).or_default() += 1);
+    for (number, expected) in [(1, 1000), (2, 2000), (3, 1000)] {
+        assert!(counts[&number].abs_diff(expected) <= 20, "{counts:?}");
+    }
+}
+
+#[test]
 fn passthrough_is_where_the_client_went() {
     let cluster = cluster(&simple(Simple::Passthrough), endpoints(4));
     assert_eq!(counts(&cluster, 100, |ask| Ask { dialled: address(3), ..ask }), Counts::from([(3, 100)]));

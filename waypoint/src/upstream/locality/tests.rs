@@ -141,6 +141,14 @@ fn shares_go_where_they_are_said_to_go_and_nothing_elsewhere() {
         assert_eq!(numbers(&counts), [1, 2, 4], "{balance:?}");
         assert_likely(counts[&4], MANY, 0.3);
         assert_likely(counts[&1] + counts[&2], MANY, 0.7);
+        if matches!(balance, Balance::Hash(..)) {
+            let client = workload("eu/b", "v1");
+            let of = |hash, draw| {
+                let ask = Ask { hash: Some(hash), client: Some(&client), ..ask(std::time::Instant::now(), draw) };
+                number(&cluster.pick(&ask).unwrap())
+            };
+            assert!((0..100).all(|key| (0..20).all(|draw| of(key << 40, draw) == of(key << 40, 99))));
+        }
         if outliers.is_some() {
             // Half of a share is healthy: it takes seven tenths of what it took.
             eject(&cluster, 1);
