@@ -162,9 +162,12 @@ impl Roster {
             None => Host::new(endpoint, now),
         };
         let hosts: Vec<_> = by_address.into_values().map(|endpoint| Arc::new(host(endpoint))).collect();
-        // Whose place makes no difference has this one; so does whose place is not known.
-        let view = Arc::new(View::new(&hosts, settings, None));
-        Self { settings: Arc::new(settings.clone()), hosts, views: ArcSwap::from_pointee(vec![view]) }
+        let views = if View::depends_on_place(settings) {
+            Vec::new()
+        } else {
+            vec![Arc::new(View::new(&hosts, settings, None))]
+        };
+        Self { settings: Arc::new(settings.clone()), hosts, views: ArcSwap::from_pointee(views) }
     }
 
     fn is_of(&self, settings: &Settings, by_address: &ByAddress) -> bool {
@@ -188,8 +191,11 @@ pub(crate) struct Cluster {
     limits: Arc<Limits>,
     /// How many are ejected.
     ejected: AtomicUsize,
-    /// Locked to eject, to sweep, to take up endpoints and settings, and for the first request of a kind of clients.
+    /// Locked to eject, to sweep, and when endpoints and settings change.
     ejections: Mutex<Ejections>,
+    /// Locked to take up endpoints and settings, and for the first request of a kind of clients: large tables take their
+    /// time, and nobody else is to wait.
+    building: Mutex<()>,
 }
 
 impl Cluster {
@@ -200,18 +206,21 @@ impl Cluster {
             limits: Limits::new(&settings.pool, settings.retry_budget, now),
             ejected: AtomicUsize::new(0),
             ejections: Mutex::new(Ejections::new(settings.outliers.as_ref(), now)),
+            building: Mutex::new(()),
         })
     }
 
     /// Takes up endpoints and settings, if they are others. What is known of an endpoint is kept if its address stays.
+    /// The largest table of Maglev's takes a second or more to fill: requests go on meanwhile, but on other threads.
     pub(crate) fn update(&self, settings: &Settings, endpoints: Vec<Endpoint>, now: Instant) -> Vec<Event> {
-        let mut ejections = self.lock();
+        let _one_at_a_time = lock(&self.building);
         let old = self.roster.load_full();
         let endpoints = by_address(endpoints);
         if old.is_of(settings, &endpoints) {
             return Vec::new();
         }
         let new = Arc::new(Roster::new(settings, endpoints, now, Some(&old)));
+        let mut ejections = lock(&self.ejections);
         self.roster.store(new.clone());
         let events = ejections.update(settings.outliers.as_ref(), |address| new.history(address), now);
         self.ejected.store(ejections.active(), Ordering::Relaxed);
@@ -266,7 +275,7 @@ impl Cluster {
 
     /// Brings back endpoints whose time is over; to be called at [`Cluster::next_sweep`], or soon after.
     pub(crate) fn sweep(&self, now: Instant) -> Vec<Event> {
-        let mut ejections = self.lock();
+        let mut ejections = lock(&self.ejections);
         let roster = self.roster.load();
         let events = ejections.sweep(|address| roster.history(address), now);
         self.ejected.store(ejections.active(), Ordering::Relaxed);
@@ -275,7 +284,7 @@ impl Cluster {
 
     /// When it is to be looked at who returns; none where nobody is ever ejected.
     pub(crate) fn next_sweep(&self) -> Option<Instant> {
-        self.lock().next_sweep()
+        lock(&self.ejections).next_sweep()
     }
 
     /// How many endpoints are ejected (Envoy's `outlier_detection.ejections_active`).
@@ -290,7 +299,7 @@ impl Cluster {
 
     /// How `client`, the first of its kind, sees the endpoints.
     fn see(&self, roster: &Roster, client: Option<&Workload>) -> Arc<View> {
-        let _one_at_a_time = self.lock();
+        let _one_at_a_time = lock(&self.building);
         let mut views = roster.views.load().to_vec();
         if let Some(view) = views.iter().find(|view| view.is_for(&roster.settings, client)) {
             return view.clone();
@@ -308,7 +317,7 @@ impl Cluster {
         let roster = self.roster.load();
         let rules = roster.settings.outliers.as_ref()?;
         let cause = host.history().count(rules, outcome)?;
-        let mut ejections = self.lock();
+        let mut ejections = lock(&self.ejections);
         // Others may have come meanwhile.
         let roster = self.roster.load();
         let address = host.endpoint.address;
@@ -317,10 +326,10 @@ impl Cluster {
         self.ejected.store(ejections.active(), Ordering::Relaxed);
         event
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Ejections> {
-        self.ejections.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An endpoint that was chosen: it is busy with one request, or connection, more until this is dropped.

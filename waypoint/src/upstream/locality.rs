@@ -48,6 +48,11 @@ impl View {
         Self { made_for, tiers: tiers.into_values().map(|hosts| vec![(1.0, group(hosts))]).collect() }
     }
 
+    /// True if not everybody sees the endpoints alike.
+    pub(super) fn depends_on_place(settings: &Settings) -> bool {
+        facets(settings, None).next().is_some()
+    }
+
     /// True if it is `client`'s, too.
     pub(super) fn is_for(&self, settings: &Settings, client: Option<&Workload>) -> bool {
         self.made_for.iter().map(|facet| &**facet).eq(facets(settings, client))

@@ -69,6 +69,15 @@ fn round_robin_is_exact_whoever_asks() {
 }
 
 #[test]
+fn replicas_that_begin_together_go_round_from_different_places() {
+    let first = |draw| {
+        let cluster = cluster(&simple(Simple::RoundRobin), endpoints(4));
+        number(&cluster.pick(&ask(Instant::now(), draw)).unwrap())
+    };
+    assert_eq!((0..50).map(first).collect::<std::collections::BTreeSet<_>>().len(), 4);
+}
+
+#[test]
 fn round_robin_is_even_among_those_that_are_not_passed_over() {
     let outliers = OutlierDetection { consecutive_5xx: Some(1), ..OutlierDetection::default() };
     let cluster = cluster(&Settings { outliers: Some(outliers), ..simple(Simple::RoundRobin) }, endpoints(4));
