@@ -2,7 +2,7 @@
 
 use ambit_model::Scope;
 use ambit_model::destination::{
-    Balance, Distribute, FailoverLabel, HashAlgorithm, HashKey, LoadBalancer, OutlierDetection, Place, Simple,
+    Balance, Distribute, FailoverLabel, HashAlgorithm, HashKey, LoadBalancer, OutlierDetection, Simple,
 };
 
 use super::super::cluster::{Ask, Cluster, Endpoint, NoEndpoint};
