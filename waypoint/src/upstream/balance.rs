@@ -119,7 +119,7 @@ impl Group {
         // What has no key goes anywhere.
         let key = terms.hash.unwrap_or_else(|| draws.next());
         let may = |place: &usize| self.hosts.get(*place).is_some_and(|host| terms.may(host));
-        match &self.method {
+        let next = match &self.method {
             Method::LeastRequest(weights) => self.less_busy(weights, terms, draws),
             Method::Random(weights) => self.drawn(weights, terms, draws),
             Method::RoundRobin(schedule) => {
@@ -127,11 +127,13 @@ impl Group {
                     self.hosts.get(place).is_some_and(|host| terms.falls_on(host, draws))
                 };
                 let place = schedule.next(draws, falls);
-                place.and_then(|place| self.hosts.get(place)).or_else(|| self.any(terms, draws))
+                place.and_then(|place| self.hosts.get(place))
             }
-            Method::Ring(ring) => self.hosts.get(ring.places(key).find(may)?),
-            Method::Maglev(table) => self.hosts.get(table.places(key).find(may)?),
-        }
+            Method::Ring(ring) => ring.places(key).find(may).and_then(|place| self.hosts.get(place)),
+            Method::Maglev(table) => table.places(key).find(may).and_then(|place| self.hosts.get(place)),
+        };
+        // A table may be too small for all, and turns may fall to nobody who is still new.
+        next.or_else(|| self.any(terms, draws))
     }
 
     /// The less busy of two that are drawn, for its weight; the first if there is no difference.

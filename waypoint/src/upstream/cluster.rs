@@ -143,23 +143,35 @@ impl Host {
 /// The endpoints, and what holds for them.
 #[derive(Debug)]
 struct Roster {
-    settings: Settings,
+    settings: Arc<Settings>,
     /// Ascending by address, each once.
     hosts: Vec<Arc<Host>>,
     views: ArcSwap<Vec<Arc<View>>>,
 }
 
+type ByAddress = BTreeMap<SocketAddr, Endpoint>;
+
+fn by_address(endpoints: Vec<Endpoint>) -> ByAddress {
+    endpoints.into_iter().map(|endpoint| (endpoint.address, endpoint)).collect()
+}
+
 impl Roster {
-    fn new(settings: &Settings, endpoints: Vec<Endpoint>, now: Instant, old: Option<&Self>) -> Self {
-        let by_address: BTreeMap<_, _> = endpoints.into_iter().map(|endpoint| (endpoint.address, endpoint)).collect();
+    fn new(settings: &Settings, by_address: ByAddress, now: Instant, old: Option<&Self>) -> Self {
         let host = |endpoint: Endpoint| match old.and_then(|old| old.host(endpoint.address)) {
             Some(known) => Host { kept: known.kept.clone(), endpoint },
             None => Host::new(endpoint, now),
         };
         let hosts: Vec<_> = by_address.into_values().map(|endpoint| Arc::new(host(endpoint))).collect();
-        // Whose place makes no difference has this one; so does whose place is not known.
-        let view = Arc::new(View::new(&hosts, settings, None));
-        Self { settings: settings.clone(), hosts, views: ArcSwap::from_pointee(vec![view]) }
+        let views = if View::depends_on_place(settings) {
+            Vec::new()
+        } else {
+            vec![Arc::new(View::new(&hosts, settings, None))]
+        };
+        Self { settings: Arc::new(settings.clone()), hosts, views: ArcSwap::from_pointee(views) }
+    }
+
+    fn is_of(&self, settings: &Settings, by_address: &ByAddress) -> bool {
+        *self.settings == *settings && self.hosts.iter().map(|host| &host.endpoint).eq(by_address.values())
     }
 
     fn host(&self, address: SocketAddr) -> Option<&Arc<Host>> {
@@ -170,10 +182,6 @@ impl Roster {
     fn history(&self, address: SocketAddr) -> Option<&History> {
         self.host(address).map(|host| host.history())
     }
-
-    fn view(&self, client: Option<&Workload>) -> Option<Arc<View>> {
-        self.views.load().iter().find(|view| view.is_for(&self.settings, client)).cloned()
-    }
 }
 
 /// The endpoints of a service's port, or of a subset of them.
@@ -183,36 +191,45 @@ pub(crate) struct Cluster {
     limits: Arc<Limits>,
     /// How many are ejected.
     ejected: AtomicUsize,
-    /// Locked to eject, to sweep, to take up endpoints and settings, and for the first request of a kind of clients.
+    /// Locked to eject, to sweep, and when endpoints and settings change.
     ejections: Mutex<Ejections>,
+    /// Locked to take up endpoints and settings, and for the first request of a kind of clients: large tables take their
+    /// time, and nobody else is to wait.
+    building: Mutex<()>,
 }
 
 impl Cluster {
     /// `endpoints`, for which `settings` hold; all of them are new.
     pub(crate) fn new(settings: &Settings, endpoints: Vec<Endpoint>, now: Instant) -> Arc<Self> {
         Arc::new(Self {
-            roster: ArcSwap::from_pointee(Roster::new(settings, endpoints, now, None)),
+            roster: ArcSwap::from_pointee(Roster::new(settings, by_address(endpoints), now, None)),
             limits: Limits::new(&settings.pool, settings.retry_budget, now),
             ejected: AtomicUsize::new(0),
             ejections: Mutex::new(Ejections::new(settings.outliers.as_ref(), now)),
+            building: Mutex::new(()),
         })
     }
 
-    /// Takes up other endpoints and settings. What is known of an endpoint is kept if its address stays.
+    /// Takes up endpoints and settings, if they are others. What is known of an endpoint is kept if its address stays.
+    /// The largest table of Maglev's takes a second or more to fill: requests go on meanwhile, but on other threads.
     pub(crate) fn update(&self, settings: &Settings, endpoints: Vec<Endpoint>, now: Instant) -> Vec<Event> {
-        let mut ejections = self.lock();
+        let _one_at_a_time = lock(&self.building);
         let old = self.roster.load_full();
+        let endpoints = by_address(endpoints);
+        if old.is_of(settings, &endpoints) {
+            return Vec::new();
+        }
         let new = Arc::new(Roster::new(settings, endpoints, now, Some(&old)));
+        let mut ejections = lock(&self.ejections);
         self.roster.store(new.clone());
-        let rules = (old.settings.outliers.as_ref(), settings.outliers.as_ref());
-        let events = ejections.update(rules, |address| new.history(address), now);
+        let events = ejections.update(settings.outliers.as_ref(), |address| new.history(address), now);
         self.ejected.store(ejections.active(), Ordering::Relaxed);
         self.limits.update(&settings.pool, settings.retry_budget, now);
         events
     }
 
     /// What holds for it.
-    pub(crate) fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Arc<Settings> {
         self.roster.load().settings.clone()
     }
 
@@ -236,9 +253,18 @@ impl Cluster {
         if let Some(dialled) = passthrough.then(|| roster.host(ask.dialled)).flatten() {
             return if dialled.is_ejected() { Err(NoEndpoint::Ejected) } else { Ok(Picked::new(self, dialled)) };
         }
-        let view = roster.view(ask.client).unwrap_or_else(|| self.see(&roster, ask.client));
+        let views = roster.views.load();
+        let first_of_its_kind;
+        let view = match views.iter().find(|view| view.is_for(&roster.settings, ask.client)) {
+            Some(view) => view,
+            None => {
+                first_of_its_kind = self.see(&roster, ask.client);
+                &first_of_its_kind
+            }
+        };
         let warmup = roster.settings.balancer.warmup.as_ref();
-        let terms = Terms { now: ask.now, hash: ask.hash, warmup, avoid: ask.avoid };
+        let hash = ask.hash.filter(|_| matches!(roster.settings.balancer.balance, Balance::Hash(..)));
+        let terms = Terms { now: ask.now, hash, warmup, avoid: ask.avoid };
         let ejections = self.ejected() > 0;
         let mut host = view.next(&terms, ask.draw, ejections);
         if host.is_none() && !ask.avoid.is_empty() {
@@ -249,18 +275,16 @@ impl Cluster {
 
     /// Brings back endpoints whose time is over; to be called at [`Cluster::next_sweep`], or soon after.
     pub(crate) fn sweep(&self, now: Instant) -> Vec<Event> {
-        let mut ejections = self.lock();
+        let mut ejections = lock(&self.ejections);
         let roster = self.roster.load();
-        let Some(rules) = &roster.settings.outliers else { return Vec::new() };
-        let events = ejections.sweep(rules, |address| roster.history(address), now);
+        let events = ejections.sweep(|address| roster.history(address), now);
         self.ejected.store(ejections.active(), Ordering::Relaxed);
         events
     }
 
     /// When it is to be looked at who returns; none where nobody is ever ejected.
     pub(crate) fn next_sweep(&self) -> Option<Instant> {
-        let ejections = self.lock();
-        self.roster.load().settings.outliers.as_ref().map(|_| ejections.next_sweep())
+        lock(&self.ejections).next_sweep()
     }
 
     /// How many endpoints are ejected (Envoy's `outlier_detection.ejections_active`).
@@ -275,12 +299,12 @@ impl Cluster {
 
     /// How `client`, the first of its kind, sees the endpoints.
     fn see(&self, roster: &Roster, client: Option<&Workload>) -> Arc<View> {
-        let _one_at_a_time = self.lock();
-        if let Some(view) = roster.view(client) {
-            return view;
+        let _one_at_a_time = lock(&self.building);
+        let mut views = roster.views.load().to_vec();
+        if let Some(view) = views.iter().find(|view| view.is_for(&roster.settings, client)) {
+            return view.clone();
         }
         let view = Arc::new(View::new(&roster.hosts, &roster.settings, client));
-        let mut views = roster.views.load().to_vec();
         if views.len() >= VIEWS {
             views.remove(0);
         }
@@ -293,20 +317,19 @@ impl Cluster {
         let roster = self.roster.load();
         let rules = roster.settings.outliers.as_ref()?;
         let cause = host.history().count(rules, outcome)?;
-        let mut ejections = self.lock();
+        let mut ejections = lock(&self.ejections);
         // Others may have come meanwhile.
         let roster = self.roster.load();
-        let rules = roster.settings.outliers.as_ref()?;
         let address = host.endpoint.address;
         roster.host(address).filter(|known| Arc::ptr_eq(&known.kept, &host.kept))?;
-        let event = ejections.eject(rules, (address, host.history()), cause, roster.hosts.len(), now);
+        let event = ejections.eject((address, host.history()), cause, roster.hosts.len(), now);
         self.ejected.store(ejections.active(), Ordering::Relaxed);
         event
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Ejections> {
-        self.ejections.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An endpoint that was chosen: it is busy with one request, or connection, more until this is dropped.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ambit_model::destination::ByLocality;
+use ambit_model::destination::{ByLocality, Place};
 use ambit_model::{Distribution, Locality, Workload};
 
 use super::balance::{Draws, Group, Terms};
@@ -31,8 +31,7 @@ impl View {
         let here = client.map(Workload::locality).unwrap_or_default();
         let shares = weighed(settings).and_then(|by| by.shares(here));
         if let Some(shares) = shares {
-            let part = |(place, share): &(_, u32)| {
-                let place: &ambit_model::destination::Place = place;
+            let part = |(place, share): &(Place, u32)| {
                 let within = hosts.iter().filter(|host| place.covers(host.endpoint.locality())).cloned();
                 (f64::from(*share), group(within.collect()))
             };
@@ -46,6 +45,11 @@ impl View {
             }
         }
         Self { made_for, tiers: tiers.into_values().map(|hosts| vec![(1.0, group(hosts))]).collect() }
+    }
+
+    /// True if not everybody sees the endpoints alike.
+    pub(super) fn depends_on_place(settings: &Settings) -> bool {
+        facets(settings, None).next().is_some()
     }
 
     /// True if it is `client`'s, too.
@@ -93,7 +97,7 @@ impl View {
     }
 }
 
-/// Of a hundred hundredths, those that are not ejected.
+/// How much of them is not ejected, from 0 to 1.
 fn healthy(hosts: &[Arc<Host>]) -> f64 {
     #[allow(clippy::cast_precision_loss, reason = "nobody has 2^52 endpoints")]
     let part = |count: usize| count as f64 / hosts.len().max(1) as f64;

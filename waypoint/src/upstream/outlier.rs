@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ambit_model::destination::OutlierDetection;
 
-/// Of how many sweeps that nobody made each is made up for.
+/// So many sweeps that nobody made are made up for.
 const MISSED_SWEEPS: u32 = 1000;
 
 /// What became of a request, or of a connection that carries none.
@@ -88,8 +88,12 @@ impl History {
     /// Counts `outcome`. A cause if it is to be passed over.
     pub(super) fn count(&self, rules: &OutlierDetection, outcome: Outcome) -> Option<Cause> {
         let status = match outcome {
-            Outcome::Connected => {
+            Outcome::Connected if rules.split_local => {
                 self.local_failures.store(0, Ordering::Relaxed);
+                return None;
+            }
+            Outcome::Connected => {
+                self.forget();
                 return None;
             }
             Outcome::Failed if rules.split_local => {
@@ -142,6 +146,7 @@ fn counted(counter: &AtomicU32, error: bool, enough: Option<u32>) -> bool {
 /// Which endpoints were passed over how often, and when it is looked at again.
 #[derive(Debug)]
 pub(super) struct Ejections {
+    rules: Option<OutlierDetection>,
     records: BTreeMap<SocketAddr, Record>,
     next_sweep: Instant,
 }
@@ -157,7 +162,9 @@ struct Record {
 impl Ejections {
     /// None so far; the first sweep is an interval after `now`.
     pub(super) fn new(rules: Option<&OutlierDetection>, now: Instant) -> Self {
-        Self { records: BTreeMap::new(), next_sweep: now + rules.map_or(Duration::ZERO, |rules| rules.interval) }
+        let mut ejections = Self { rules: None, records: BTreeMap::new(), next_sweep: now };
+        ejections.follow(rules, now);
+        ejections
     }
 
     /// How many are passed over.
@@ -165,24 +172,21 @@ impl Ejections {
         self.records.values().filter(|record| record.since.is_some()).count()
     }
 
-    /// When to sweep next.
-    pub(super) fn next_sweep(&self) -> Instant {
-        self.next_sweep
+    /// When to sweep next; none where nobody is ever passed over.
+    pub(super) fn next_sweep(&self) -> Option<Instant> {
+        self.rules.as_ref().map(|_| self.next_sweep)
     }
 
     /// Has the endpoint at `address`, one of `endpoints`, passed over for `cause`, if one more may be. None if it is.
     pub(super) fn eject(
         &mut self,
-        rules: &OutlierDetection,
         (address, history): (SocketAddr, &History),
         cause: Cause,
         endpoints: usize,
         now: Instant,
     ) -> Option<Event> {
         let active = self.active();
-        if history.is_ejected() {
-            return None;
-        }
+        let rules = self.rules.as_ref().filter(|_| !history.is_ejected())?;
         // Whatever comes of it: the same errors count once.
         history.counter(cause).store(0, Ordering::Relaxed);
         if !rules.may_eject(endpoints, active) {
@@ -198,11 +202,11 @@ impl Ejections {
     /// Makes the sweeps that are due at `now`: brings back whose time is over, and forgets one ejection of who was in use.
     pub(super) fn sweep<'a>(
         &mut self,
-        rules: &OutlierDetection,
         history: impl Fn(SocketAddr) -> Option<&'a History>,
         now: Instant,
     ) -> Vec<Event> {
         let mut events = Vec::new();
+        let Some(rules) = &self.rules else { return events };
         let interval = rules.interval.max(Duration::from_millis(1));
         for _ in 0..MISSED_SWEEPS {
             if self.next_sweep > now {
@@ -227,19 +231,17 @@ impl Ejections {
         events
     }
 
-    /// Keeps what is known of endpoints that are `still` there; with no rules, brings back all. Sweeps come at the new
-    /// interval if it is another.
+    /// Takes up other rules, and endpoints of which `history` knows all that are left: forgets the others; without rules,
+    /// brings back all.
     pub(super) fn update<'a>(
         &mut self,
-        (old, new): (Option<&OutlierDetection>, Option<&OutlierDetection>),
+        rules: Option<&OutlierDetection>,
         history: impl Fn(SocketAddr) -> Option<&'a History>,
         now: Instant,
     ) -> Vec<Event> {
         self.records.retain(|address, _| history(*address).is_some());
-        if old.map(|rules| rules.interval) != new.map(|rules| rules.interval) {
-            self.next_sweep = now + new.map_or(Duration::ZERO, |rules| rules.interval);
-        }
-        if new.is_some() {
+        self.follow(rules, now);
+        if rules.is_some() {
             return Vec::new();
         }
         let ejected = std::mem::take(&mut self.records).into_iter().filter(|(_, record)| record.since.is_some());
@@ -248,6 +250,14 @@ impl Ejections {
             Event { address, change: Change::Returned }
         });
         returned.collect()
+    }
+
+    fn follow(&mut self, rules: Option<&OutlierDetection>, now: Instant) {
+        let interval = |rules: Option<&OutlierDetection>| rules.map(|rules| rules.interval);
+        if interval(rules) != interval(self.rules.as_ref()) {
+            self.next_sweep = now + interval(rules).unwrap_or_default();
+        }
+        self.rules = rules.cloned();
     }
 }
 

@@ -59,7 +59,7 @@ impl Schedule {
     pub(super) fn next(&self, draws: &mut Draws, falls: impl Fn(usize, &mut Draws) -> bool) -> Option<usize> {
         if self.taken.load(Ordering::Relaxed) == 0 {
             // Replicas that begin together shall not go round together.
-            let first = (draws.next() >> 32) | 1;
+            let first = (draws.next() >> 32) + 1;
             let _ = self.taken.compare_exchange(0, first, Ordering::Relaxed, Ordering::Relaxed);
         }
         let round = if self.turns.is_empty() { self.count } else { self.turns.len() };
