@@ -1,18 +1,23 @@
 //! Where requests and connections are carried to: endpoints, which of them is next, how many at once, and the
 //! connections to them.
-#![allow(dead_code, unused_imports, reason = "the request path takes these up piece by piece")]
 
 mod balance;
 mod cluster;
+mod clusters;
+mod connect;
+mod endpoints;
 #[cfg(test)]
 mod fixtures;
 mod hash;
 mod limits;
 mod locality;
 mod outlier;
+mod pool;
 mod retry_budget;
 
-pub(crate) use cluster::{Ask, Cluster, Endpoint, NoEndpoint, Picked, Settings};
-pub(crate) use hash::{GivenCookie, given_cookie, key_hash};
-pub(crate) use limits::{ConnectionSlot, Limits, Overflow, Overflows, Pending, RequestSlot, RetrySlot};
-pub(crate) use outlier::{Cause, Change, Event, Outcome};
+pub(crate) use cluster::{Ask, Picked};
+pub(crate) use clusters::{Clusters, Held, NoCluster, Place, Registry};
+pub(crate) use connect::{Sink, Source};
+pub(crate) use endpoints::{Bare, Endpoints, Exchange, Sent, Unsent, Upgraded};
+pub(crate) use hash::{given_cookie, key_hash};
+pub(crate) use limits::ConnectionSlot;
