@@ -65,6 +65,21 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
+    /// True if one of them may refuse.
+    pub(crate) fn are_in_force(&self) -> bool {
+        !(self.refusing.policies.is_empty() && self.admitting.policies.is_empty())
+    }
+
+    /// True if one of them is only noted.
+    pub(crate) fn are_on_trial(&self) -> bool {
+        !self.on_trial.policies.is_empty()
+    }
+
+    /// Every one of them, those that refuse first.
+    pub(super) fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        [&self.refusing, &self.admitting, &self.on_trial].into_iter().flat_map(|ruled| &ruled.policies)
+    }
+
     fn of(&mut self, policy: &Policy) -> &mut Ruled {
         match policy.action {
             _ if policy.dry_run => &mut self.on_trial,
@@ -101,16 +116,16 @@ pub(crate) struct Ruled {
 }
 
 impl Ruled {
-    /// The policies for `workload`, ascending by key.
-    pub(crate) fn covering(&self, workload: &Workload) -> impl Iterator<Item = &Arc<Policy>> {
-        self.policies.iter().filter(|policy| policy.scope.covers(workload))
+    /// The policies for `workload`, or all, ascending by key.
+    pub(crate) fn covering(&self, workload: Option<&Workload>) -> impl Iterator<Item = &Arc<Policy>> {
+        self.policies.iter().filter(move |policy| workload.is_none_or(|workload| policy.scope.covers(workload)))
     }
 
-    /// The rules of the policies for `workload` that may match who has `shown` this, ascending by key and number. Those
-    /// left out do not match.
+    /// The rules of the policies for `workload`, or of all, that may match who has `shown` this, ascending by key and
+    /// number. Those left out do not match.
     pub(crate) fn candidates<'a>(
         &'a self,
-        workload: &Workload,
+        workload: Option<&Workload>,
         shown: &'a Shown,
     ) -> impl Iterator<Item = (&'a Arc<Policy>, usize, &'a Rule)> {
         let mut lists = shown.among(&self.rules);
@@ -122,7 +137,7 @@ impl Ruled {
             found.sort_by(|a, b| place(a).cmp(&place(b)));
             found.dedup_by(|a, b| place(a) == place(b));
         }
-        found.retain(|(policy, _)| policy.scope.covers(workload));
+        found.retain(|(policy, _)| workload.is_none_or(|workload| policy.scope.covers(workload)));
         found.into_iter().filter_map(|(policy, number)| Some((policy, *number, policy.rules.get(*number)?)))
     }
 
@@ -131,7 +146,7 @@ impl Ruled {
         self.policies.insert(at, policy.clone());
         for (number, rule) in policy.rules.iter().enumerate() {
             let entry = (policy.clone(), number);
-            for anchor in anchor::of(rule) {
+            for anchor in anchor::of(rule, &policy.scope) {
                 let rules = self.rules.entry(anchor).or_default();
                 let at = rules.partition_point(|held| place(held) < place(&entry));
                 // A rule that says a thing twice stands there once.
@@ -144,7 +159,7 @@ impl Ruled {
 
     fn take(&mut self, policy: &Arc<Policy>) {
         self.policies.retain(|held| held.key != policy.key);
-        let anchors: BTreeSet<Anchor> = policy.rules.iter().flat_map(anchor::of).collect();
+        let anchors: BTreeSet<Anchor> = policy.rules.iter().flat_map(|rule| anchor::of(rule, &policy.scope)).collect();
         for anchor in anchors {
             let Some(rules) = self.rules.get_mut(&anchor) else { continue };
             rules.retain(|(held, _)| held.key != policy.key);

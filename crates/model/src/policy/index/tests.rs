@@ -3,7 +3,7 @@
 use super::*;
 use crate::fixtures::{identity, pod, uid};
 use crate::policy::{Access, Action, Attribute, Client, PeerAuthentication, Rule, Term, Values};
-use crate::policy::{access::Seen, evaluate};
+use crate::policy::{evaluate, seen::Seen};
 use crate::{Cidr, Snapshot};
 
 const MANY: usize = 10_000;
@@ -66,7 +66,7 @@ fn looked_at(snapshot: &Snapshot, access: &Access) -> (usize, bool) {
     let seen = Seen::new(snapshot, access);
     let shown = Shown::new(&seen);
     let effects = snapshot.policies.authorizing(server);
-    let count = effects.map(|effects| effects.admitting.candidates(server, &shown).count()).sum();
+    let count = effects.map(|effects| effects.admitting.candidates(Some(server), &shown).count()).sum();
     (count, evaluate(snapshot, server, access).is_ok())
 }
 
@@ -94,7 +94,7 @@ fn a_rule_that_cannot_be_looked_up_is_looked_at_for_everybody() {
         // One clause of several is enough to match, so that all must be looked up.
         (Rule { from: vec![vec![exact], vec![text("*")]], ..Rule::default() }, true),
         (Rule { from: vec![vec![]], ..Rule::default() }, true),
-        (Rule { when: vec![Term::BeyondLayer4("x".into())], ..Rule::default() }, false),
+        (Rule { when: vec![Term::Beyond("x".into())], ..Rule::default() }, false),
     ] {
         let snapshot = mesh([policy("p", Action::Allow, vec![rule.clone()])]);
         assert_eq!(looked_at(&snapshot, &access(7)), (1, admits), "{rule:?}");
