@@ -150,7 +150,7 @@ impl fmt::Display for Denial {
         if self.early {
             f.write_str(", by labels of a client whose pod is not known")?;
         } else if self.partial {
-            f.write_str(", of which layer 4 can tell a part only")?;
+            f.write_str(", which can be told in part only here")?;
         }
         Ok(())
     }

@@ -50,6 +50,23 @@ pub struct Head<'a, F: ?Sized> {
     pub fields: &'a F,
 }
 
+// Not derived, which would ask as much of `F`.
+impl<F: ?Sized> Clone for RequestAccess<'_, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F: ?Sized> Copy for RequestAccess<'_, F> {}
+
+impl<F: ?Sized> Clone for Head<'_, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F: ?Sized> Copy for Head<'_, F> {}
+
 /// May `request` pass where it is `addressed`? Total and deterministic; at most one policy is named.
 ///
 /// # Errors

@@ -10,6 +10,8 @@ use crate::fixtures::{World, any_access_world, pod, uid};
 use crate::{Identity, Node, Upstream};
 
 mod early;
+mod layers;
+mod request;
 
 fn values<T: std::str::FromStr>(positive: bool, texts: &[&str]) -> Values<T>
 where
@@ -187,12 +189,8 @@ fn what_is_refused_names_the_policy_and_the_rule() {
     for (action, rules, expected) in [
         (Action::Deny, vec![nobody.clone(), web], "AuthorizationPolicy shop/p, rule 1"),
         (Action::Allow, vec![nobody], "AuthorizationPolicy shop/p"),
-        (
-            Action::Deny,
-            vec![unseen.clone()],
-            "AuthorizationPolicy shop/p, rule 0, of which layer 4 can tell a part only",
-        ),
-        (Action::Allow, vec![unseen], "AuthorizationPolicy shop/p, of which layer 4 can tell a part only"),
+        (Action::Deny, vec![unseen.clone()], "AuthorizationPolicy shop/p, rule 0, which can be told in part only here"),
+        (Action::Allow, vec![unseen], "AuthorizationPolicy shop/p, which can be told in part only here"),
     ] {
         let world = World { policies: vec![policy("p", action, rules)], ..shop() };
         assert_eq!(ask(&world, proven(), "10.0.0.2:80").unwrap_err().to_string(), expected);

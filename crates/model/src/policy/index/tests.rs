@@ -3,8 +3,9 @@
 use super::*;
 use crate::fixtures::{identity, pod, uid};
 use crate::policy::{Access, Action, Attribute, Client, PeerAuthentication, Rule, Term, Values};
-use crate::policy::{evaluate, seen::Seen};
-use crate::{Cidr, Snapshot};
+use crate::policy::{Head, RequestAccess, evaluate, evaluate_request};
+use crate::policy::{seen::Of, seen::Seen};
+use crate::{Cidr, Mesh, ServiceKey, Snapshot};
 
 const MANY: usize = 10_000;
 
@@ -80,6 +81,54 @@ fn of_ten_thousand_rules_those_about_the_client_are_looked_at_in_one_policy_and_
             assert_eq!(looked_at(&snapshot, &access(7)), (1, true), "form {form}");
             assert_eq!(looked_at(&snapshot, &access(8)), (0, false), "form {form}");
         }
+    }
+}
+
+/// A rule about requests for what has this number, in each form that is looked up.
+fn about_path(number: usize) -> [Rule; 6] {
+    let path = |text: String| Term::Path(Values { any: vec![text.parse().unwrap()], none: vec![] });
+    let host = Values { any: vec![format!("h{number}.example").parse().unwrap()], none: vec![] };
+    let get = Term::Text(Attribute::Method, Values { any: vec!["GET".parse().unwrap()], none: vec![] });
+    let to = |term| Rule { to: vec![vec![get.clone(), term]], ..Rule::default() };
+    [
+        to(path(format!("/p{number}/"))),
+        to(path(format!("/p{number}/*"))),
+        to(path(format!("*/p{number}/"))),
+        to(path(format!("/p{number}/{{**}}"))),
+        to(Term::Text(Attribute::Host, host)),
+        Rule { from: vec![vec![about(7)[3].when[0].clone()]], ..to(path(format!("/p{number}/"))) },
+    ]
+}
+
+#[test]
+fn of_ten_thousand_rules_those_about_the_path_or_host_are_looked_at_and_without_a_head_all() {
+    let service = ServiceKey::new("shop", "server");
+    let scope = Scope::Targets(vec![TargetRef::from(&service)]);
+    let addressed = Addressed::new(&Mesh::default(), &PolicyKey::new("shop", "w"), &[], Some(&service));
+    let client = access(7).client;
+    for form in 0..about_path(0).len() {
+        let rules = (0..MANY).filter(|number| *number != 8).map(|number| about_path(number)[form].clone()).collect();
+        let snapshot =
+            mesh([Arc::new(Policy { scope: scope.clone(), ..(*policy("p", Action::Allow, rules)).clone() })]);
+        let looked_at = |head| {
+            let destination = "10.96.0.1:80".parse().unwrap();
+            let request = RequestAccess { client: &client, remote: None, destination, sni: None, head };
+            let fields: &[(&str, &str)] = &[];
+            let fields = Of(fields);
+            let seen = Seen::of_request(&snapshot, &request, &fields);
+            let shown = Shown::new(&seen);
+            let effects = snapshot.policies.attached(&addressed);
+            let count: usize = effects.map(|effects| effects.admitting.candidates(None, &shown).count()).sum();
+            (count, evaluate_request(&snapshot, &addressed, &request).is_ok())
+        };
+        let fields: &[(&str, &str)] = &[];
+        for (path, authority, expected) in
+            [("/p7/", "h7.example", (1, true)), ("/p8/", "h8.example", (0, false)), ("/p99999/", "a", (0, false))]
+        {
+            let head = Head { method: "GET", authority, path, fields };
+            assert_eq!(looked_at(Some(head)), expected, "form {form} {path}");
+        }
+        assert_eq!(looked_at(None), (MANY - 1, false), "form {form}");
     }
 }
 
