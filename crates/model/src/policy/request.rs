@@ -76,7 +76,7 @@ pub fn evaluate_request<F: Fields + ?Sized>(
     addressed: &Addressed,
     request: &RequestAccess<'_, F>,
 ) -> Result<(), Denial> {
-    judge(snapshot, addressed, request, (Effects::are_in_force, |case| case.verdict())).unwrap_or(Ok(()))
+    judge(snapshot, addressed, request, Effects::are_in_force, |case| case.verdict()).unwrap_or(Ok(()))
 }
 
 /// The policies on trial, AUDIT or dry run, that have something to say of `request`: each with the rule that matches for
@@ -86,7 +86,7 @@ pub fn rehearse_request<F: Fields + ?Sized>(
     addressed: &Addressed,
     request: &RequestAccess<'_, F>,
 ) -> Vec<(Arc<Policy>, Option<usize>)> {
-    judge(snapshot, addressed, request, (Effects::are_on_trial, |case| case.rehearsal())).unwrap_or_default()
+    judge(snapshot, addressed, request, Effects::are_on_trial, |case| case.rehearsal()).unwrap_or_default()
 }
 
 /// What `say` says of the case, if a policy that `matters` has to do with it.
@@ -94,7 +94,8 @@ fn judge<F: Fields + ?Sized, T>(
     snapshot: &Snapshot,
     addressed: &Addressed,
     request: &RequestAccess<'_, F>,
-    (matters, say): (fn(&Effects) -> bool, fn(&Case<'_>) -> T),
+    matters: fn(&Effects) -> bool,
+    say: fn(&Case<'_>) -> T,
 ) -> Option<T> {
     let applying = snapshot.policies.attached(addressed).filter(|effects| matters(effects));
     let applying: Vec<_> = applying.collect();
@@ -102,8 +103,8 @@ fn judge<F: Fields + ?Sized, T>(
         return None;
     }
     // Without a head nobody asks for a field of it.
-    let (of, empty) = (request.head.as_ref().map(|head| Of(head.fields)), [].as_slice());
-    let empty: Of<'_, [(&str, &str)]> = Of(empty);
+    let none: &[(&str, &str)] = &[];
+    let (of, empty) = (request.head.map(|head| Of(head.fields)), Of(none));
     let seen = match &of {
         Some(fields) => Seen::of_request(snapshot, request, fields),
         None => Seen::of_request(snapshot, request, &empty),

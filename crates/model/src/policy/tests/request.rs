@@ -3,6 +3,9 @@
 use super::*;
 use crate::{Cidr, ServiceKey};
 
+/// A method, an authority, a path and fields.
+pub(super) type Written = (&'static str, &'static str, &'static str, Vec<(&'static str, &'static str)>);
+
 /// A request as a table writes it.
 #[derive(Clone, Debug)]
 pub(super) struct Ask {
@@ -10,7 +13,7 @@ pub(super) struct Ask {
     pub(super) remote: Option<&'static str>,
     pub(super) destination: &'static str,
     pub(super) sni: Option<&'static str>,
-    pub(super) head: Option<(&'static str, &'static str, &'static str, Vec<(&'static str, &'static str)>)>,
+    pub(super) head: Option<Written>,
 }
 
 /// `GET http://reviews.example:80/a/b?q` with a field, by `web`.
