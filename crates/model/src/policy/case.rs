@@ -38,7 +38,7 @@ impl<'a> Case<'a> {
     pub(super) fn rehearsal(&self) -> Vec<(Arc<Policy>, Option<usize>)> {
         let mut said: Vec<(Arc<Policy>, Option<usize>)> = Vec::new();
         for trials in self.applying.iter().map(|effects| &effects.on_trial) {
-            let candidates = trials.candidates(self.destination, &self.shown);
+            let candidates = trials.candidates(self.destination, &self.shown, &self.seen);
             let matching = candidates.filter(|(.., rule)| rule.is_sure_of(&self.seen));
             let mut matched: Vec<(&PolicyKey, usize)> =
                 matching.map(|(policy, number, _)| (&policy.key, number)).collect();
@@ -86,6 +86,6 @@ impl<'a> Case<'a> {
     }
 
     fn candidates(&self, of: fn(&Effects) -> &Ruled) -> impl Iterator<Item = (&Arc<Policy>, usize, &Rule)> {
-        self.applying.iter().flat_map(move |effects| of(effects).candidates(self.destination, &self.shown))
+        self.applying.iter().flat_map(move |effects| of(effects).candidates(self.destination, &self.shown, &self.seen))
     }
 }

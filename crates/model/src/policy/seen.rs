@@ -78,6 +78,12 @@ pub(super) struct List<'a> {
 }
 
 impl List<'_> {
+    /// The whole and its elements, as far as they are text.
+    pub(super) fn texts(&self) -> impl Iterator<Item = Arc<str>> {
+        let elements = self.whole.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|_| self.elements);
+        elements.chain([&*self.whole]).map(|text| String::from_utf8_lossy(text).into())
+    }
+
     /// Whether `pattern` describes it. If it describes not the whole but an element of it, nobody can tell: who reads
     /// the field may take the one that he likes.
     pub(super) fn is(&self, pattern: &Pattern) -> Truth {

@@ -60,8 +60,10 @@ fn of_term(term: &Term, http: bool) -> Option<Vec<Anchor>> {
     let anchors: Vec<Anchor> = match term {
         Term::DestinationPort(values) => values.any.iter().copied().map(Anchor::Port).collect(),
         Term::SourceIp(values) => values.any.iter().copied().map(Anchor::Source).collect(),
-        Term::Text(Attribute::Host | Attribute::Method, _) | Term::Path(_) if !http => return None,
-        Term::Text(Attribute::Sni | Attribute::Header(_) | Attribute::Token(_), _) => return None,
+        Term::Text(Attribute::Host | Attribute::Method | Attribute::Header(_), _) | Term::Path(_) if !http => {
+            return None;
+        }
+        Term::Text(Attribute::Sni | Attribute::Token(_), _) => return None,
         Term::Text(attribute, values) => {
             values.any.iter().map(|pattern| of_pattern(attribute, pattern)).collect::<Option<_>>()?
         }
@@ -103,10 +105,11 @@ fn breadth(anchors: &[Anchor]) -> u8 {
         Anchor::Text(Attribute::Path, _, text) if &**text == "/" => 5,
         Anchor::Source(_) => 2,
         Anchor::Text(Attribute::Principal | Attribute::ServiceAccount | Attribute::Path, ..) => 2,
+        Anchor::Text(Attribute::Header(_), ..) => 3,
         Anchor::Port(_) => 3,
         Anchor::Text(Attribute::Namespace | Attribute::Host, ..) => 4,
         Anchor::Text(Attribute::TrustDomain | Attribute::Method, ..) => 5,
-        Anchor::Text(Attribute::Sni | Attribute::Header(_) | Attribute::Token(_), ..) | Anchor::Nothing => 6,
+        Anchor::Text(Attribute::Sni | Attribute::Token(_), ..) | Anchor::Nothing => 6,
     };
     anchors.iter().map(rank).max().unwrap_or_default()
 }
@@ -137,69 +140,137 @@ impl Shown {
     }
 
     /// The `rules` whose anchor this shows, or might if all of it could be told.
-    pub(super) fn among<'a, T>(&'a self, rules: &'a OrdMap<Anchor, T>) -> impl Iterator<Item = &'a T> {
-        let shown = self.anchors.iter().filter_map(|anchor| rules.get(anchor));
-        // Labels are the last of the texts, what requests have stands before them, and texts are the last of all.
-        let first = |attribute| Anchor::Text(attribute, Form::Exact, Arc::default());
-        let label = || first(Attribute::Label(Arc::default()));
-        let labels = (!self.labels_known).then(|| rules.range(label()..));
-        let head = (!self.head_known).then(|| rules.range(first(Attribute::Host)..label()));
-        let untold = labels.into_iter().flatten().chain(head.into_iter().flatten()).map(|(_, found)| found);
-        shown.chain(self.parts(rules)).chain(untold).chain(self.sources(rules))
-    }
-
-    /// Those of a beginning or an end of a text.
-    fn parts<'a, T>(&'a self, rules: &'a OrdMap<Anchor, T>) -> impl Iterator<Item = &'a T> {
+    pub(super) fn among<'a, T>(&self, rules: &'a Anchored<T>, seen: &Seen<'_>) -> Vec<&'a T> {
+        let by = &rules.by_anchor;
+        let mut found: Vec<&T> = self.anchors.iter().filter_map(|anchor| by.get(anchor)).collect();
         let texts = self.anchors.iter().filter_map(|anchor| match anchor {
             Anchor::Text(attribute, _, text) => Some((attribute, text)),
             Anchor::Nothing | Anchor::Port(_) | Anchor::Source(_) => None,
         });
-        texts.flat_map(|(attribute, text)| {
-            let prefixes = beginnings(rules, attribute, Form::Prefix, text.clone());
-            prefixes.chain(beginnings(rules, attribute, Form::Suffix, backwards(text)))
-        })
-    }
-
-    /// Those of a range around the address, found by its length.
-    fn sources<'a, T>(&'a self, rules: &'a OrdMap<Anchor, T>) -> impl Iterator<Item = &'a T> {
-        let all = || {
-            let ranges = rules.range(Anchor::Source(Cidr::around(IpAddr::from([0, 0, 0, 0]), 0))..);
-            ranges.map_while(|(anchor, found)| matches!(anchor, Anchor::Source(_)).then_some(found))
-        };
-        let source = self.source.filter(|_| all().next().is_some());
-        let around = source.into_iter().flat_map(move |source| {
-            let ranges = (0..=Cidr::host(source).length()).map(move |length| Cidr::around(source, length));
-            ranges.filter_map(|range| rules.get(&Anchor::Source(range)))
-        });
-        around.chain(self.source.is_none().then(all).into_iter().flatten())
+        for (attribute, text) in texts {
+            rules.parts(attribute, text, &mut found);
+        }
+        // Of a request's many fields only those are looked at that some rule asks for.
+        for attribute in rules.fields() {
+            let Told::List(list) = seen.texts(attribute) else { continue };
+            for text in list.texts() {
+                found.extend(by.get(&Anchor::Text(attribute.clone(), Form::Exact, text.clone())));
+                rules.parts(attribute, &text, &mut found);
+            }
+        }
+        // Labels are the last of the texts, what requests have stands before them, and texts are the last of all.
+        let first = |attribute| Anchor::Text(attribute, Form::Exact, Arc::default());
+        let label = first(Attribute::Label(Arc::default()));
+        if !self.head_known {
+            found.extend(by.range(first(Attribute::Host)..label.clone()).map(|(_, found)| found));
+        }
+        if !self.labels_known {
+            found.extend(by.range(label..).map(|(_, found)| found));
+        }
+        rules.around(self.source, &mut found);
+        found
     }
 }
 
-/// The `rules` that stand at a text of this `form` with which `text` begins, from the longest to the shortest. What is
+/// What stands at anchors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Anchored<T> {
+    by_anchor: OrdMap<Anchor, T>,
+    /// How many texts of each form there are.
+    forms: OrdMap<(Attribute, Form), usize>,
+}
+
+impl<T> Default for Anchored<T> {
+    fn default() -> Self {
+        Self { by_anchor: OrdMap::new(), forms: OrdMap::new() }
+    }
+}
+
+impl<T: Clone + Default> Anchored<T> {
+    /// What stands at `anchor`, at first its default.
+    pub(super) fn at(&mut self, anchor: Anchor) -> &mut T {
+        if let Anchor::Text(attribute, form, _) = &anchor
+            && !self.by_anchor.contains_key(&anchor)
+        {
+            *self.forms.entry((attribute.clone(), *form)).or_default() += 1;
+        }
+        self.by_anchor.entry(anchor).or_default()
+    }
+
+    /// Has what stands at `anchor` changed by `change`, which says whether it stays.
+    pub(super) fn change(&mut self, anchor: &Anchor, change: impl FnOnce(&mut T) -> bool) {
+        let Some(held) = self.by_anchor.get_mut(anchor) else { return };
+        if change(held) {
+            return;
+        }
+        self.by_anchor.remove(anchor);
+        let Anchor::Text(attribute, form, _) = anchor else { return };
+        let of = (attribute.clone(), *form);
+        let Some(count) = self.forms.get_mut(&of) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.forms.remove(&of);
+        }
+    }
+}
+
+impl<T> Anchored<T> {
+    /// The fields that something stands at.
+    fn fields(&self) -> impl Iterator<Item = &Attribute> {
+        let first = (Attribute::Header(Arc::default()), Form::Exact);
+        let from = self.forms.range(first..).map(|((attribute, _), _)| attribute);
+        let mut last = None;
+        let each = from.take_while(|attribute| matches!(attribute, Attribute::Header(_)));
+        each.filter(move |attribute| last.replace(*attribute) != Some(*attribute))
+    }
+
+    /// Adds what stands at a beginning or an end of `text`.
+    fn parts<'a>(&'a self, attribute: &Attribute, text: &Arc<str>, found: &mut Vec<&'a T>) {
+        for form in [Form::Prefix, Form::Suffix] {
+            if self.forms.contains_key(&(attribute.clone(), form)) {
+                let text = if form == Form::Prefix { text.clone() } else { backwards(text) };
+                beginnings(&self.by_anchor, (attribute, form), &text, found);
+            }
+        }
+    }
+
+    /// Adds what stands at a range around `source`, found by its length; at any, if that cannot be told.
+    fn around<'a>(&'a self, source: Option<IpAddr>, found: &mut Vec<&'a T>) {
+        let ranges = self.by_anchor.range(Anchor::Source(Cidr::around(IpAddr::from([0, 0, 0, 0]), 0))..);
+        let mut all = ranges.map_while(|(anchor, found)| matches!(anchor, Anchor::Source(_)).then_some(found));
+        match source {
+            None => found.extend(all),
+            Some(source) if all.next().is_some() => {
+                let ranges = (0..=Cidr::host(source).length()).map(|length| Cidr::around(source, length));
+                found.extend(ranges.filter_map(|range| self.by_anchor.get(&Anchor::Source(range))));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Adds the `rules` that stand at a text of this form with which `text` begins, from the longest to the shortest. What is
 /// looked at is bounded by what is found and where that branches off, and not by how long the text is.
 fn beginnings<'a, T>(
     rules: &'a OrdMap<Anchor, T>,
-    attribute: &'a Attribute,
-    form: Form,
-    text: Arc<str>,
-) -> impl Iterator<Item = &'a T> {
+    (attribute, form): (&Attribute, Form),
+    text: &str,
+    found: &mut Vec<&'a T>,
+) {
     let mut longest = Some(text.len());
-    std::iter::from_fn(move || {
-        loop {
-            let beginning = text.get(..longest?)?;
-            let probe = Anchor::Text(attribute.clone(), form, beginning.into());
-            let (Anchor::Text(of, as_, held), found) = rules.get_prev(&probe)? else { return None };
-            if of != attribute || *as_ != form {
-                return None;
-            }
-            // Whatever is shorter and still found has no more than this in common with the text.
-            let shared = held.bytes().zip(beginning.bytes()).take_while(|(one, other)| one == other).count();
-            let is_beginning = shared == held.len();
-            let below = if is_beginning { shared.checked_sub(1) } else { Some(shared) };
-            longest = below.and_then(|below| (0..=below).rev().find(|length| text.is_char_boundary(*length)));
-            if is_beginning {
-                return Some(found);
-            }
+    while let Some(beginning) = longest.and_then(|longest| text.get(..longest)) {
+        let probe = Anchor::Text(attribute.clone(), form, beginning.into());
+        let Some((Anchor::Text(of, as_, held), rules)) = rules.get_prev(&probe) else { return };
+        if of != attribute || *as_ != form {
+            return;
         }
-    })
+        // Whatever is shorter and still found has no more than this in common with the text.
+        let shared = held.bytes().zip(beginning.bytes()).take_while(|(one, other)| one == other).count();
+        let is_beginning = shared == held.len();
+        if is_beginning {
+            found.push(rules);
+        }
+        let below = if is_beginning { shared.checked_sub(1) } else { Some(shared) };
+        longest = below.and_then(|below| (0..=below).rev().find(|length| text.is_char_boundary(*length)));
+    }
 }

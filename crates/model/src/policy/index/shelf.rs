@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use super::anchor::{self, Anchor, Shown};
+use super::anchor::{self, Anchor, Anchored, Shown};
 use crate::policy::peer::PeerAuthentication;
 use crate::policy::rule::{Action, Policy, Rule};
+use crate::policy::seen::Seen;
 use crate::policy::{PolicyKey, Scope};
 use crate::workload::Workload;
 
@@ -112,7 +113,7 @@ pub(crate) struct Ruled {
     /// Ascending by key.
     policies: Vec<Arc<Policy>>,
     /// Ascending by the policy's key and the rule's number.
-    rules: OrdMap<Anchor, Vec<(Arc<Policy>, usize)>>,
+    rules: Anchored<Vec<(Arc<Policy>, usize)>>,
 }
 
 impl Ruled {
@@ -126,9 +127,10 @@ impl Ruled {
     pub(crate) fn candidates<'a>(
         &'a self,
         workload: Option<&Workload>,
-        shown: &'a Shown,
-    ) -> impl Iterator<Item = (&'a Arc<Policy>, usize, &'a Rule)> {
-        let mut lists = shown.among(&self.rules);
+        shown: &Shown,
+        seen: &Seen<'_>,
+    ) -> impl Iterator<Item = (&'a Arc<Policy>, usize, &'a Rule)> + use<'a> {
+        let mut lists = shown.among(&self.rules, seen).into_iter();
         let mut found: Vec<&(Arc<Policy>, usize)> = lists.next().into_iter().flatten().collect();
         let first = found.len();
         found.extend(lists.flatten());
@@ -147,7 +149,7 @@ impl Ruled {
         for (number, rule) in policy.rules.iter().enumerate() {
             let entry = (policy.clone(), number);
             for anchor in anchor::of(rule, &policy.scope) {
-                let rules = self.rules.entry(anchor).or_default();
+                let rules = self.rules.at(anchor);
                 let at = rules.partition_point(|held| place(held) < place(&entry));
                 // A rule that says a thing twice stands there once.
                 if rules.get(at).is_none_or(|held| place(held) != place(&entry)) {
@@ -161,11 +163,10 @@ impl Ruled {
         self.policies.retain(|held| held.key != policy.key);
         let anchors: BTreeSet<Anchor> = policy.rules.iter().flat_map(|rule| anchor::of(rule, &policy.scope)).collect();
         for anchor in anchors {
-            let Some(rules) = self.rules.get_mut(&anchor) else { continue };
-            rules.retain(|(held, _)| held.key != policy.key);
-            if rules.is_empty() {
-                self.rules.remove(&anchor);
-            }
+            self.rules.change(&anchor, |rules| {
+                rules.retain(|(held, _)| held.key != policy.key);
+                !rules.is_empty()
+            });
         }
     }
 }

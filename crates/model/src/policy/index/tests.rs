@@ -67,7 +67,7 @@ fn looked_at(snapshot: &Snapshot, access: &Access) -> (usize, bool) {
     let seen = Seen::new(snapshot, access);
     let shown = Shown::new(&seen);
     let effects = snapshot.policies.authorizing(server);
-    let count = effects.map(|effects| effects.admitting.candidates(Some(server), &shown).count()).sum();
+    let count = effects.map(|effects| effects.admitting.candidates(Some(server), &shown, &seen).count()).sum();
     (count, evaluate(snapshot, server, access).is_ok())
 }
 
@@ -85,10 +85,13 @@ fn of_ten_thousand_rules_those_about_the_client_are_looked_at_in_one_policy_and_
 }
 
 /// A rule about requests for what has this number, in each form that is looked up.
-fn about_path(number: usize) -> [Rule; 6] {
+fn about_request(number: usize) -> [Rule; 8] {
     let path = |text: String| Term::Path(Values { any: vec![text.parse().unwrap()], none: vec![] });
     let host = Values { any: vec![format!("h{number}.example").parse().unwrap()], none: vec![] };
     let get = Term::Text(Attribute::Method, Values { any: vec!["GET".parse().unwrap()], none: vec![] });
+    let field = |text: String| {
+        Term::Text(Attribute::Header("x-a".into()), Values { any: vec![text.parse().unwrap()], none: vec![] })
+    };
     let to = |term| Rule { to: vec![vec![get.clone(), term]], ..Rule::default() };
     [
         to(path(format!("/p{number}/"))),
@@ -96,6 +99,8 @@ fn about_path(number: usize) -> [Rule; 6] {
         to(path(format!("*/p{number}/"))),
         to(path(format!("/p{number}/{{**}}"))),
         to(Term::Text(Attribute::Host, host)),
+        to(field(format!("a{number}."))),
+        to(field(format!("*a{number}."))),
         Rule { from: vec![vec![about(7)[3].when[0].clone()]], ..to(path(format!("/p{number}/"))) },
     ]
 }
@@ -106,25 +111,27 @@ fn of_ten_thousand_rules_those_about_the_path_or_host_are_looked_at_and_without_
     let scope = Scope::Targets(vec![TargetRef::from(&service)]);
     let addressed = Addressed::new(&Mesh::default(), &PolicyKey::new("shop", "w"), &[], Some(&service));
     let client = access(7).client;
-    for form in 0..about_path(0).len() {
-        let rules = (0..MANY).filter(|number| *number != 8).map(|number| about_path(number)[form].clone()).collect();
+    for form in 0..about_request(0).len() {
+        let rules = (0..MANY).filter(|number| *number != 8).map(|number| about_request(number)[form].clone()).collect();
         let snapshot =
             mesh([Arc::new(Policy { scope: scope.clone(), ..(*policy("p", Action::Allow, rules)).clone() })]);
-        let looked_at = |head| {
+        let looked_at = |head: Option<Head<'_, [(&str, &str)]>>| {
             let destination = "10.96.0.1:80".parse().unwrap();
             let request = RequestAccess { client: &client, remote: None, destination, sni: None, head };
-            let fields: &[(&str, &str)] = &[];
-            let fields = Of(fields);
+            let none: &[(&str, &str)] = &[];
+            let fields = Of(head.map_or(none, |head| head.fields));
             let seen = Seen::of_request(&snapshot, &request, &fields);
             let shown = Shown::new(&seen);
             let effects = snapshot.policies.attached(&addressed);
-            let count: usize = effects.map(|effects| effects.admitting.candidates(None, &shown).count()).sum();
+            let count: usize = effects.map(|effects| effects.admitting.candidates(None, &shown, &seen).count()).sum();
             (count, evaluate_request(&snapshot, &addressed, &request).is_ok())
         };
-        let fields: &[(&str, &str)] = &[];
-        for (path, authority, expected) in
-            [("/p7/", "h7.example", (1, true)), ("/p8/", "h8.example", (0, false)), ("/p99999/", "a", (0, false))]
-        {
+        for (path, authority, field, expected) in [
+            ("/p7/", "h7.example", "a7.", (1, true)),
+            ("/p8/", "h8.example", "a8.", (0, false)),
+            ("/p99999/", "a", "", (0, false)),
+        ] {
+            let fields: &[(&str, &str)] = &[("x-a", field)];
             let head = Head { method: "GET", authority, path, fields };
             assert_eq!(looked_at(Some(head)), expected, "form {form} {path}");
         }
