@@ -376,7 +376,7 @@ fn any_scope() -> impl Strategy<Value = policy::Scope> {
         Just(policy::Scope::Mesh),
         select(vec!["shop", "other"]).prop_map(|namespace| policy::Scope::Namespace(namespace.into())),
         (namespace(), select(&NAMES[..])).prop_map(move |(ns, name)| policy::Scope::Selector(ns, labels(name))),
-        Just(policy::Scope::Targets(vec!["Service a".into()])),
+        Just(policy::Scope::Targets(vec![policy::TargetRef::new(policy::TargetKind::Service, "shop", "a")])),
     ]
 }
 
@@ -401,9 +401,16 @@ fn any_term() -> impl Strategy<Value = Term> {
         text(Attribute::Label("app".into()), &["a", "b", "*"]),
         text(Attribute::Label("none".into()), &["a", "*"]),
         any_values(&blocks).prop_map(Term::SourceIp),
+        any_values(&blocks).prop_map(Term::RemoteIp),
         any_values(&blocks).prop_map(Term::DestinationIp),
         any_values(&["80", "8080", "9090"]).prop_map(Term::DestinationPort),
-        Just(Term::BeyondLayer4("to.operation.methods".into())),
+        text(Attribute::Sni, &["a.example", "*"]),
+        text(Attribute::Host, &["a.example", "*.example", "a.example:80", "*"]),
+        text(Attribute::Method, &["GET", "P*", "*"]),
+        any_values(&["/a", "/a*", "*/b", "/{*}/b", "/a/{**}", "*"]).prop_map(Term::Path),
+        text(Attribute::Header("x-a".into()), &["a", "b*", "*a", "*"]),
+        text(Attribute::Token("request.auth.principal".into()), &["a", "*"]),
+        Just(Term::Beyond("experimental.envoy.filters.network.mysql_proxy[a.b]".into())),
     ]
 }
 

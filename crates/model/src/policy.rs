@@ -1,12 +1,18 @@
-//! Who may talk to whom, as far as layer 4 can tell: mutual TLS as PeerAuthentication demands it and AuthorizationPolicy
-//! by identity, namespace, address, port and the client's labels. Knows no bytes: what only HTTP shows is
-//! [`Truth::Unknown`], which refuses where a DENY asks for it and does not admit where an ALLOW does.
+//! Who may talk to whom: mutual TLS as PeerAuthentication demands it, and AuthorizationPolicy. [`evaluate`] judges a
+//! connection to a pod as far as layer 4 can tell: by identity, namespace, address, port and the client's labels.
+//! [`evaluate_request`] judges a request at a waypoint, by its head as well. Knows no bytes: what cannot be seen from where
+//! it is judged is [`Truth::Unknown`], which refuses where a DENY asks for it and does not admit where an ALLOW does.
 
 mod access;
+mod case;
 mod index;
+mod path;
 mod pattern;
 mod peer;
+mod request;
 mod rule;
+mod seen;
+mod target;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,15 +21,21 @@ use serde::Serialize;
 
 pub use access::{Access, Client};
 pub use index::Policies;
-pub use pattern::Pattern;
+pub use path::{PathError, PathPattern, Template};
+pub use pattern::{Pattern, PatternError};
 pub use peer::{Mtls, PeerAuthentication};
+pub use request::{
+    DENIED_BODY, DENIED_GRPC_STATUS, DENIED_STATUS, Head, RequestAccess, evaluate_request, rehearse_request,
+};
 pub use rule::{Action, Attribute, Policy, Rule, Term, Values};
+pub use target::{Addressed, TargetKind, TargetRef, WAYPOINT_CLASSES};
 
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
 use crate::workload::Workload;
-use access::Seen;
-use index::{Effects, Ruled, Shown};
+use case::Case;
+use index::Effects;
+use seen::Seen;
 
 /// Which policy: its namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -54,7 +66,7 @@ impl Serialize for PolicyKey {
     }
 }
 
-/// The workloads that a policy is for.
+/// The workloads or other things that a policy is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Scope {
     /// All of the mesh: a policy of the root namespace.
@@ -63,8 +75,8 @@ pub enum Scope {
     Namespace(Arc<str>),
     /// Those with these labels, at least one: of this namespace, or of any (a policy of the root namespace).
     Selector(Option<Arc<str>>, std::collections::BTreeMap<Arc<str>, Arc<str>>),
-    /// None here: what it targets (`Service reviews`) is served by a waypoint or gateway.
-    Targets(Vec<Arc<str>>),
+    /// None: it is attached to these, and enforced by the waypoint or gateway that serves them.
+    Targets(Vec<TargetRef>),
 }
 
 impl Scope {
@@ -88,10 +100,22 @@ impl Scope {
 pub enum Truth {
     /// It does not hold.
     False,
-    /// Layer 4 cannot tell.
+    /// Nobody can tell here.
     Unknown,
     /// It holds.
     True,
+}
+
+impl std::ops::Not for Truth {
+    type Output = Self;
+
+    fn not(self) -> Self {
+        match self {
+            Self::False => Self::True,
+            Self::Unknown => Self::Unknown,
+            Self::True => Self::False,
+        }
+    }
 }
 
 impl From<bool> for Truth {
@@ -111,7 +135,7 @@ pub struct Denial {
     pub policy: PolicyKey,
     /// Its rule, from 0, where one refuses.
     pub rule: Option<usize>,
-    /// It refuses without having been evaluated in full, since layer 4 cannot.
+    /// It refuses without having been evaluated in full: layer 4 cannot, or nobody can.
     pub partial: bool,
     /// It may only be early: somebody proven of whom the snapshot has no pod (yet) is refused for want of his labels.
     pub early: bool,
@@ -126,7 +150,7 @@ impl fmt::Display for Denial {
         if self.early {
             f.write_str(", by labels of a client whose pod is not known")?;
         } else if self.partial {
-            f.write_str(", of which layer 4 can tell a part only")?;
+            f.write_str(", which can be told in part only here")?;
         }
         Ok(())
     }
@@ -147,17 +171,11 @@ pub fn evaluate(snapshot: &Snapshot, destination: &Workload, access: &Access) ->
         let (policy, kind) = (policy.clone(), "PeerAuthentication");
         return Err(Denial { reason: Reason::MtlsRequired, kind, policy, rule: None, partial: false, early: false });
     }
-    let applying: Vec<&Effects> = policies.authorizing(destination).collect();
+    let applying: Vec<_> = policies.authorizing(destination).collect();
     if applying.is_empty() {
         return Ok(());
     }
-    let seen = Seen::new(snapshot, access);
-    let case = Case { applying, destination, shown: Shown::new(&seen), seen };
-    case.authorize([Truth::Unknown; 2]).map_err(|denial| {
-        // At best what is not known yet is nothing that a DENY is about, and all that an ALLOW asks for.
-        let early = case.seen.is_unknown() && case.authorize([Truth::False, Truth::True]).is_ok();
-        Denial { early, ..denial }
-    })
+    Case::new(applying, Some(destination), Seen::new(snapshot, access)).verdict()
 }
 
 /// The policies on trial, AUDIT or dry run, that have something to say of `access`: each with the rule that matches
@@ -167,69 +185,12 @@ pub fn rehearse(snapshot: &Snapshot, destination: &Workload, access: &Access) ->
     if policies.is_empty() {
         return Vec::new();
     }
-    let shelves = policies.authorizing(destination).map(|effects| &effects.on_trial);
-    let shelves: Vec<_> = shelves.filter(|trials| trials.covering(destination).next().is_some()).collect();
-    if shelves.is_empty() || is_probe(snapshot, destination, &access.client) {
+    let on_trial = |effects: &&Effects| effects.on_trial.covering(Some(destination)).next().is_some();
+    let applying: Vec<_> = policies.authorizing(destination).filter(on_trial).collect();
+    if applying.is_empty() || is_probe(snapshot, destination, &access.client) {
         return Vec::new();
     }
-    let seen = Seen::new(snapshot, access);
-    let shown = Shown::new(&seen);
-    let mut said = Vec::new();
-    for trials in shelves {
-        let matching = trials.candidates(destination, &shown).filter(|(.., rule)| rule.is_sure_of(&seen));
-        let mut matched: Vec<(&PolicyKey, usize)> = matching.map(|(policy, number, _)| (&policy.key, number)).collect();
-        matched.dedup_by_key(|(key, _)| *key);
-        for policy in trials.covering(destination) {
-            let at = matched.binary_search_by_key(&&policy.key, |(key, _)| *key).ok();
-            let rule = at.and_then(|at| matched.get(at)).map(|(_, number)| *number);
-            if rule.is_some() || policy.action == Action::Allow {
-                said.push((policy.clone(), rule));
-            }
-        }
-    }
-    said
-}
-
-/// A connection before the policies that are for its destination.
-struct Case<'a> {
-    applying: Vec<&'a Effects>,
-    destination: &'a Workload,
-    seen: Seen<'a>,
-    shown: Shown,
-}
-
-impl Case<'_> {
-    /// DENY comes first; then, without an ALLOW everything passes, and with one it takes a rule that matches. What rules
-    /// say of labels that cannot be told is `untold`: under those that refuse, and under those that admit.
-    fn authorize(&self, untold: [Truth; 2]) -> Result<(), Denial> {
-        let refusal = |policy: &Policy, reason, rule, partial| {
-            let (kind, policy) = ("AuthorizationPolicy", policy.key.clone());
-            Err(Denial { reason, kind, policy, rule, partial, early: false })
-        };
-        let [refusing, admitting] = untold;
-        for (policy, number, rule) in self.candidates(|effects| &effects.refusing) {
-            let truth = rule.matches(&self.seen, refusing);
-            if truth != Truth::False {
-                // Whom CUSTOM would have asked is not asked here: it might have refused.
-                let partial = truth == Truth::Unknown || policy.action == Action::Custom;
-                return refusal(policy, Reason::PolicyDenied, Some(number), partial);
-            }
-        }
-        let mut allowing = self.applying.iter().flat_map(|effects| effects.admitting.covering(self.destination));
-        let Some(first) = allowing.next() else { return Ok(()) };
-        let mut unevaluated = false;
-        for (.., rule) in self.candidates(|effects| &effects.admitting) {
-            match rule.matches(&self.seen, admitting) {
-                Truth::True => return Ok(()),
-                truth => unevaluated |= truth == Truth::Unknown,
-            }
-        }
-        refusal(first, Reason::NoPolicyMatched, None, unevaluated)
-    }
-
-    fn candidates(&self, of: fn(&Effects) -> &Ruled) -> impl Iterator<Item = (&Arc<Policy>, usize, &Rule)> {
-        self.applying.iter().flat_map(move |effects| of(effects).candidates(self.destination, &self.shown))
-    }
+    Case::new(applying, Some(destination), Seen::new(snapshot, access)).rehearsal()
 }
 
 /// The kubelet asks from its node's own address, in clear and without an identity, and must get its answer whatever

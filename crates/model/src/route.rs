@@ -11,6 +11,7 @@ mod draw;
 pub mod fault;
 mod headers;
 mod host;
+mod normalize;
 mod outcome;
 mod re2;
 mod redirect;
@@ -31,6 +32,7 @@ pub use fault::{ABORT_BODY, Abort, Delay, Fault, Injected, Status, grpc_status, 
 pub use headers::{HeaderOperations, Headers, Operation};
 pub use host::Host;
 pub(crate) use host::around;
+pub use normalize::{Normalization, NormalizationError, PathRejected, normalize};
 pub use outcome::{Action, Forward, Matched, Outcome};
 pub use redirect::{Redirect, RedirectPath, RedirectPort, Scheme};
 pub use regex::{Regex, RegexError};

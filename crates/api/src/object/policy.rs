@@ -93,10 +93,17 @@ pub struct AuthorizationPolicySpec {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct TargetRef {
+    /// The API group of its kind.
+    pub group: String,
     /// The target's kind.
     pub kind: String,
     /// The target's name.
     pub name: String,
+    /// The target's namespace; empty means the policy's own.
+    pub namespace: String,
+    /// Anything else, such as `sectionName`.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 /// AuthorizationPolicy `Rule`.

@@ -1,7 +1,10 @@
 //! PeerAuthentication and AuthorizationPolicy: whom they are for and what they say. What is not understood is an
 //! error, so that a policy is in force as it was meant or not at all.
 
+mod beyond;
 mod rule;
+mod target;
+mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,7 +38,7 @@ pub(super) fn peer_authentication(
     let mut ports = BTreeMap::new();
     for (text, mtls) in &spec.port_level_mtls {
         let path = format!("spec.portLevelMtls[{text}]");
-        let port = findings.take(&path, rule::port(text));
+        let port = findings.take(&path, value::port(text));
         if let (Some(port), Some(mode)) = (port, mode(&path, &mtls.mode, &mtls.unknown, findings)) {
             ports.insert(port, mode);
         }
@@ -76,14 +79,12 @@ pub(super) fn authorization(
     if spec.provider.is_some() && action != Action::Custom {
         findings.error("spec.provider", "is for the action CUSTOM only: remove it");
     }
-    let scope = target(policy, id, mesh, findings);
+    let scope = pods_or_targets(policy, id, mesh, findings);
     remark_on_action(action, findings);
     let rules = spec.rules.iter().enumerate();
     let rules = rules.map(|(place, rule)| rule::rule(rule, &format!("spec.rules[{place}]"), id, findings));
     let rules: Vec<_> = rules.collect();
-    if !matches!(scope, Scope::Targets(_)) {
-        rule::remark_on_what_is_beyond(&rules, action, findings);
-    }
+    beyond::remark(&rules, action, &scope, findings);
     let dry_run = dry_run(policy, findings);
     Resource::AuthorizationPolicy(Arc::new(Policy { key: key(id), scope, action, dry_run, rules }))
 }
@@ -108,7 +109,7 @@ fn scope(selector: Option<&Selector>, id: &ObjectRef, mesh: &Mesh, findings: &mu
 }
 
 /// Pods, or what `targetRefs` name instead.
-fn target(policy: &AuthorizationPolicy, id: &ObjectRef, mesh: &Mesh, findings: &mut Findings) -> Scope {
+fn pods_or_targets(policy: &AuthorizationPolicy, id: &ObjectRef, mesh: &Mesh, findings: &mut Findings) -> Scope {
     let spec = &policy.spec;
     let targets: Vec<(String, &TargetRef)> = match &spec.target_ref {
         Some(single) => vec![("spec.targetRef".to_owned(), single)],
@@ -117,26 +118,16 @@ fn target(policy: &AuthorizationPolicy, id: &ObjectRef, mesh: &Mesh, findings: &
             each.map(|(place, target)| (format!("spec.targetRefs[{place}]"), target)).collect()
         }
     };
-    let Some((first, _)) = targets.first() else {
+    if targets.is_empty() {
         return scope(spec.selector.as_ref(), id, mesh, findings);
-    };
+    }
     if spec.target_ref.is_some() && !spec.target_refs.is_empty() {
         findings.error("spec.targetRef", "stands beside targetRefs: write targetRefs alone");
     }
     if spec.selector.is_some() {
         findings.error("spec.selector", "stands beside targetRefs: a policy is for pods or for targets, write one");
     }
-    for (path, target) in &targets {
-        if !matches!(target.kind.as_str(), "Service" | "Gateway" | "GatewayClass" | "ServiceEntry") {
-            let message = format!("{:?} is none of Service, Gateway, GatewayClass, ServiceEntry", target.kind);
-            findings.error(format_args!("{path}.kind"), message);
-        }
-        findings.take(format_args!("{path}.name"), name::subdomain(&target.name));
-    }
-    let message = "is for a waypoint or gateway, which this version does not have: the policy is not in force; \
-                   write a selector to have it enforced at the pods";
-    findings.remark(Severity::Warning, first, message);
-    Scope::Targets(targets.iter().map(|(_, target)| format!("{} {}", target.kind, target.name).into()).collect())
+    Scope::Targets(targets.iter().filter_map(|(path, target)| target::read(target, path, id, mesh, findings)).collect())
 }
 
 fn remark_on_action(action: Action, findings: &mut Findings) {
@@ -145,12 +136,12 @@ fn remark_on_action(action: Action, findings: &mut Findings) {
         Action::Audit => findings.remark(
             Severity::Notice,
             "spec.action",
-            "AUDIT has no effect at layer 4 but a line of the log for each connection that it matches",
+            "AUDIT has no effect but a line of the log for each connection or request that it matches",
         ),
         Action::Custom => findings.remark(
             Severity::Warning,
             "spec.action",
-            "CUSTOM asks somebody who cannot be asked at layer 4: connections that its rules match are refused",
+            "CUSTOM asks somebody whom this version cannot ask: what its rules match is refused",
         ),
     }
 }

@@ -8,6 +8,7 @@ use super::*;
 use crate::field::Severity;
 use crate::resource::{DataplaneMode, EndpointSlice, Families, Pod, Service, TargetPort};
 
+mod attached;
 mod distribution;
 mod entries;
 mod policy;

@@ -1,14 +1,16 @@
-//! The policies of a mesh, found by the workload that they are for. Copies share their structure.
+//! The policies of a mesh, found by the workload that they are for or by what they are attached to. Copies share their structure.
 
 mod anchor;
 mod shelf;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imbl::OrdMap;
 
 use super::peer::{Mtls, PeerAuthentication};
 use super::rule::Policy;
+use super::target::{Addressed, TargetRef};
 use super::{PolicyKey, Scope};
 use crate::workload::Workload;
 pub(super) use anchor::Shown;
@@ -55,6 +57,27 @@ impl Policies {
         self.peer.all.values()
     }
 
+    /// The AuthorizationPolicies that are attached to `target`.
+    pub fn targeting(&self, target: &TargetRef) -> impl Iterator<Item = &Arc<Policy>> {
+        let shelf = self.authorization.placed.get(&Place::Target(target.clone()));
+        shelf.into_iter().flat_map(Effects::policies)
+    }
+
+    /// Everything that AuthorizationPolicies are attached to, with them: by kind, namespace and name, ascending.
+    pub fn targeted(&self) -> impl Iterator<Item = (&TargetRef, &Arc<Policy>)> {
+        let targets = self.authorization.placed.iter().filter_map(|(place, shelf)| match place {
+            Place::Target(target) => Some((target, shelf)),
+            Place::Mesh | Place::Namespace(_) | Place::Label(..) => None,
+        });
+        targets.flat_map(|(target, shelf)| shelf.policies().map(move |policy| (target, policy)))
+    }
+
+    /// Where the AuthorizationPolicies are that are attached to one of the targets of `addressed`, in their order.
+    pub(super) fn attached(&self, addressed: &Addressed) -> impl Iterator<Item = &Effects> {
+        let targets = addressed.targets().iter();
+        targets.filter_map(|target| self.authorization.placed.get(&Place::Target(target.clone())))
+    }
+
     /// Where the AuthorizationPolicies for `workload` are: with the mesh's, its namespace's and those that select it.
     /// Those that select may be for others only.
     pub(super) fn authorizing(&self, workload: &Workload) -> impl Iterator<Item = &Effects> {
@@ -84,12 +107,13 @@ impl Policies {
 }
 
 /// Where policies are looked up: a workload leads to the mesh, its namespace, and each of its labels there and
-/// anywhere. A selector stands at the first of its labels.
+/// anywhere. A selector stands at the first of its labels, a policy with targets at each of them, where no workload leads.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Mesh,
     Namespace(Arc<str>),
     Label(Option<Arc<str>>, Arc<str>, Arc<str>),
+    Target(TargetRef),
 }
 
 /// All policies of a kind, and shelves of those that share a place.
@@ -110,17 +134,17 @@ impl<S: Kept> Scoped<S> {
         if self.all.get(key) == policy.as_ref() {
             return false;
         }
-        if let Some(old) = self.all.remove(key)
-            && let Some(place) = place(S::scope(&old))
-            && let Some(shelf) = self.placed.get_mut(&place)
-        {
-            shelf.take(&old);
-            if *shelf == S::default() {
-                self.placed.remove(&place);
+        if let Some(old) = self.all.remove(key) {
+            for place in places(S::scope(&old)) {
+                let Some(shelf) = self.placed.get_mut(&place) else { continue };
+                shelf.take(&old);
+                if *shelf == S::default() {
+                    self.placed.remove(&place);
+                }
             }
         }
         let Some(policy) = policy else { return true };
-        if let Some(place) = place(S::scope(&policy)) {
+        for place in places(S::scope(&policy)) {
             self.placed.entry(place).or_default().put(&policy);
         }
         self.all.insert(key.clone(), policy);
@@ -137,15 +161,19 @@ impl<S: Kept> Scoped<S> {
     }
 }
 
-fn place(scope: &Scope) -> Option<Place> {
+/// The places of a policy, each once.
+fn places(scope: &Scope) -> Vec<Place> {
     match scope {
-        Scope::Mesh => Some(Place::Mesh),
-        Scope::Namespace(namespace) => Some(Place::Namespace(namespace.clone())),
+        Scope::Mesh => vec![Place::Mesh],
+        Scope::Namespace(namespace) => vec![Place::Namespace(namespace.clone())],
         Scope::Selector(namespace, labels) => {
-            let (key, value) = labels.first_key_value()?;
-            Some(Place::Label(namespace.clone(), key.clone(), value.clone()))
+            let first = labels.first_key_value();
+            first.map(|(key, value)| Place::Label(namespace.clone(), key.clone(), value.clone())).into_iter().collect()
         }
-        Scope::Targets(_) => None,
+        Scope::Targets(targets) => {
+            let each: BTreeSet<&TargetRef> = targets.iter().collect();
+            each.into_iter().map(|target| Place::Target(target.clone())).collect()
+        }
     }
 }
 

@@ -22,12 +22,25 @@ pub enum Pattern {
 impl Pattern {
     /// True if `text` is what the pattern describes.
     #[must_use]
-    pub fn matches(&self, text: &str) -> bool {
+    pub fn matches(&self, text: impl AsRef<[u8]>) -> bool {
+        let text = text.as_ref();
         match self {
-            Self::Exact(exact) => text == &**exact,
-            Self::Prefix(prefix) => text.starts_with(&**prefix),
-            Self::Suffix(suffix) => text.ends_with(&**suffix),
+            Self::Exact(exact) => text == exact.as_bytes(),
+            Self::Prefix(prefix) => text.starts_with(prefix.as_bytes()),
+            Self::Suffix(suffix) => text.ends_with(suffix.as_bytes()),
             Self::Present => !text.is_empty(),
+        }
+    }
+
+    /// The pattern of the texts in lower case, for what has no case of its own.
+    #[must_use]
+    pub fn lowercase(self) -> Self {
+        let lower = |text: Arc<str>| Arc::from(text.to_ascii_lowercase());
+        match self {
+            Self::Exact(exact) => Self::Exact(lower(exact)),
+            Self::Prefix(prefix) => Self::Prefix(lower(prefix)),
+            Self::Suffix(suffix) => Self::Suffix(lower(suffix)),
+            Self::Present => Self::Present,
         }
     }
 }

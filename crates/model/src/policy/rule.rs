@@ -1,12 +1,14 @@
-//! An AuthorizationPolicy: rules of terms, each a statement about one attribute of a connection. Reading them from
-//! what users write, and saying what is wrong with it, is for `ambit_api`.
+//! An AuthorizationPolicy: rules of terms, each a statement about one attribute of a connection or request. Reading them
+//! from what users write, and saying what is wrong with it, is for `ambit_api`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::access::Seen;
+use super::path::PathPattern;
 use super::pattern::Pattern;
+use super::seen::{Seen, Told};
 use super::{PolicyKey, Scope, Truth};
 use crate::cidr::Cidr;
 
@@ -19,7 +21,7 @@ pub enum Action {
     Deny,
     /// It is noted.
     Audit,
-    /// Somebody else decides, who cannot be asked at layer 4: it does not pass.
+    /// Somebody else decides, who cannot be asked: it does not pass.
     Custom,
 }
 
@@ -73,13 +75,15 @@ pub struct Values<T> {
 }
 
 impl<T> Values<T> {
-    /// True if `is` holds for one of those asked for and for none of the others.
-    fn hold(&self, is: impl Fn(&T) -> bool) -> Truth {
-        ((self.any.is_empty() || self.any.iter().any(&is)) && !self.none.iter().any(&is)).into()
+    /// Whether `is` holds for one of those asked for and for none of the others.
+    fn hold<R: Into<Truth>>(&self, is: impl Fn(&T) -> R) -> Truth {
+        let one_of = |values: &[T]| values.iter().map(|value| is(value).into()).max();
+        one_of(&self.any).unwrap_or(Truth::True).min(!one_of(&self.none).unwrap_or(Truth::False))
     }
 }
 
-/// A text of a connection that patterns are for.
+/// A text of a connection or request that patterns are for. Those of requests stand behind those of connections, and
+/// labels behind both.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Attribute {
     /// The client's identity as `<trust domain>/ns/<namespace>/sa/<service account>`.
@@ -90,6 +94,19 @@ pub enum Attribute {
     ServiceAccount,
     /// The trust domain of the client's identity.
     TrustDomain,
+    /// The server name that the client asked for in its TLS (RFC 6066 section 3).
+    Sni,
+    /// The request's `:authority` or `Host` in lower case, with its port and without it.
+    Host,
+    /// The request's method.
+    Method,
+    /// The request's path, without the query.
+    Path,
+    /// The field of this name, in lower case, of the request.
+    Header(Arc<str>),
+    /// What a verified token says, by the name under which a policy asks for it, such as `request.auth.principal`. Nobody
+    /// verifies tokens, so that a request has none of it.
+    Token(Arc<str>),
     /// The value of this label of the client's pod.
     Label(Arc<str>),
 }
@@ -97,32 +114,68 @@ pub enum Attribute {
 /// A statement about one attribute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Term {
-    /// About a text.
+    /// About a text; not about [`Attribute::Path`].
     Text(Attribute, Values<Pattern>),
+    /// About the request's path, without the query.
+    Path(Values<PathPattern>),
     /// About the address that the connection comes from.
     SourceIp(Values<Cidr>),
-    /// About the pod's address.
+    /// About the address that the request was first sent from, whoever has passed it on since. At layer 4 nobody has.
+    RemoteIp(Values<Cidr>),
+    /// About the address that is reached: the pod's, and at a waypoint the service's.
     DestinationIp(Values<Cidr>),
-    /// About the pod's port.
+    /// About the port of that.
     DestinationPort(Values<u16>),
-    /// About what layer 4 does not see, such as `to.operation.methods`.
-    BeyondLayer4(Arc<str>),
+    /// About what nobody here sees, such as `experimental.envoy.filters.network.mysql_proxy[a.b]`.
+    Beyond(Arc<str>),
 }
 
 impl Term {
     fn holds(&self, seen: &Seen<'_>, untold: Truth) -> Truth {
         match self {
             Self::Text(attribute, values) => match seen.texts(attribute) {
-                Some(texts) => values.hold(|pattern| texts.iter().any(|text| pattern.matches(text))),
-                None => untold,
+                Told::Texts(texts) => values.hold(|pattern| texts.iter().any(|text| pattern.matches(text.as_bytes()))),
+                Told::List(list) => values.hold(|pattern| list.is(pattern)),
+                Told::NotYet => untold,
+                Told::Never => Truth::Unknown,
             },
-            Self::SourceIp(values) => match seen.source {
-                Some(source) => values.hold(|block| block.contains(source)),
-                None => Truth::Unknown,
+            Self::Path(values) => match seen.texts(&Attribute::Path) {
+                Told::Texts(texts) => values.hold(|pattern| texts.iter().any(|text| pattern.matches(text))),
+                Told::List(_) | Told::NotYet | Told::Never => Truth::Unknown,
             },
-            Self::DestinationIp(values) => values.hold(|block| block.contains(seen.destination.ip())),
+            Self::SourceIp(values) => within(values, seen.source),
+            Self::RemoteIp(values) => within(values, seen.remote),
+            Self::DestinationIp(values) => within(values, Some(seen.destination.ip())),
             Self::DestinationPort(values) => values.hold(|port| *port == seen.destination.port()),
-            Self::BeyondLayer4(_) => Truth::Unknown,
+            Self::Beyond(_) => Truth::Unknown,
         }
     }
+
+    /// The name of what it is about, as policies write it, if layer 4 does not see that.
+    #[must_use]
+    pub fn beyond_layer_4(&self) -> Option<Arc<str>> {
+        let attribute = match self {
+            Self::Text(attribute, _) => attribute,
+            Self::Path(_) => &Attribute::Path,
+            Self::Beyond(name) => return Some(name.clone()),
+            Self::SourceIp(_) | Self::RemoteIp(_) | Self::DestinationIp(_) | Self::DestinationPort(_) => return None,
+        };
+        Some(match attribute {
+            Attribute::Sni => "connection.sni".into(),
+            Attribute::Host => "operation.hosts".into(),
+            Attribute::Method => "operation.methods".into(),
+            Attribute::Path => "operation.paths".into(),
+            Attribute::Header(name) => format!("request.headers[{name}]").into(),
+            Attribute::Token(name) => name.clone(),
+            Attribute::Principal
+            | Attribute::Namespace
+            | Attribute::ServiceAccount
+            | Attribute::TrustDomain
+            | Attribute::Label(_) => return None,
+        })
+    }
+}
+
+fn within(values: &Values<Cidr>, address: Option<IpAddr>) -> Truth {
+    address.map_or(Truth::Unknown, |address| values.hold(|block| block.contains(address)))
 }

@@ -10,6 +10,8 @@ use crate::fixtures::{World, any_access_world, pod, uid};
 use crate::{Identity, Node, Upstream};
 
 mod early;
+mod layers;
+mod request;
 
 fn values<T: std::str::FromStr>(positive: bool, texts: &[&str]) -> Values<T>
 where
@@ -183,16 +185,12 @@ fn deny_comes_first_and_without_an_allow_everything_passes() {
 fn what_is_refused_names_the_policy_and_the_rule() {
     let web = when(vec![Term::Text(Attribute::Namespace, values(true, &["shop"]))]);
     let nobody = when(vec![Term::Text(Attribute::Namespace, values(true, &["nobody"]))]);
-    let unseen = when(vec![Term::BeyondLayer4("to.operation.methods".into())]);
+    let unseen = when(vec![Term::Beyond("experimental.envoy.filters.a".into())]);
     for (action, rules, expected) in [
         (Action::Deny, vec![nobody.clone(), web], "AuthorizationPolicy shop/p, rule 1"),
         (Action::Allow, vec![nobody], "AuthorizationPolicy shop/p"),
-        (
-            Action::Deny,
-            vec![unseen.clone()],
-            "AuthorizationPolicy shop/p, rule 0, of which layer 4 can tell a part only",
-        ),
-        (Action::Allow, vec![unseen], "AuthorizationPolicy shop/p, of which layer 4 can tell a part only"),
+        (Action::Deny, vec![unseen.clone()], "AuthorizationPolicy shop/p, rule 0, which can be told in part only here"),
+        (Action::Allow, vec![unseen], "AuthorizationPolicy shop/p, which can be told in part only here"),
     ] {
         let world = World { policies: vec![policy("p", action, rules)], ..shop() };
         assert_eq!(ask(&world, proven(), "10.0.0.2:80").unwrap_err().to_string(), expected);
@@ -230,7 +228,7 @@ fn a_policy_is_for_those_in_its_scope_and_for_nobody_else() {
         (selector(Some("shop"), &[("app", "db"), ("zone", "a")]), false),
         (selector(Some("other"), &[("app", "db")]), false),
         (selector(None, &[("app", "db")]), true),
-        (Scope::Targets(vec!["Service server".into()]), false),
+        (Scope::Targets(vec![TargetRef::new(TargetKind::Service, "shop", "server")]), false),
     ] {
         let refuse = Policy { scope: scope.clone(), ..policy("p", Action::Deny, vec![Rule::default()]) };
         let world = World { policies: vec![refuse], ..World::new(vec![server.clone()], vec![]) };
@@ -389,9 +387,9 @@ fn probes_of_the_pods_own_node_pass_whatever_the_policy_and_only_those() {
 /// `rule` with everything that layer 4 cannot tell settled: as an evaluator of layer 7 would find it.
 fn settled(rule: &Rule, holds: bool) -> Rule {
     let settle = |term: &Term| match term {
-        Term::BeyondLayer4(_) if holds => Term::DestinationPort(Values { any: vec![], none: vec![] }),
+        Term::Beyond(_) if holds => Term::DestinationPort(Values { any: vec![], none: vec![] }),
         // A port is no port number that a connection has.
-        Term::BeyondLayer4(_) => Term::DestinationPort(Values { any: vec![0], none: vec![] }),
+        Term::Beyond(_) => Term::DestinationPort(Values { any: vec![0], none: vec![] }),
         other => other.clone(),
     };
     let all = |terms: &Vec<Term>| terms.iter().map(settle).collect::<Vec<_>>();

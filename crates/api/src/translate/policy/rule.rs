@@ -3,21 +3,18 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
-use ambit_model::policy::{Action, Attribute, Pattern, Rule, Term, Values};
+use ambit_model::policy::{Attribute, Rule, Term, Values};
 
-use super::refuse_unknown;
-use crate::field::{Findings, Severity};
+use super::{refuse_unknown, value};
+use crate::field::Findings;
 use crate::kind::ObjectRef;
 use crate::name;
 use crate::object::policy::{self as written};
 
-/// Keys of a source that take an identity or a request to know what HTTP alone carries.
-const SOURCE_BEYOND: [&str; 1] = ["requestPrincipals"];
-const OPERATION_BEYOND: [&str; 3] = ["hosts", "methods", "paths"];
-const WHEN_BEYOND: [&str; 3] = ["request.", "connection.sni", "experimental."];
+/// What conditions on the statistics of single filters of Envoy begin with.
+const OF_ENVOY: &str = "experimental.envoy.filters.";
 
 /// A key's lists of values and where they stand.
 struct Written<'a> {
@@ -54,25 +51,6 @@ pub(super) fn rule(rule: &written::Rule, path: &str, id: &ObjectRef, findings: &
     Rule { from, to, when }
 }
 
-/// Says what the layer below HTTP makes of the rules that name what only HTTP has.
-pub(super) fn remark_on_what_is_beyond(rules: &[Rule], action: Action, findings: &mut Findings) {
-    for (place, rule) in rules.iter().enumerate() {
-        let terms = rule.from.iter().chain(&rule.to).flatten().chain(&rule.when);
-        let beyond = terms.filter_map(|term| if let Term::BeyondLayer4(key) = term { Some(&**key) } else { None });
-        let beyond: Vec<&str> = beyond.collect();
-        if beyond.is_empty() {
-            continue;
-        }
-        let effect = match action {
-            Action::Allow => "so the rule admits nobody",
-            Action::Audit => "so the rule matches nothing",
-            Action::Deny | Action::Custom => "so the rule refuses whatever the rest of it matches",
-        };
-        let message = format!("{} cannot be seen at layer 4, {effect}", beyond.join(", "));
-        findings.remark(Severity::Warning, format_args!("spec.rules[{place}]"), message);
-    }
-}
-
 /// What a key and its values say; none if it is no such key, or they are no such values.
 type Reader = fn(&str, &Written<'_>, &ObjectRef, &mut Findings) -> Option<Term>;
 
@@ -107,34 +85,34 @@ fn terms(
 }
 
 fn source(key: &str, written: &Written<'_>, id: &ObjectRef, findings: &mut Findings) -> Option<Term> {
-    let text =
-        |attribute, findings: &mut Findings| Some(Term::Text(attribute, values(key, written, pattern, findings)));
-    match key {
-        "principals" => {
-            let read = |text: &str| pattern(text).and_then(|pattern| without_scheme(text).map(|()| pattern));
-            Some(Term::Text(Attribute::Principal, values(key, written, read, findings)))
-        }
-        "namespaces" => text(Attribute::Namespace, findings),
-        "trustDomains" => text(Attribute::TrustDomain, findings),
-        "serviceAccounts" => {
-            let read = |text: &str| service_account(text, id);
-            Some(Term::Text(Attribute::ServiceAccount, values(key, written, read, findings)))
-        }
-        // Nobody stands between the client and layer 4, so that the remote address is the connection's own.
-        "ipBlocks" | "remoteIpBlocks" => Some(Term::SourceIp(values(key, written, parsed, findings))),
-        _ if SOURCE_BEYOND.contains(&key) => Some(Term::BeyondLayer4(format!("source.{key}").into())),
+    let attribute = match key {
+        "principals" => Attribute::Principal,
+        "requestPrincipals" => Attribute::Token("source.requestPrincipals".into()),
+        "namespaces" => Attribute::Namespace,
+        "trustDomains" => Attribute::TrustDomain,
+        "serviceAccounts" => Attribute::ServiceAccount,
+        "ipBlocks" => return Some(Term::SourceIp(values(key, written, value::parsed, findings))),
+        "remoteIpBlocks" => return Some(Term::RemoteIp(values(key, written, value::parsed, findings))),
         _ => {
             let known = "principals, requestPrincipals, namespaces, serviceAccounts, trustDomains, ipBlocks, \
                          remoteIpBlocks, or one of them with not before it";
-            refuse_key(key, written, known, findings)
+            return refuse_key(key, written, known, findings);
         }
-    }
+    };
+    Some(text(attribute, key, written, id, findings))
 }
 
-fn operation(key: &str, written: &Written<'_>, _: &ObjectRef, findings: &mut Findings) -> Option<Term> {
+fn text(attribute: Attribute, key: &str, written: &Written<'_>, id: &ObjectRef, findings: &mut Findings) -> Term {
+    let values = values(key, written, |text| value::text(&attribute, text, id), findings);
+    Term::Text(attribute, values)
+}
+
+fn operation(key: &str, written: &Written<'_>, id: &ObjectRef, findings: &mut Findings) -> Option<Term> {
     match key {
-        "ports" => Some(Term::DestinationPort(values(key, written, port, findings))),
-        _ if OPERATION_BEYOND.contains(&key) => Some(Term::BeyondLayer4(format!("operation.{key}").into())),
+        "hosts" => Some(text(Attribute::Host, key, written, id, findings)),
+        "methods" => Some(text(Attribute::Method, key, written, id, findings)),
+        "paths" => Some(Term::Path(values(key, written, value::parsed, findings))),
+        "ports" => Some(Term::DestinationPort(values(key, written, value::port, findings))),
         _ => {
             let known = "hosts, ports, methods, paths, or one of them with not before it";
             refuse_key(key, written, known, findings)
@@ -149,38 +127,53 @@ fn condition(held: &written::Condition, path: String, id: &ObjectRef, findings: 
     }
     let key = held.key.as_str();
     let written = Written { path, any: ("values", &held.values), none: ("notValues", &held.not_values) };
-    let text =
-        |attribute, findings: &mut Findings| Some(Term::Text(attribute, values("", &written, pattern, findings)));
-    let label = key.strip_prefix("source.labels[").and_then(|rest| rest.strip_suffix(']'));
-    match (key, label) {
-        (_, Some(label)) => {
-            let checked = name::label_key(label);
-            findings.take(format_args!("{}.key", written.path), checked)?;
-            text(Attribute::Label(Arc::from(label)), findings)
-        }
-        ("source.namespace", _) => text(Attribute::Namespace, findings),
-        ("source.principal", _) => {
-            let read = |text: &str| pattern(text).and_then(|pattern| without_scheme(text).map(|()| pattern));
-            Some(Term::Text(Attribute::Principal, values("", &written, read, findings)))
-        }
-        ("source.serviceAccount", _) => {
-            let read = |text: &str| service_account(text, id);
-            Some(Term::Text(Attribute::ServiceAccount, values("", &written, read, findings)))
-        }
-        ("source.trustDomain", _) => text(Attribute::TrustDomain, findings),
-        ("source.ip" | "remote.ip", _) => Some(Term::SourceIp(values("", &written, parsed, findings))),
-        ("destination.ip", _) => Some(Term::DestinationIp(values("", &written, parsed, findings))),
-        ("destination.port", _) => Some(Term::DestinationPort(values("", &written, port, findings))),
-        _ if WHEN_BEYOND.iter().any(|beyond| key.starts_with(beyond)) => Some(Term::BeyondLayer4(Arc::from(key))),
+    Some(match key {
+        "source.ip" => Term::SourceIp(values("", &written, value::parsed, findings)),
+        "remote.ip" => Term::RemoteIp(values("", &written, value::parsed, findings)),
+        "destination.ip" => Term::DestinationIp(values("", &written, value::parsed, findings)),
+        "destination.port" => Term::DestinationPort(values("", &written, value::port, findings)),
+        _ if key.strip_prefix(OF_ENVOY).is_some_and(|rest| !rest.is_empty()) => Term::Beyond(Arc::from(key)),
         _ => {
-            let message = format!(
-                "{key:?} is no attribute: write source.ip, source.namespace, source.principal, source.serviceAccount, \
-                 source.trustDomain, source.labels[KEY], remote.ip, destination.ip, destination.port, or request...",
-            );
-            findings.error(format_args!("{}.key", written.path), message);
-            None
+            let attribute = findings.take(format_args!("{}.key", written.path), attribute(key))?;
+            text(attribute, "", &written, id, findings)
         }
-    }
+    })
+}
+
+/// The attribute that conditions ask for by `key`, if it is a text.
+fn attribute(key: &str) -> Result<Attribute, String> {
+    let within = |name: &str| key.strip_prefix(name)?.strip_prefix('[')?.strip_suffix(']');
+    Ok(match key {
+        "source.namespace" => Attribute::Namespace,
+        "source.principal" => Attribute::Principal,
+        "source.serviceAccount" => Attribute::ServiceAccount,
+        "source.trustDomain" => Attribute::TrustDomain,
+        "connection.sni" => Attribute::Sni,
+        "request.auth.principal" | "request.auth.audiences" | "request.auth.presenter" => {
+            Attribute::Token(Arc::from(key))
+        }
+        _ => {
+            if let Some(label) = within("source.labels") {
+                name::label_key(label)?;
+                Attribute::Label(Arc::from(label))
+            } else if let Some(field) = within("request.headers") {
+                Attribute::Header(name::field_name(field)?)
+            } else if let Some(claim) = within("request.auth.claims") {
+                if claim.split("][").any(|part| part.is_empty() || part.contains(['[', ']'])) {
+                    return Err("write request.auth.claims[CLAIM], or [CLAIM][PART] for what is within one".to_owned());
+                }
+                Attribute::Token(Arc::from(key))
+            } else {
+                return Err(format!(
+                    "{:?} is no attribute: write source.ip, source.namespace, source.principal, source.serviceAccount, \
+                     source.trustDomain, source.labels[KEY], remote.ip, destination.ip, destination.port, \
+                     connection.sni, request.headers[NAME], request.auth.principal, request.auth.audiences, \
+                     request.auth.presenter or request.auth.claims[CLAIM]",
+                    name::shortened(key)
+                ));
+            }
+        }
+    })
 }
 
 /// Both lists, each value read by `read`. An error stands at the value.
@@ -208,42 +201,6 @@ fn negated(key: &str) -> String {
     let mut letters = key.chars();
     let first = letters.next().into_iter().flat_map(char::to_uppercase);
     "not".chars().chain(first).chain(letters).collect()
-}
-
-fn pattern(text: &str) -> Result<Pattern, String> {
-    parsed(text)
-}
-
-fn parsed<T: FromStr<Err: fmt::Display>>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|error: T::Err| format!("{:?} is not allowed: {error}", shortened(text)))
-}
-
-fn without_scheme(text: &str) -> Result<(), String> {
-    if text.starts_with("spiffe:") {
-        return Err("is written without spiffe://, as in cluster.local/ns/shop/sa/web".to_owned());
-    }
-    Ok(())
-}
-
-/// `<namespace>/<service account>`, or a service account of the policy's own namespace. No pattern.
-fn service_account(text: &str, id: &ObjectRef) -> Result<Pattern, String> {
-    let (namespace, account) = text.split_once('/').unwrap_or((&id.namespace, text));
-    if name::label(namespace).is_err() || name::subdomain(account).is_err() {
-        let expected = "write <service account> or <namespace>/<service account>; patterns are for principals";
-        return Err(format!("{:?} is not allowed: {expected}", shortened(text)));
-    }
-    Ok(Pattern::Exact(Arc::from(format!("{namespace}/{account}"))))
-}
-
-/// A port's number as text.
-pub(super) fn port(text: &str) -> Result<u16, String> {
-    let number = Some(text).filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
-    let number = number.and_then(|text| text.parse().ok());
-    number.map_or_else(|| Err(format!("{:?} is no port: 1 to 65535 are", shortened(text))), name::port)
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(80).collect()
 }
 
 fn refuse_empty(empty: bool, path: impl fmt::Display, findings: &mut Findings) {

@@ -32,7 +32,7 @@ fn parsed<T: std::str::FromStr<Err: std::fmt::Debug>>(any: &[&str], none: &[&str
 }
 
 #[test]
-fn a_policy_is_for_the_mesh_a_namespace_pods_or_targets() {
+fn a_policy_is_for_the_mesh_a_namespace_or_pods() {
     let labels = std::collections::BTreeMap::from([(Arc::from("app"), Arc::from("db"))]);
     let selector = json!({"matchLabels": {"app": "db"}});
     for (namespace, spec, expected) in [
@@ -45,15 +45,6 @@ fn a_policy_is_for_the_mesh_a_namespace_pods_or_targets() {
         assert_eq!(authorization(written(namespace, spec.clone())).scope, expected, "{spec}");
         assert_eq!(peer(namespace, spec.clone()).scope, expected, "{spec}");
     }
-    let targets = json!([{"kind": "Service", "group": "", "name": "web"}, {"kind": "Gateway", "name": "w"}]);
-    let spec = json!({"targetRefs": targets, "rules": [{"to": [{"operation": {"methods": ["GET"]}}]}]});
-    let expected = model::Scope::Targets(vec!["Service web".into(), "Gateway w".into()]);
-    assert_eq!(authorization(written("shop", spec.clone())).scope, expected);
-    // Reported once, as what it is: what only HTTP shows is just what a waypoint is for.
-    let reported = remarked(Kind::AuthorizationPolicy, written("shop", spec));
-    assert_eq!(reported, [(Severity::Warning, "spec.targetRefs[0]".to_owned())]);
-    let single = json!({"targetRef": {"kind": "Service", "name": "web"}});
-    assert_eq!(authorization(written("shop", single)).scope, model::Scope::Targets(vec!["Service web".into()]));
 }
 
 #[test]
@@ -72,7 +63,7 @@ fn every_key_of_layer_4_says_what_it_says() {
             text(Attribute::ServiceAccount, &["shop/web"], &["other/web"]),
         ),
         ("ipBlocks", "notIpBlocks", "10.0.0.0/8", "fd00::1", Term::SourceIp(parsed(&["10.0.0.0/8"], &["fd00::1"]))),
-        ("remoteIpBlocks", "notRemoteIpBlocks", "::/0", "10.0.0.1", Term::SourceIp(parsed(&["::/0"], &["10.0.0.1"]))),
+        ("remoteIpBlocks", "notRemoteIpBlocks", "::/0", "10.0.0.1", Term::RemoteIp(parsed(&["::/0"], &["10.0.0.1"]))),
     ] {
         let source = json!({key: [any], not: [none]});
         assert_eq!(rules(json!([{"from": [{"source": source}]}]))[0].from, [vec![expected]], "{key}");
@@ -82,7 +73,7 @@ fn every_key_of_layer_4_says_what_it_says() {
     assert_eq!(rules(json!([{"to": [{"operation": operation}]}]))[0].to, [vec![expected]]);
     for (key, any, none, expected) in [
         ("source.ip", "10.0.0.0/8", "10.0.0.1", Term::SourceIp(parsed(&["10.0.0.0/8"], &["10.0.0.1"]))),
-        ("remote.ip", "10.0.0.0/8", "10.0.0.1", Term::SourceIp(parsed(&["10.0.0.0/8"], &["10.0.0.1"]))),
+        ("remote.ip", "10.0.0.0/8", "10.0.0.1", Term::RemoteIp(parsed(&["10.0.0.0/8"], &["10.0.0.1"]))),
         ("source.namespace", "a", "b*", text(Attribute::Namespace, &["a"], &["b*"])),
         ("source.principal", "*/sa/a", "*", text(Attribute::Principal, &["*/sa/a"], &["*"])),
         ("source.serviceAccount", "a", "b/c", text(Attribute::ServiceAccount, &["shop/a"], &["b/c"])),
@@ -112,12 +103,14 @@ fn what_only_http_shows_is_kept_as_such_and_reported() {
         (json!({"from": [{"source": {"requestPrincipals": ["*"]}}]}), "source.requestPrincipals"),
         (json!({"when": [{"key": "request.headers[a]", "values": ["b"]}]}), "request.headers[a]"),
         (json!({"when": [{"key": "connection.sni", "values": ["b"]}]}), "connection.sni"),
+        (json!({"when": [{"key": "request.auth.claims[a]", "values": ["b"]}]}), "request.auth.claims[a]"),
+        (json!({"when": [{"key": "experimental.envoy.filters.a", "values": ["b"]}]}), "experimental.envoy.filters.a"),
     ] {
         for action in ["ALLOW", "DENY"] {
             let object = written("shop", json!({"action": action, "rules": [{}, rule]}));
             let read = authorization(object.clone()).rules.clone();
             let terms = read[1].from.iter().chain(&read[1].to).flatten().chain(&read[1].when);
-            assert!(terms.clone().any(|term| *term == Term::BeyondLayer4(beyond.into())), "{rule}");
+            assert_eq!(terms.filter_map(Term::beyond_layer_4).collect::<Vec<_>>(), [beyond.into()], "{rule}");
             let expected = (Severity::Warning, "spec.rules[1]".to_owned());
             assert_eq!(remarked(Kind::AuthorizationPolicy, object), [expected], "{rule}");
         }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use super::anchor::{self, Anchor, Shown};
+use super::anchor::{self, Anchor, Anchored, Shown};
 use crate::policy::peer::PeerAuthentication;
 use crate::policy::rule::{Action, Policy, Rule};
+use crate::policy::seen::Seen;
 use crate::policy::{PolicyKey, Scope};
 use crate::workload::Workload;
 
@@ -65,6 +66,21 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
+    /// True if one of them may refuse.
+    pub(crate) fn are_in_force(&self) -> bool {
+        !(self.refusing.policies.is_empty() && self.admitting.policies.is_empty())
+    }
+
+    /// True if one of them is only noted.
+    pub(crate) fn are_on_trial(&self) -> bool {
+        !self.on_trial.policies.is_empty()
+    }
+
+    /// Every one of them, those that refuse first.
+    pub(super) fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        [&self.refusing, &self.admitting, &self.on_trial].into_iter().flat_map(|ruled| &ruled.policies)
+    }
+
     fn of(&mut self, policy: &Policy) -> &mut Ruled {
         match policy.action {
             _ if policy.dry_run => &mut self.on_trial,
@@ -97,23 +113,24 @@ pub(crate) struct Ruled {
     /// Ascending by key.
     policies: Vec<Arc<Policy>>,
     /// Ascending by the policy's key and the rule's number.
-    rules: OrdMap<Anchor, Vec<(Arc<Policy>, usize)>>,
+    rules: Anchored<Vec<(Arc<Policy>, usize)>>,
 }
 
 impl Ruled {
-    /// The policies for `workload`, ascending by key.
-    pub(crate) fn covering(&self, workload: &Workload) -> impl Iterator<Item = &Arc<Policy>> {
-        self.policies.iter().filter(|policy| policy.scope.covers(workload))
+    /// The policies for `workload`, or all, ascending by key.
+    pub(crate) fn covering(&self, workload: Option<&Workload>) -> impl Iterator<Item = &Arc<Policy>> {
+        self.policies.iter().filter(move |policy| workload.is_none_or(|workload| policy.scope.covers(workload)))
     }
 
-    /// The rules of the policies for `workload` that may match who has `shown` this, ascending by key and number. Those
-    /// left out do not match.
+    /// The rules of the policies for `workload`, or of all, that may match who has `shown` this, ascending by key and
+    /// number. Those left out do not match.
     pub(crate) fn candidates<'a>(
         &'a self,
-        workload: &Workload,
-        shown: &'a Shown,
-    ) -> impl Iterator<Item = (&'a Arc<Policy>, usize, &'a Rule)> {
-        let mut lists = shown.among(&self.rules);
+        workload: Option<&Workload>,
+        shown: &Shown,
+        seen: &Seen<'_>,
+    ) -> impl Iterator<Item = (&'a Arc<Policy>, usize, &'a Rule)> + use<'a> {
+        let mut lists = shown.among(&self.rules, seen).into_iter();
         let mut found: Vec<&(Arc<Policy>, usize)> = lists.next().into_iter().flatten().collect();
         let first = found.len();
         found.extend(lists.flatten());
@@ -122,7 +139,7 @@ impl Ruled {
             found.sort_by(|a, b| place(a).cmp(&place(b)));
             found.dedup_by(|a, b| place(a) == place(b));
         }
-        found.retain(|(policy, _)| policy.scope.covers(workload));
+        found.retain(|(policy, _)| workload.is_none_or(|workload| policy.scope.covers(workload)));
         found.into_iter().filter_map(|(policy, number)| Some((policy, *number, policy.rules.get(*number)?)))
     }
 
@@ -131,8 +148,8 @@ impl Ruled {
         self.policies.insert(at, policy.clone());
         for (number, rule) in policy.rules.iter().enumerate() {
             let entry = (policy.clone(), number);
-            for anchor in anchor::of(rule) {
-                let rules = self.rules.entry(anchor).or_default();
+            for anchor in anchor::of(rule, &policy.scope) {
+                let rules = self.rules.at(anchor);
                 let at = rules.partition_point(|held| place(held) < place(&entry));
                 // A rule that says a thing twice stands there once.
                 if rules.get(at).is_none_or(|held| place(held) != place(&entry)) {
@@ -144,13 +161,12 @@ impl Ruled {
 
     fn take(&mut self, policy: &Arc<Policy>) {
         self.policies.retain(|held| held.key != policy.key);
-        let anchors: BTreeSet<Anchor> = policy.rules.iter().flat_map(anchor::of).collect();
+        let anchors: BTreeSet<Anchor> = policy.rules.iter().flat_map(|rule| anchor::of(rule, &policy.scope)).collect();
         for anchor in anchors {
-            let Some(rules) = self.rules.get_mut(&anchor) else { continue };
-            rules.retain(|(held, _)| held.key != policy.key);
-            if rules.is_empty() {
-                self.rules.remove(&anchor);
-            }
+            self.rules.change(&anchor, |rules| {
+                rules.retain(|(held, _)| held.key != policy.key);
+                !rules.is_empty()
+            });
         }
     }
 }

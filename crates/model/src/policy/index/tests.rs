@@ -3,8 +3,9 @@
 use super::*;
 use crate::fixtures::{identity, pod, uid};
 use crate::policy::{Access, Action, Attribute, Client, PeerAuthentication, Rule, Term, Values};
-use crate::policy::{access::Seen, evaluate};
-use crate::{Cidr, Snapshot};
+use crate::policy::{Head, RequestAccess, evaluate, evaluate_request};
+use crate::policy::{seen::Of, seen::Seen};
+use crate::{Cidr, Mesh, ServiceKey, Snapshot};
 
 const MANY: usize = 10_000;
 
@@ -66,7 +67,7 @@ fn looked_at(snapshot: &Snapshot, access: &Access) -> (usize, bool) {
     let seen = Seen::new(snapshot, access);
     let shown = Shown::new(&seen);
     let effects = snapshot.policies.authorizing(server);
-    let count = effects.map(|effects| effects.admitting.candidates(server, &shown).count()).sum();
+    let count = effects.map(|effects| effects.admitting.candidates(Some(server), &shown, &seen).count()).sum();
     (count, evaluate(snapshot, server, access).is_ok())
 }
 
@@ -83,6 +84,61 @@ fn of_ten_thousand_rules_those_about_the_client_are_looked_at_in_one_policy_and_
     }
 }
 
+/// A rule about requests for what has this number, in each form that is looked up.
+fn about_request(number: usize) -> [Rule; 8] {
+    let path = |text: String| Term::Path(Values { any: vec![text.parse().unwrap()], none: vec![] });
+    let host = Values { any: vec![format!("h{number}.example").parse().unwrap()], none: vec![] };
+    let get = Term::Text(Attribute::Method, Values { any: vec!["GET".parse().unwrap()], none: vec![] });
+    let field = |text: String| {
+        Term::Text(Attribute::Header("x-a".into()), Values { any: vec![text.parse().unwrap()], none: vec![] })
+    };
+    let to = |term| Rule { to: vec![vec![get.clone(), term]], ..Rule::default() };
+    [
+        to(path(format!("/p{number}/"))),
+        to(path(format!("/p{number}/*"))),
+        to(path(format!("*/p{number}/"))),
+        to(path(format!("/p{number}/{{**}}"))),
+        to(Term::Text(Attribute::Host, host)),
+        to(field(format!("a{number}."))),
+        to(field(format!("*a{number}."))),
+        Rule { from: vec![vec![about(7)[3].when[0].clone()]], ..to(path(format!("/p{number}/"))) },
+    ]
+}
+
+#[test]
+fn of_ten_thousand_rules_those_about_the_path_or_host_are_looked_at_and_without_a_head_all() {
+    let service = ServiceKey::new("shop", "server");
+    let scope = Scope::Targets(vec![TargetRef::from(&service)]);
+    let addressed = Addressed::new(&Mesh::default(), &PolicyKey::new("shop", "w"), &[], Some(&service));
+    let client = access(7).client;
+    for form in 0..about_request(0).len() {
+        let rules = (0..MANY).filter(|number| *number != 8).map(|number| about_request(number)[form].clone()).collect();
+        let snapshot =
+            mesh([Arc::new(Policy { scope: scope.clone(), ..(*policy("p", Action::Allow, rules)).clone() })]);
+        let looked_at = |head: Option<Head<'_, [(&str, &str)]>>| {
+            let destination = "10.96.0.1:80".parse().unwrap();
+            let request = RequestAccess { client: &client, remote: None, destination, sni: None, head };
+            let none: &[(&str, &str)] = &[];
+            let fields = Of(head.map_or(none, |head| head.fields));
+            let seen = Seen::of_request(&snapshot, &request, &fields);
+            let shown = Shown::new(&seen);
+            let effects = snapshot.policies.attached(&addressed);
+            let count: usize = effects.map(|effects| effects.admitting.candidates(None, &shown, &seen).count()).sum();
+            (count, evaluate_request(&snapshot, &addressed, &request).is_ok())
+        };
+        for (path, authority, field, expected) in [
+            ("/p7/", "h7.example", "a7.", (1, true)),
+            ("/p8/", "h8.example", "a8.", (0, false)),
+            ("/p99999/", "a", "", (0, false)),
+        ] {
+            let fields: &[(&str, &str)] = &[("x-a", field)];
+            let head = Head { method: "GET", authority, path, fields };
+            assert_eq!(looked_at(Some(head)), expected, "form {form} {path}");
+        }
+        assert_eq!(looked_at(None), (MANY - 1, false), "form {form}");
+    }
+}
+
 #[test]
 fn a_rule_that_cannot_be_looked_up_is_looked_at_for_everybody() {
     let text = |text: &str| Term::Text(Attribute::Principal, Values { any: vec![text.parse().unwrap()], none: vec![] });
@@ -94,7 +150,7 @@ fn a_rule_that_cannot_be_looked_up_is_looked_at_for_everybody() {
         // One clause of several is enough to match, so that all must be looked up.
         (Rule { from: vec![vec![exact], vec![text("*")]], ..Rule::default() }, true),
         (Rule { from: vec![vec![]], ..Rule::default() }, true),
-        (Rule { when: vec![Term::BeyondLayer4("x".into())], ..Rule::default() }, false),
+        (Rule { when: vec![Term::Beyond("x".into())], ..Rule::default() }, false),
     ] {
         let snapshot = mesh([policy("p", Action::Allow, vec![rule.clone()])]);
         assert_eq!(looked_at(&snapshot, &access(7)), (1, admits), "{rule:?}");

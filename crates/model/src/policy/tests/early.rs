@@ -11,7 +11,7 @@ fn newcomer() -> Client {
 fn a_refusal_is_early_if_other_labels_could_admit_and_no_other_is() {
     let label = |positive, text: &str| Term::Text(Attribute::Label("app".into()), values(positive, &[text]));
     let account = |name: &str| Term::Text(Attribute::ServiceAccount, values(true, &[name]));
-    let http = || Term::BeyondLayer4("to.operation.methods".into());
+    let http = || Term::Beyond("experimental.envoy.filters.a".into());
     let (allow, deny) = (Action::Allow, Action::Deny);
     let one = |action, terms| vec![policy("p", action, vec![when(terms)])];
     let both = |first: Vec<Policy>, mut second: Vec<Policy>| {

@@ -167,12 +167,16 @@ fn rule_holds(asking: &Asking<'_>, policy: &Policy, place: usize, doubt: [bool; 
 
 fn holds(asking: &Asking<'_>, term: &Term, [doubt, untold]: [bool; 2]) -> bool {
     match term {
-        Term::BeyondLayer4(_) => doubt,
+        Term::Beyond(_) | Term::Path(_) => doubt,
+        Term::Text(
+            Attribute::Sni | Attribute::Host | Attribute::Method | Attribute::Header(_) | Attribute::Token(_),
+            _,
+        ) => doubt,
         Term::DestinationPort(values) => {
             (values.any.is_empty() || values.any.contains(&asking.to.1)) && !values.none.contains(&asking.to.1)
         }
         Term::DestinationIp(values) => in_blocks(values, asking.to.0),
-        Term::SourceIp(values) => asking.ip.map_or(doubt, |ip| in_blocks(values, ip)),
+        Term::SourceIp(values) | Term::RemoteIp(values) => asking.ip.map_or(doubt, |ip| in_blocks(values, ip)),
         Term::Text(attribute, values) => {
             let Some(texts) = texts(asking, attribute) else { return untold };
             let one_of = |patterns: &[crate::policy::Pattern]| {

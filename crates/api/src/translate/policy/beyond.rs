@@ -1,0 +1,35 @@
+//! What becomes of the rules that ask for what cannot be seen where their policy is enforced: at pods what only HTTP
+//! shows, at waypoints what only Envoy does, and what tokens say.
+
+use ambit_model::policy::{Action, Attribute, Rule, Scope, Term};
+
+use crate::field::{Findings, Severity};
+
+/// Remarks on each of the `rules` of a policy for `scope` that asks for such.
+pub(super) fn remark(rules: &[Rule], action: Action, scope: &Scope, findings: &mut Findings) {
+    let at_pods = !matches!(scope, Scope::Targets(_));
+    for (place, rule) in rules.iter().enumerate() {
+        let terms = || rule.from.iter().chain(&rule.to).flatten().chain(&rule.when);
+        let unseen = terms().filter(|term| at_pods || matches!(term, Term::Beyond(_)));
+        let unseen: Vec<_> = unseen.filter_map(Term::beyond_layer_4).collect();
+        if !unseen.is_empty() {
+            let effect = match action {
+                Action::Allow => "so the rule admits nobody",
+                Action::Audit => "so the rule matches nothing",
+                Action::Deny | Action::Custom => "so the rule refuses whatever the rest of it matches",
+            };
+            let whence = if at_pods { "at layer 4" } else { "at a waypoint" };
+            let message = format!("{} cannot be seen {whence}, {effect}", unseen.join(", "));
+            findings.remark(Severity::Warning, format_args!("spec.rules[{place}]"), message);
+        }
+        let of_tokens = terms().filter(|term| !at_pods && matches!(term, Term::Text(Attribute::Token(_), _)));
+        let of_tokens: Vec<_> = of_tokens.filter_map(Term::beyond_layer_4).collect();
+        if !of_tokens.is_empty() {
+            let message = format!(
+                "{} is what a verified token says, and this version verifies none: it is as if no request had one",
+                of_tokens.join(", ")
+            );
+            findings.remark(Severity::Warning, format_args!("spec.rules[{place}]"), message);
+        }
+    }
+}
