@@ -105,6 +105,8 @@ fn limits(settings: &Settings) -> Limits {
     Limits {
         handshake: settings.handshake_timeout,
         header: settings.header_timeout,
+        patience: settings.patience,
+        normalization: settings.path_normalization,
         tunnel: hbone::Config { drain_timeout: None, ..hbone::Config::default() },
         tunnel_idle: Duration::from_secs(300),
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ambit_hbone::ConnectRequest;
+use ambit_model::policy::{self, PolicyKey};
 use ambit_model::route::{self, Destination, Gateway, Host};
 use ambit_model::waypoint::{self, Asked, WaypointKey};
 use ambit_model::{Authority, Identity, Reason, Service, ServiceKey, Snapshot, Workload};
@@ -23,6 +24,10 @@ pub(crate) struct Arrival {
     pub(crate) addressed: Addressed,
     /// That again, as routes name where things go.
     pub(crate) destination: Destination,
+    /// The client as policies look at it.
+    pub(crate) proven: policy::Client,
+    /// What policies for what is asked for are attached to.
+    pub(crate) policed: policy::Addressed,
     /// The address of ours that its agent dialled.
     local: SocketAddr,
 }
@@ -92,7 +97,12 @@ impl Arrival {
                 Destination { host: Host::literal(&address.ip().to_string()), subset: None, port: Some(address.port()) }
             }
         };
-        Ok(Self { client, identity: identity.clone(), workload, authority, addressed, destination, local })
+        let gateway = PolicyKey { namespace: key.namespace.clone(), name: key.name.clone() };
+        let service = addressed.key();
+        let policed = policy::Addressed::new(&snapshot.mesh, &gateway, &policy::WAYPOINT_CLASSES, service);
+        let proven = policy::Client::Proven(peer.ip(), identity.clone());
+        let identity = identity.clone();
+        Ok(Self { client, identity, workload, authority, addressed, destination, proven, policed, local })
     }
 
     /// The address that the client dialled, as far as it is known: a service may have been named in its place.

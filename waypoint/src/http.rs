@@ -13,5 +13,5 @@ mod upgrade;
 pub(crate) use answer::Answer as LocalAnswer;
 pub(crate) use body::RequestBody;
 pub(crate) use ending::Broken;
-pub(crate) use head::{Asked, is_grpc};
+pub(crate) use head::{Asked, FieldsOf, is_grpc};
 pub(crate) use serve::{Version, serve};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ambit_discovery::Snapshots;
 use ambit_hbone as hbone;
 use ambit_identity::store::Certificates;
+use ambit_model::route::Normalization;
 use ambit_model::waypoint::WaypointKey;
 use ambit_model::{Identity, Reason};
 use ambit_process::drain::{Drain, Guard};
@@ -43,6 +44,10 @@ pub(crate) struct Limits {
     pub(crate) handshake: Duration,
     /// How long the head of a request may take, once it has begun.
     pub(crate) header: Duration,
+    /// How long a client is held of whom the mesh may not know everything yet.
+    pub(crate) patience: Duration,
+    /// What is done to paths before anybody looks at them.
+    pub(crate) normalization: Normalization,
     /// What a tunnel may use.
     pub(crate) tunnel: hbone::Config,
     /// How long a tunnel to a pod is kept without a stream.

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ambit_model::route::Normalization;
 use ambit_model::{Identity, Mesh, TrustDomain, TrustDomains};
 use ambit_process::settings::{LogFormat, seconds};
 use ambit_transport::credentials;
@@ -113,6 +114,16 @@ pub(crate) struct Settings {
     #[arg(long, env = "WAYPOINT_DRAIN_DEADLINE", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) drain_deadline: Duration,
 
+    /// What is done to the paths of requests before routes, policies and applications see them, as Istio's
+    /// pathNormalization: NONE, BASE, MERGE_SLASHES or DECODE_AND_MERGE_SLASHES.
+    #[arg(long, env = "WAYPOINT_PATH_NORMALIZATION", value_name = "NAME", default_value = "BASE")]
+    #[serde(serialize_with = "named")]
+    pub(crate) path_normalization: Normalization,
+
+    /// Seconds for which a client is held whose pod the waypoint may not know yet, where policies ask for its labels.
+    #[arg(long, env = "WAYPOINT_PATIENCE", value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub(crate) patience: Duration,
+
     /// Seconds that a client may take for the head of a request, once it has begun.
     #[arg(long, env = "WAYPOINT_HEADER_TIMEOUT", value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) header_timeout: Duration,
@@ -176,4 +187,8 @@ impl Settings {
         let cpus = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
         self.workers.or(NonZeroUsize::new((cpus / 4).max(2))).unwrap_or(NonZeroUsize::MIN)
     }
+}
+
+fn named<S: serde::Serializer>(how: &Normalization, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{how:?}"))
 }

@@ -158,7 +158,7 @@ async fn idle(traffic: &Traffic, limit: Option<Duration>) {
 async fn refused_since(proxy: &Proxy, arrival: &Arrival) -> Failure {
     let mut snapshots = proxy.shared.snapshots.clone();
     while let Some(snapshot) = snapshots.changed().await {
-        if let Err((reason, detail)) = authorize::stream(&snapshot, proxy, arrival, None) {
+        if let Err((reason, detail)) = authorize::still(&snapshot, arrival, None) {
             return Failure::new(Reason::PolicyChanged, format!("{}, {detail}", reason.code()));
         }
     }
@@ -171,8 +171,9 @@ type Undialled = (Failure, Option<(SocketAddr, Option<Arc<Workload>>)>);
 /// Finds out where a connection that asks for `sni` goes, and dials it there.
 async fn dial(proxy: &Rc<Proxy>, arrival: &Rc<Arrival>, sni: Option<&str>) -> Result<Dialled, Undialled> {
     let nowhere = |reason: Reason| (Failure::from(reason), None);
-    let snapshot = proxy.shared.snapshots.load();
-    authorize::stream(&snapshot, proxy, arrival, sni)
+    let mut snapshot = proxy.shared.snapshots.load();
+    authorize::stream(proxy, &mut snapshot, arrival, sni)
+        .await
         .map_err(|(reason, detail)| (Failure::new(reason, detail), None))?;
     let destination = route(proxy, &snapshot, arrival, sni).map_err(nowhere)?;
     let place = proxy.clusters.place(&proxy.shared, &snapshot, arrival, &destination);
@@ -252,7 +253,7 @@ fn asks_by_name(proxy: &Proxy, arrival: &Arrival) -> bool {
     arrival.addressed.service().is_some_and(|service| {
         let addressed = route::Addressed { host: &service.hostname, viewer: &proxy.shared.key.namespace };
         let rules = snapshot.routes.virtual_service(addressed, &route::Gateway::Mesh);
-        rules.is_some_and(|rules| !rules.tls.is_empty()) || authorize::asks_by_name(&snapshot, proxy, arrival)
+        rules.is_some_and(|rules| !rules.tls.is_empty()) || authorize::asks_by_name(&snapshot, arrival)
     })
 }
 

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use ambit_model::policy::{Denial, PolicyKey};
+use ambit_model::policy::{DENIED_BODY, DENIED_STATUS, Denial, PolicyKey};
 use ambit_model::Reason;
 use ambit_model::route::{ABORT_BODY, Status, grpc_status};
 use ambit_telemetry::ResponseFlag;
@@ -145,7 +145,7 @@ impl Answer {
             details: Cow::Owned(details),
             reason: Some((denial.reason, denial.to_string())),
             policy: Some(denial.policy.clone()),
-            ..Self::new(403, "RBAC: access denied", "", None)
+            ..Self::new(DENIED_STATUS, DENIED_BODY, "", None)
         }
     }
 
@@ -162,11 +162,6 @@ impl Answer {
     /// A preflight's answer.
     pub(crate) fn preflight(fields: Vec<(HeaderName, HeaderValue)>) -> Self {
         Self { fields, ..Self::new(200, "", "cors_response", None) }
-    }
-
-    /// The process is stopping, or the service has left this waypoint.
-    pub(crate) fn unavailable(reason: Reason, detail: String) -> Self {
-        Self { reason: Some((reason, detail)), ..Self::new(503, "", "waypoint_unavailable", None) }
     }
 
     /// The response, and its body. Whoever makes a gRPC call is told by its trailers, which stand in the head of a

@@ -3,10 +3,8 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use ambit_model::Snapshot;
 use ambit_telemetry::ResponseFlag;
 use bytes::Bytes;
 use http::{HeaderValue, Response};
@@ -45,7 +43,6 @@ impl Broken {
 /// What is done when a request ends.
 pub(crate) struct Ending {
     proxy: Rc<Proxy>,
-    snapshot: Arc<Snapshot>,
     arrival: Rc<Arrival>,
     story: Box<Story>,
     /// What its body was.
@@ -58,10 +55,9 @@ pub(crate) struct Ending {
 
 impl Ending {
     /// The end of the request that `story` tells of.
-    pub(crate) fn new(proxy: &Rc<Proxy>, snapshot: &Arc<Snapshot>, arrival: &Rc<Arrival>, story: Story) -> Self {
+    pub(crate) fn new(proxy: &Rc<Proxy>, arrival: &Rc<Arrival>, story: Story) -> Self {
         Self {
             proxy: proxy.clone(),
-            snapshot: snapshot.clone(),
             arrival: arrival.clone(),
             story: Box::new(story),
             upload: None,

@@ -32,12 +32,12 @@ pub(crate) async fn live(
     channel: Rc<Channel>,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
-    let snapshot = proxy.shared.snapshots.load();
+    let mut snapshot = proxy.shared.snapshots.load();
     let (mut head, body) = request.into_parts();
     let story = Story::begin(&head);
     let is_grpc = story.is_grpc;
-    let ending = Ending::new(&proxy, &snapshot, &arrival, story);
-    let mut response = match head::receive(&mut head) {
+    let ending = Ending::new(&proxy, &arrival, story);
+    let mut response = match admit(&proxy, &mut snapshot, &arrival, &mut head).await {
         Ok(asked) => {
             let draw = Draw(rand::random());
             let life =
@@ -52,7 +52,25 @@ pub(crate) async fn live(
     response
 }
 
-/// A request that is well-formed, before what the mesh says of it.
+/// What is asked for, if it is well-formed and the client may.
+async fn admit(
+    proxy: &Proxy,
+    snapshot: &mut Arc<Snapshot>,
+    arrival: &Arrival,
+    head: &mut request::Parts,
+) -> Result<Asked, Answer> {
+    let mut asked = head::receive(head)?;
+    // Whoever looks at the path from here on looks at the same one.
+    match route::normalize(&asked.path, proxy.shared.limits.normalization) {
+        Ok(Cow::Borrowed(_)) => {}
+        Ok(Cow::Owned(path)) => asked.path = path,
+        Err(_) => return Err(Answer::malformed("path_normalization_failed")),
+    }
+    authorize::request(proxy, snapshot, arrival, (head, &asked)).await?;
+    Ok(asked)
+}
+
+/// A request that is well-formed and whose client may ask, before what routes say of it.
 struct Life<'a> {
     proxy: &'a Rc<Proxy>,
     snapshot: &'a Arc<Snapshot>,
@@ -65,9 +83,6 @@ struct Life<'a> {
 
 impl<'a> Life<'a> {
     async fn run(&self, mut ending: Ending, body: Incoming, channel: &Rc<Channel>) -> Response<ResponseBody> {
-        if let Err(answer) = self.may() {
-            return ending.answer(&answer);
-        }
         let fields = FieldsOf(&self.head.headers);
         let request = self.routed(&fields);
         let matched = match self.route(&request) {
@@ -98,11 +113,6 @@ impl<'a> Life<'a> {
         head::apply(response.headers_mut(), &matched.response_headers);
         response.headers_mut().extend(fields_of(given));
         response
-    }
-
-    /// May the client ask for this?
-    fn may(&self) -> Result<(), Answer> {
-        authorize::request(self.snapshot, self.proxy, self.arrival, self.head, self.asked)
     }
 
     fn routed<'r>(&'r self, fields: &'r FieldsOf<'r>) -> route::Request<'r, FieldsOf<'r>> {

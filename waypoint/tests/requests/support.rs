@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 
-pub(crate) use client::{Answer, Client, Http};
+pub(crate) use client::{Answer, Client, Http, request};
 pub(crate) use server::{Asked, Server};
 
 /// Longer than anything takes that is not measured.
