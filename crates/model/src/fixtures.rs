@@ -9,11 +9,11 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 
 use crate::policy::{self, Action, Attribute, Mtls, PeerAuthentication, Policy, PolicyKey, Rule, Term, Values};
-use crate::waypoint::{Address, Allowed, Serves, Waypoint, WaypointKey};
+use crate::waypoint::{Address, Allowed, Serves, UseWaypoint, Waypoint, WaypointKey};
 use crate::{
     Authority, Cidr, Connection, Distribution, Enrolment, Excluded, Identity, Mesh, NetworkMode, Node, Owner,
-    Resolution, SameNode, Scope, Service, ServiceKey, ServicePort, Snapshot, Target, Topology, TrustDomains, Workload,
-    WorkloadUid,
+    Resolution, SameNode, Scope, Service, ServiceKey, ServicePort, Snapshot, Target, Topology, TrustDomains, Waypoints,
+    Workload, WorkloadUid,
 };
 
 /// What a snapshot is made of, as lists to be searched from end to end.
@@ -183,13 +183,16 @@ fn some_identity() -> impl Strategy<Value = Identity> {
 pub(crate) fn any_pod() -> impl Strategy<Value = Workload> {
     let addresses = prop::collection::vec(ip_as_seen(), 0..3);
     let place = (select(&NODES[..]), select(&PLACES[..]), select(&SUBZONES[..]));
-    (select(&NAMES[..]), addresses, place, some_identity(), 0..6).prop_map(
-        |(name, addresses, (node, (region, zone), subzone), identity, kind)| {
+    (select(&NAMES[..]), addresses, place, some_identity(), (0..9, any_wish(0.2))).prop_map(
+        |(name, addresses, (node, (region, zone), subzone), identity, (kind, waypoint))| {
             let (region, zone, subzone) = (region.into(), zone.into(), subzone.into());
             let labels = BTreeMap::from([(Arc::from("app"), Arc::from(name))]);
-            let pod = Workload { addresses, identity, region, zone, subzone, labels, ..pod(name, node, &[]) };
+            let bare = Workload { addresses, identity, region, zone, subzone, labels, ..pod(name, node, &[]) };
+            let pod = Workload { waypoint, ..bare };
             match kind {
                 0 => unenrolled(pod),
+                3 => Workload { enrolment: Enrolment::Outside(Excluded::SpeaksHbone), ..pod },
+                4 => Workload { enrolment: Enrolment::Outside(Excluded::Waypoint), waypoint: None, ..pod },
                 1 => on_host_network(pod),
                 // Contradicts itself: the node's network namespace must win.
                 2 => Workload { network_mode: NetworkMode::HostNetwork, ..pod },
@@ -236,8 +239,8 @@ pub(crate) fn any_service() -> impl Strategy<Value = Service> {
     });
     let names = (select(&NAMES[..]), select(&HOSTNAMES[..]), select(vec!["shop", "shop", "other"]));
     let entry = prop::option::weighted(0.3, any_entry());
-    (names, vips, ports, any_distribution(), entry).prop_map(
-        |((name, hostname, namespace), vips, ports, distribution, entry)| {
+    (names, vips, ports, any_distribution(), (entry, any_wish(0.4))).prop_map(
+        |((name, hostname, namespace), vips, ports, distribution, (entry, waypoint))| {
             let (host, (ranges, resolution)) = (entry.is_some().then(|| hostname.into()), entry.unwrap_or_default());
             let key = ServiceKey { host, ..ServiceKey::new(namespace, name) };
             Service {
@@ -247,10 +250,32 @@ pub(crate) fn any_service() -> impl Strategy<Value = Service> {
                 ranges,
                 resolution,
                 distribution,
+                waypoint,
                 ..service(name, &[], ports)
             }
         },
     )
+}
+
+/// A wish for one of three waypoints, of which one never exists, as likely as `share` says.
+fn any_wish(share: f64) -> impl Strategy<Value = Option<UseWaypoint>> {
+    let wish = (select(&NAMES[..3]), any::<bool>())
+        .prop_map(|(name, inherited)| UseWaypoint { key: WaypointKey::new("shop", name), inherited });
+    prop::option::weighted(share, wish)
+}
+
+/// One of two waypoints, which may be reached by any Service and serve anything.
+fn any_waypoint() -> impl Strategy<Value = Waypoint> {
+    let allowed = vec![Allowed::Same, Allowed::Same, Allowed::All, Allowed::Selected(["other".into()].into())];
+    let hostname = select(&HOSTNAMES[..]).prop_map(|name| Address::Hostname(name.into()));
+    let address = prop_oneof![3 => hostname.boxed(), 1 => ip().prop_map(Address::Ip).boxed()];
+    let serves = select(vec![Serves::Services, Serves::Services, Serves::Workloads, Serves::All, Serves::Nothing]);
+    (select(&NAMES[..2]), serves, select(allowed), address).prop_map(|(name, serves, allowed, address)| Waypoint {
+        serves,
+        allowed,
+        address,
+        ..waypoint(name)
+    })
 }
 
 /// What only a ServiceEntry has: ranges, nested ones among them, and endpoints or none.
@@ -288,27 +313,33 @@ pub(crate) fn any_world() -> impl Strategy<Value = World> {
     let services = prop::collection::vec(any_service(), 0..5);
     let nodes = prop::collection::vec(any_node(), 0..3);
     let aliases = subsequence(vec!["old.example"], 0..=1);
-    let objects = (pods, services, nodes);
+    let objects = (pods, services, nodes, prop::collection::vec(any_waypoint(), 0..3));
     let rules = (prop::collection::vec(any_policy(), 0..4), prop::collection::vec(any_peer(), 0..4));
-    (objects, rules, aliases, any::<bool>()).prop_map(|((mut pods, mut services, mut nodes), rules, aliases, tls)| {
-        let (mut policies, mut peers) = rules;
-        let (mut seen, mut seen_peers) = (BTreeSet::new(), BTreeSet::new());
-        policies.retain(|policy| seen.insert(policy.key.clone()));
-        peers.retain(|peer| seen_peers.insert(peer.key.clone()));
-        let (mut uids, mut keys, mut names) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        pods.retain(|pod| uids.insert(pod.uid.clone()));
-        services.retain(|service| keys.insert(service.key.clone()));
-        nodes.retain(|node| names.insert(node.name.clone()));
-        let mesh = Mesh {
-            trust_domains: TrustDomains {
-                aliases: aliases.iter().map(|domain| domain.parse().unwrap()).collect(),
-                ..TrustDomains::default()
-            },
-            same_node: if tls { SameNode::Tls } else { SameNode::Direct },
-            ..Mesh::default()
-        };
-        World { mesh, pods, services, nodes, waypoints: vec![], policies, peers }
-    })
+    (objects, rules, aliases, (any::<bool>(), prop::bool::weighted(0.2))).prop_map(
+        |(objects, rules, aliases, (tls, preferred))| {
+            let (mut pods, mut services, mut nodes, mut waypoints) = objects;
+            let mut seen_waypoints = BTreeSet::new();
+            waypoints.retain(|waypoint| seen_waypoints.insert(waypoint.key.clone()));
+            let (mut policies, mut peers) = rules;
+            let (mut seen, mut seen_peers) = (BTreeSet::new(), BTreeSet::new());
+            policies.retain(|policy| seen.insert(policy.key.clone()));
+            peers.retain(|peer| seen_peers.insert(peer.key.clone()));
+            let (mut uids, mut keys, mut names) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+            pods.retain(|pod| uids.insert(pod.uid.clone()));
+            services.retain(|service| keys.insert(service.key.clone()));
+            nodes.retain(|node| names.insert(node.name.clone()));
+            let mesh = Mesh {
+                trust_domains: TrustDomains {
+                    aliases: aliases.iter().map(|domain| domain.parse().unwrap()).collect(),
+                    ..TrustDomains::default()
+                },
+                same_node: if tls { SameNode::Tls } else { SameNode::Direct },
+                waypoints: if preferred { Waypoints::Preferred } else { Waypoints::Required },
+                ..Mesh::default()
+            };
+            World { mesh, pods, services, nodes, waypoints, policies, peers }
+        },
+    )
 }
 
 /// A connection of any kind, to and from the addresses and names that the meshes use.
@@ -348,6 +379,39 @@ pub(crate) fn any_call() -> impl Strategy<Value = (World, Connection)> {
             }
             let (source, destination) = (who.get(&world.pods).uid.clone(), *whom.get(&dialled));
             Some((world, Connection::Outbound { source, destination, draw }))
+        },
+    )
+}
+
+/// A small mesh in which one of the pods dials one of the services, or an endpoint of it, that is to be reached by a
+/// waypoint of two pods.
+pub(crate) fn any_bound_call() -> impl Strategy<Value = (World, Connection)> {
+    let pods = (any_pod(), any_pod(), any::<bool>());
+    (any_call(), any_waypoint(), pods, any_distribution(), any::<Index>()).prop_map(
+        |((mut world, call), waypoint, (first, second, ready), distribution, whom)| {
+            let Connection::Outbound { source, destination, draw } = call else { return (world, call) };
+            let address = Address::Hostname("wp.example".into());
+            let waypoint = Waypoint { allowed: Allowed::All, address, ..waypoint };
+            let wish = Some(UseWaypoint { key: waypoint.key.clone(), inherited: false });
+            let canonical = destination.ip().to_canonical();
+            let dialled = |service: &&mut Service| service.vips.iter().any(|vip| vip.to_canonical() == canonical);
+            let mut dialling = vec![destination];
+            for service in world.services.iter_mut().filter(|service| dialled(&service)) {
+                service.waypoint = wish.clone();
+                dialling.extend(service.ports.iter().flat_map(|port| &port.members).map(|target| target.address));
+            }
+            let destination = *whom.get(&dialling);
+            let mut endpoints = port(15008, &[("wp-0", "10.0.9.1:15008"), ("wp-1", "[fd00::9]:15008")]);
+            endpoints.targets.truncate(if ready { 2 } else { 1 });
+            for (name, address, pod) in [("wp-0", "10.0.9.1", first), ("wp-1", "fd00::9", second)] {
+                let addresses = vec![address.parse().unwrap()];
+                world.pods.push(Workload { uid: uid(name), name: name.into(), addresses, waypoint: None, ..pod });
+            }
+            let own = service("wp", &["10.96.9.1"], vec![endpoints]);
+            world.services.push(Service { hostname: "wp.example".into(), distribution, ..own });
+            world.waypoints.retain(|known| known.key != waypoint.key);
+            world.waypoints.push(waypoint);
+            (world, Connection::Outbound { source, destination, draw })
         },
     )
 }

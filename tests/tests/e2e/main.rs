@@ -31,5 +31,6 @@ mod services;
 mod socks;
 mod stateful;
 mod untouched;
+mod waypoint_binding;
 mod wire;
 mod world;

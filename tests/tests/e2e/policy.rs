@@ -30,7 +30,7 @@ pub(crate) fn await_policy(world: &World, kind: &str, name: &str, present: bool)
 
 /// Every client that `expected` names can reach `to` by both families, or not, as it says; every refusal is logged
 /// for `reason` where the pod `server` runs.
-fn expect(world: &World, (server, port): (&str, u16), reason: &str, expected: &[(&str, bool)]) {
+pub(crate) fn expect(world: &World, (server, port): (&str, u16), reason: &str, expected: &[(&str, bool)]) {
     for to in world.at(server, port) {
         for (client, admitted) in expected {
             let refusal = Refusal { world, client, server, to, reason };

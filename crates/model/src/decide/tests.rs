@@ -7,6 +7,7 @@ use crate::snapshot::Mesh;
 mod distribution;
 mod entries;
 mod reference;
+mod waypoints;
 
 /// Two nodes. `web` runs on `east` and dials; `near` is beside it, `far` on `west`, `plain` and `host` are not in the
 /// mesh. Each of the four is behind a service of its name on port 80, its own port being 8080.
@@ -33,7 +34,12 @@ fn told(decision: &Decision) -> String {
     let (kind, upstream) = match decision {
         Decision::Local(upstream) => ("Local", upstream),
         Decision::Tunnel(upstream) => ("Tunnel", upstream),
-        Decision::Waypoint { upstream, .. } => ("Waypoint", upstream),
+        Decision::Waypoint { upstream, authority, .. } => {
+            return format!(
+                "{} for {authority}",
+                told(&Decision::Tunnel(upstream.clone())).replace("Tunnel", "Waypoint")
+            );
+        }
         Decision::Passthrough(upstream) => ("Passthrough", upstream),
         Decision::Refuse(reason) => return format!("Refuse {}", reason.code()),
         Decision::Deny(_, denial) => return format!("Deny {} by {denial}", denial.reason.code()),

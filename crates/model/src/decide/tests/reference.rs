@@ -9,10 +9,11 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
-use crate::fixtures::{any_arrival, any_call, any_connection, any_world};
+use crate::fixtures::{any_arrival, any_bound_call, any_call, any_connection, any_world};
 use crate::{Distribution, Enrolment, NetworkMode, Resolution, Scope};
 
 mod policy;
+mod waypoint;
 
 fn number(ip: IpAddr) -> u128 {
     match ip {
@@ -200,6 +201,16 @@ fn expected_outbound(world: &World, source: &WorkloadUid, dialled: SocketAddr, d
     }
     let (address, pod, service);
     let dialled_service = service_dialled(world, &source.namespace, dialled.ip());
+    let call = (source, dialled, draw);
+    if let Some(service) = dialled_service {
+        if service.resolution == Resolution::Endpoints && service.ports.iter().all(|port| port.port != dialled.port()) {
+            return Decision::Refuse(Reason::NoSuchServicePort);
+        }
+        let asked = (dialled, Some(service));
+        if let Some(through) = waypoint::through(world, call, waypoint::service(world, service), asked) {
+            return through;
+        }
+    }
     if let Some(dialled_service) = dialled_service.filter(|service| service.resolution == Resolution::Endpoints) {
         let Some(port) = dialled_service.ports.iter().find(|port| port.port == dialled.port()) else {
             return Decision::Refuse(Reason::NoSuchServicePort);
@@ -225,14 +236,24 @@ fn expected_outbound(world: &World, source: &WorkloadUid, dialled: SocketAddr, d
         (address, pod) = (dialled, pods_with(world, dialled.ip()).first().copied());
         service = dialled_service.or_else(|| pod.and_then(|_| only_service_with(world, dialled)));
     }
+    if let Some(pod) = pod {
+        if pod.is_enrolled() && ours.contains(&address.port()) {
+            return Decision::Refuse(Reason::RecursiveCall);
+        }
+        let asked = (address, service);
+        if let Some(through) = waypoint::through(world, call, waypoint::address(world, pod, address), asked) {
+            return through;
+        }
+    }
     let upstream = upstream(address, pod, service);
+    if pod.is_some_and(|pod| pod.speaks_hbone()) {
+        return Decision::Tunnel(upstream);
+    }
     let Some(pod) = pod.filter(|p| p.enrolment == Enrolment::Enrolled && p.network_mode == NetworkMode::Standard)
     else {
         return Decision::Passthrough(upstream);
     };
-    if ours.contains(&address.port()) {
-        Decision::Refuse(Reason::RecursiveCall)
-    } else if !pod.node.is_empty() && pod.node == source.node && world.mesh.same_node == SameNode::Direct {
+    if !pod.node.is_empty() && pod.node == source.node && world.mesh.same_node == SameNode::Direct {
         Decision::Local(upstream)
     } else {
         Decision::Tunnel(upstream)
@@ -283,6 +304,11 @@ proptest! {
     }
 
     #[test]
+    fn a_call_to_what_has_a_waypoint_equals_the_naive_reference((world, connection) in any_bound_call()) {
+        prop_assert_eq!(decide(&world.snapshot(), &connection), expected(&world, &connection));
+    }
+
+    #[test]
     fn a_connect_for_a_pod_equals_the_naive_reference((world, connection) in any_arrival()) {
         prop_assert_eq!(decide(&world.snapshot(), &connection), expected(&world, &connection));
     }
@@ -314,13 +340,13 @@ proptest! {
 #[test]
 fn the_meshes_drawn_reach_every_answer() {
     let mut runner = TestRunner::deterministic();
-    let (anything, arrivals) = ((any_world(), any_connection()), any_arrival());
+    let (anything, arrivals, bound) = ((any_world(), any_connection()), any_arrival(), any_bound_call());
     let mut seen = BTreeSet::new();
-    for number in 0..45_000 {
-        let drawn = if number < 40_000 {
-            anything.new_tree(&mut runner).unwrap().current()
-        } else {
-            arrivals.new_tree(&mut runner).unwrap().current()
+    for number in 0..48_000 {
+        let drawn = match number {
+            0..40_000 => anything.new_tree(&mut runner).unwrap().current(),
+            40_000..45_000 => arrivals.new_tree(&mut runner).unwrap().current(),
+            _ => bound.new_tree(&mut runner).unwrap().current(),
         };
         let (world, connection) = drawn;
         let decided = decide(&world.snapshot(), &connection);
@@ -340,6 +366,7 @@ fn the_meshes_drawn_reach_every_answer() {
         "hbone Deny early",
         "hbone Deny no-policy-matched",
         "hbone Deny policy-denied",
+        "hbone Deny waypoint-required",
         "hbone Local",
         "hbone Refuse authority-mismatch",
         "hbone Refuse peer-identity-mismatch",
@@ -348,16 +375,20 @@ fn the_meshes_drawn_reach_every_answer() {
         "hbone Refuse untrusted-domain",
         "outbound Deny no-policy-matched",
         "outbound Deny policy-denied",
+        "outbound Deny waypoint-required",
         "outbound Local",
         "outbound Passthrough",
         "outbound Refuse no-healthy-upstream",
         "outbound Refuse no-such-service-port",
         "outbound Refuse recursive-call",
         "outbound Refuse unknown-workload",
+        "outbound Refuse waypoint-unavailable",
         "outbound Tunnel",
+        "outbound Waypoint",
         "plaintext Deny mtls-required",
         "plaintext Deny no-policy-matched",
         "plaintext Deny policy-denied",
+        "plaintext Deny waypoint-required",
         "plaintext Local",
         "plaintext Refuse authority-mismatch",
         "plaintext Refuse recursive-call",
@@ -374,6 +405,10 @@ fn the_calls_drawn_make_every_distribution_matter() {
     let mut seen = BTreeSet::new();
     for _ in 0..20_000 {
         let (mut world, connection) = calls.new_tree(&mut runner).unwrap().current();
+        // Of a waypoint's own Service the distribution matters, too, and not of the one dialled.
+        world.waypoints.clear();
+        world.services.iter_mut().for_each(|service| service.waypoint = None);
+        world.pods.iter_mut().for_each(|pod| pod.waypoint = None);
         let Connection::Outbound { destination, .. } = &connection else { panic!("{connection:?}") };
         let snapshot = world.snapshot();
         let distribution = snapshot.service_dialled(destination.ip(), "shop").unwrap().distribution;

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::{number, plain, pod_named, pods_with};
+use super::{number, plain, pod_named, pods_with, waypoint};
 use crate::fixtures::World;
 use crate::policy::{Action, Attribute, Denial, Mtls, PeerAuthentication, Policy, Scope, Term, Values};
 use crate::{Connection, Decision, Identity, Reason, Workload};
@@ -51,7 +51,9 @@ pub(super) fn judged(world: &World, connection: &Connection, decision: &Decision
     if asking.identity.is_none() && !host_pod && asking.ip.is_some_and(is_node) {
         return None;
     }
-    clear_text(&asking, pod).or_else(|| unauthorized(&asking, pod))
+    let known = asking.client.is_some();
+    let unpassed = waypoint::unpassed(world, pod, upstream.address, (asking.identity.as_ref(), known));
+    unpassed.or_else(|| clear_text(&asking, pod)).or_else(|| unauthorized(&asking, pod))
 }
 
 fn is_alias(world: &World, domain: &crate::TrustDomain) -> bool {
