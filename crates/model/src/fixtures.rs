@@ -396,7 +396,7 @@ pub(crate) fn any_bound_call() -> impl Strategy<Value = (World, Connection)> {
             let canonical = destination.ip().to_canonical();
             let dialled = |service: &&mut Service| service.vips.iter().any(|vip| vip.to_canonical() == canonical);
             let mut dialling = vec![destination];
-            for service in world.services.iter_mut().filter(|service| dialled(&service)) {
+            for service in world.services.iter_mut().filter(|service| dialled(service)) {
                 service.waypoint = wish.clone();
                 dialling.extend(service.ports.iter().flat_map(|port| &port.members).map(|target| target.address));
             }
