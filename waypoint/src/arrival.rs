@@ -7,7 +7,7 @@ use ambit_hbone::ConnectRequest;
 use ambit_model::policy::{self, PolicyKey};
 use ambit_model::route::{self, Destination, Gateway, Host};
 use ambit_model::waypoint::{self, Asked, WaypointKey};
-use ambit_model::{Authority, Identity, Reason, Service, ServiceKey, Snapshot, Workload};
+use ambit_model::{Authority, Identity, Reason, Service, ServiceKey, ServicePort, Snapshot, Workload};
 
 /// A client's connection.
 #[derive(Clone, Debug)]
@@ -37,16 +37,17 @@ pub(crate) struct Arrival {
 pub(crate) enum Addressed {
     /// A port of a service.
     Service(Arc<Service>, u16),
-    /// A pod, at this address of its own.
-    Workload(Arc<Workload>, SocketAddr),
+    /// A pod, at this address of its own; and the port of a service without addresses by which it is reached, if it is
+    /// one of those (as a StatefulSet's pods are).
+    Workload(Arc<Workload>, SocketAddr, Option<(Arc<Service>, u16)>),
 }
 
 impl Addressed {
-    /// The service, if it is one.
+    /// The service, if it is one or of one.
     pub(crate) fn service(&self) -> Option<&Arc<Service>> {
         match self {
-            Self::Service(service, _) => Some(service),
-            Self::Workload(..) => None,
+            Self::Service(service, _) | Self::Workload(_, _, Some((service, _))) => Some(service),
+            Self::Workload(_, _, None) => None,
         }
     }
 
@@ -58,8 +59,8 @@ impl Addressed {
     /// The port.
     pub(crate) fn port(&self) -> u16 {
         match self {
-            Self::Service(_, port) => *port,
-            Self::Workload(_, address) => address.port(),
+            Self::Service(_, port) | Self::Workload(_, _, Some((_, port))) => *port,
+            Self::Workload(_, address, None) => address.port(),
         }
     }
 }
@@ -84,7 +85,9 @@ impl Arrival {
         let asked = waypoint::asked(snapshot, key, &identity.namespace, &authority);
         let addressed = match asked.ok_or(Reason::AuthorityMismatch)? {
             Asked::Service(service, port) => Addressed::Service(service.clone(), port),
-            Asked::Workload(workload, address) => Addressed::Workload(workload.clone(), address),
+            Asked::Workload(workload, address) => {
+                Addressed::Workload(workload.clone(), address, headless(snapshot, key, address))
+            }
         };
         // The port is the client's own where its agent tells it; the address is proved by the tunnel's.
         let told = request.forwarded.as_ref().and_then(|forwarded| forwarded.client);
@@ -93,7 +96,7 @@ impl Arrival {
             Addressed::Service(service, port) => {
                 Destination { host: Host::literal(&service.hostname), subset: None, port: Some(*port) }
             }
-            Addressed::Workload(_, address) => {
+            Addressed::Workload(_, address, _) => {
                 Destination { host: Host::literal(&address.ip().to_string()), subset: None, port: Some(address.port()) }
             }
         };
@@ -108,7 +111,7 @@ impl Arrival {
     /// The address that the client dialled, as far as it is known: a service may have been named in its place.
     pub(crate) fn dialled(&self) -> SocketAddr {
         match (&self.authority, &self.addressed) {
-            (Authority::Address(address), _) | (Authority::Host(..), Addressed::Workload(_, address)) => *address,
+            (Authority::Address(address), _) | (Authority::Host(..), Addressed::Workload(_, address, _)) => *address,
             (Authority::Host(_, port), Addressed::Service(service, _)) => {
                 let vip = service.vips.iter().find(|vip| vip.to_canonical().is_ipv4() == self.local.is_ipv4());
                 vip.map_or(self.local, |vip| SocketAddr::new(vip.to_canonical(), *port))
@@ -124,4 +127,15 @@ impl Arrival {
         );
         route::Arrival { gateway: &Gateway::Mesh, port: self.addressed.port(), client }
     }
+}
+
+/// The port of a service without addresses, which `key` serves, that has `address` as an endpoint.
+fn headless(snapshot: &Snapshot, key: &WaypointKey, address: SocketAddr) -> Option<(Arc<Service>, u16)> {
+    let reached = |service: &&Arc<Service>| {
+        service.vips.is_empty() && service.ranges.is_empty() && waypoint::serves(snapshot, key, service)
+    };
+    let service = snapshot.services_with(address).find(reached)?;
+    let has = |port: &&ServicePort| port.members.iter().any(|target| target.address == address);
+    let port = service.ports.iter().find(has)?;
+    Some((service.clone(), port.port))
 }

@@ -103,8 +103,10 @@ async fn answer(proxy: &Rc<Proxy>, incoming: Incoming, (peer, known): (SocketAdd
         }
     };
     let port = match &arrival.addressed {
-        Addressed::Service(service, port) => service.port(*port).map_or(Declared::Unknown, Declared::of),
-        Addressed::Workload(..) => Declared::Unknown,
+        Addressed::Service(service, port) | Addressed::Workload(_, _, Some((service, port))) => {
+            service.port(*port).map_or(Declared::Unknown, Declared::of)
+        }
+        Addressed::Workload(_, _, None) => Declared::Unknown,
     };
     let (source, sink) = match incoming.accept(&ConnectResponse::default()) {
         Ok(halves) => halves,

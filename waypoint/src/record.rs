@@ -223,7 +223,7 @@ fn ends(arrival: &Arrival, endpoint: Option<Arc<Workload>>) -> Ends {
     let source = arrival.workload.clone().map(Party::Workload);
     let service: Option<Arc<Service>> = arrival.addressed.service().cloned();
     let endpoint = endpoint.or_else(|| match &arrival.addressed {
-        Addressed::Workload(workload, _) => Some(workload.clone()),
+        Addressed::Workload(workload, ..) => Some(workload.clone()),
         Addressed::Service(..) => None,
     });
     Ends {

@@ -151,7 +151,7 @@ impl<'a> Wanted<'a> {
     fn new(snapshot: &'a Snapshot, arrival: &'a Arrival, destination: &'a Destination) -> Option<Self> {
         let own = *destination == arrival.destination;
         let service = match &arrival.addressed {
-            Addressed::Workload(workload, address) if own => {
+            Addressed::Workload(workload, address, _) if own => {
                 let workload = snapshot.workload(&workload.uid).unwrap_or(workload);
                 return Some(Self::Workload { workload, address: *address });
             }

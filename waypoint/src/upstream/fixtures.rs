@@ -62,6 +62,7 @@ pub(crate) fn workload(place: &str, version: &str) -> Workload {
         region: next(),
         zone: next(),
         subzone: next(),
+        waypoint: None,
         node: next(),
         netns: None,
     }
