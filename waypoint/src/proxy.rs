@@ -89,7 +89,14 @@ impl Proxy {
     pub(crate) fn new(shared: Arc<Shared>, access: AccessLog, drain: &Drain) -> Rc<Self> {
         let endpoints = Endpoints::new(shared.clone());
         let drain = drain.scoped();
-        Rc::new(Self { shared, meter: Meter::new(access), clusters: Clusters::default(), endpoints, mirrors: Mirrors::default(), drain })
+        Rc::new(Self {
+            shared,
+            meter: Meter::new(access),
+            clusters: Clusters::default(),
+            endpoints,
+            mirrors: Mirrors::default(),
+            drain,
+        })
     }
 
     /// Resolves when the process begins to stop.

@@ -174,11 +174,7 @@ impl Story {
             sent: self.sent,
             answer: self.answer.clone(),
             route: (!self.route.is_empty()).then(|| Arc::from(self.route.as_str())),
-            downstream: Downstream {
-                remote: Some(arrival.client),
-                local: Some(arrival.dialled()),
-                server_name: None,
-            },
+            downstream: Downstream { remote: Some(arrival.client), local: Some(arrival.dialled()), server_name: None },
             upstream: Upstream {
                 host: self.endpoint.as_ref().map(|(address, _)| *address),
                 cluster: self.cluster.clone(),
@@ -202,10 +198,21 @@ pub(crate) fn refused(proxy: &Proxy, client: SocketAddr, destination: SocketAddr
 }
 
 /// The life of a connection that carries bytes.
-pub(crate) fn stream(proxy: &Proxy, arrival: &Arrival, start: Instant, to: Option<(SocketAddr, Option<Arc<Workload>>)>) -> Live {
+pub(crate) fn stream(
+    proxy: &Proxy,
+    arrival: &Arrival,
+    start: Instant,
+    to: Option<(SocketAddr, Option<Arc<Workload>>)>,
+) -> Live {
     let (address, workload) = to.unwrap_or((arrival.dialled(), None));
     let ends = ends(arrival, workload);
-    proxy.meter.open(Opened { ends, client: arrival.client, destination: address, hbone: Some(arrival.authority.clone()), start })
+    proxy.meter.open(Opened {
+        ends,
+        client: arrival.client,
+        destination: address,
+        hbone: Some(arrival.authority.clone()),
+        start,
+    })
 }
 
 /// How a connection that carried bytes has ended.

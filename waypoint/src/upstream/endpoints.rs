@@ -129,8 +129,7 @@ pub(crate) struct Conn2 {
 impl Endpoints {
     /// No connections yet. Has to be called within the worker's runtime.
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let endpoints =
-            Self { dialler: Dialler::new(shared), idle: Rc::default(), shared: Rc::default() };
+        let endpoints = Self { dialler: Dialler::new(shared), idle: Rc::default(), shared: Rc::default() };
         let (idle, shelves) = (Rc::downgrade(&endpoints.idle), Rc::downgrade(&endpoints.shared));
         spawn_local(async move {
             loop {
@@ -161,11 +160,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// Why there is no answer.
-    pub(crate) async fn send(
-        &self,
-        exchange: &Exchange<'_>,
-        request: Request<RequestBody>,
-    ) -> Result<Sent, Unsent> {
+    pub(crate) async fn send(&self, exchange: &Exchange<'_>, request: Request<RequestBody>) -> Result<Sent, Unsent> {
         match exchange.version {
             Version::HTTP_2 => self.send2(exchange, request).await,
             _ => self.send1(exchange, request).await,
@@ -302,13 +297,7 @@ impl Endpoints {
         });
         let now = Instant::now();
         let keep = exchange.settings.http_idle_timeout;
-        let connection = Conn2 {
-            sender,
-            carried: Rc::default(),
-            born: now,
-            last_used: Rc::new(Cell::new(now)),
-            keep,
-        };
+        let connection = Conn2 { sender, carried: Rc::default(), born: now, last_used: Rc::new(Cell::new(now)), keep };
         connection.carried.set(1);
         shelf.connections.borrow_mut().push(connection.clone());
         Ok((connection, true))
