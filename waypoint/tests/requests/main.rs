@@ -4,4 +4,5 @@
 
 mod basics;
 mod policy;
+mod routing;
 mod support;
