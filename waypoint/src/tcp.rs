@@ -215,6 +215,7 @@ async fn dial(proxy: &Rc<Proxy>, arrival: &Rc<Arrival>, sni: Option<&str>) -> Re
             workload: endpoint.workload.as_deref(),
             arrival,
             version: Version::HTTP_09,
+            begun: Rc::default(),
         };
         match proxy.endpoints.open(&exchange).await {
             Ok(stream) => {

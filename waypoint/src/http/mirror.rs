@@ -84,6 +84,7 @@ impl Copy {
             workload: endpoint.workload.as_deref(),
             arrival: &self.arrival,
             version,
+            begun: Rc::default(),
         };
         let sent = self.proxy.endpoints.send(&exchange, request).await;
         place.learn(&picked, sent.as_ref().map(|sent| &sent.response).map_err(|_| true));

@@ -63,6 +63,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) arrival: &'a Arrival,
     /// HTTP/1.1 or HTTP/2.
     pub(crate) version: Version,
+    /// Set when there is a connection for it.
+    pub(crate) begun: Rc<Cell<bool>>,
 }
 
 /// A request that was answered.
@@ -172,6 +174,7 @@ impl Endpoints {
             let mut connection = self.connection1(exchange).await?;
             let fresh = connection.carried == 0;
             connection.carried += 1;
+            exchange.begun.set(true);
             match connection.sender.try_send_request(request).await {
                 Ok(response) if response.status() == http::StatusCode::SWITCHING_PROTOCOLS => {
                     return Ok(Sent { response, upgraded: Some(connection.upgraded), place: None });
@@ -257,6 +260,7 @@ impl Endpoints {
     async fn send2(&self, exchange: &Exchange<'_>, mut request: Request<RequestBody>) -> Result<Sent, Unsent> {
         loop {
             let (mut connection, fresh) = self.connection2(exchange).await?;
+            exchange.begun.set(true);
             match connection.sender.try_send_request(request).await {
                 Ok(response) => return Ok(Sent { response, upgraded: None, place: Some(connection) }),
                 Err(mut error) => match error.take_message().filter(|_| !fresh) {

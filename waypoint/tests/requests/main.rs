@@ -10,4 +10,5 @@
 
 mod basics;
 mod policy;
+mod routing;
 mod support;

@@ -1,6 +1,7 @@
 //! A network namespace with a waypoint in it, clients that reach it by tunnels, and servers that it reaches.
 
 mod client;
+mod rules;
 mod server;
 
 use std::fs;
@@ -21,7 +22,8 @@ use tokio::sync::watch;
 use tokio::task::spawn_local;
 
 pub(crate) use client::{Answer, Client, Http, request};
-pub(crate) use server::{Asked, Server};
+pub(crate) use rules::{destination_rule, near, subsets, virtual_service};
+pub(crate) use server::{Asked, Listening, Server, listen, read_head};
 
 /// Longer than anything takes that is not measured.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
