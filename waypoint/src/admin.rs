@@ -146,5 +146,12 @@ fn families(shared: &Shared) -> Vec<Family> {
             overflow = overflow.count([("cluster", &**name), ("kind", kind)], n.load(Relaxed));
         }
     }
-    vec![endpoints, ejected, active, overflow]
+    let copies = Family::counter(
+        "ambit_mirrored_requests",
+        "Copies of requests, by where they went and what came back (0 for nothing)",
+    );
+    let copies = shared.mirrors.counts().into_iter().fold(copies, |family, ((destination, code), n)| {
+        family.count([("destination", &*destination), ("response_code", &code.to_string())], n)
+    });
+    vec![endpoints, ejected, active, overflow, copies]
 }

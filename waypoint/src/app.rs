@@ -27,6 +27,7 @@ use tracing::{info, warn};
 use crate::admin::{self, Sources};
 use crate::inbound;
 use crate::proxy::{Limits, Proxy, Shared};
+use crate::record::Mirrors;
 use crate::settings::Settings;
 use crate::upstream::Registry;
 
@@ -59,6 +60,7 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
         identity: settings.identity(),
         key: WaypointKey::new(&settings.namespace, &settings.name),
         registry: Registry::default(),
+        mirrors: Mirrors::default(),
         limits: limits(settings),
         server: server_header(settings)?,
     });

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
 use super::ending::{Broken, Ending};
+use super::grpc::Messages;
 use super::serve::Open;
 
 /// What hyper takes for an error.
@@ -45,6 +46,7 @@ struct State {
     /// Something was read that is not kept.
     consumed: bool,
     received: u64,
+    messages: Option<Messages>,
     ended: bool,
     /// The client broke it off.
     broken: bool,
@@ -74,8 +76,8 @@ impl From<Piece> for Frame<Bytes> {
 }
 
 impl Upload {
-    /// The body that `incoming` is, kept for another try if `keeps`.
-    pub(crate) fn new(incoming: Incoming, keeps: bool) -> Self {
+    /// The body that `incoming` is, kept for another try if `keeps`, its messages being counted if it is gRPC's.
+    pub(crate) fn new(incoming: Incoming, keeps: bool, is_grpc: bool) -> Self {
         let ended = incoming.is_end_stream();
         Self(Rc::new(RefCell::new(State {
             hint: incoming.size_hint(),
@@ -88,6 +90,7 @@ impl Upload {
             begun: false,
             consumed: false,
             received: 0,
+            messages: is_grpc.then(Messages::default),
             ended,
             broken: false,
             waiting: None,
@@ -131,6 +134,11 @@ impl Upload {
         let mut state = self.0.borrow_mut();
         state.keeps = false;
         state.forget_read();
+    }
+
+    /// Messages received, if it is gRPC's.
+    pub(crate) fn messages(&self) -> u64 {
+        self.0.borrow().messages.map_or(0, Messages::count)
     }
 
     /// Bytes received.
@@ -212,6 +220,9 @@ impl State {
         };
         if let Piece::Data(data) = &piece {
             self.received += u64::try_from(data.len()).unwrap_or(u64::MAX);
+            if let Some(messages) = &mut self.messages {
+                messages.pass(data);
+            }
             self.kept_bytes = self.kept_bytes.saturating_add(data.len());
         }
         self.keeps &= self.kept_bytes <= KEPT;

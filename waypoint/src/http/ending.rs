@@ -146,6 +146,7 @@ impl Ending {
         }
         if let Some(upload) = &self.upload {
             self.story.received = upload.received();
+            self.story.asked = upload.messages();
         }
         record::tell(&self.proxy, &self.arrival, &self.story);
         self.held = None;

@@ -155,7 +155,7 @@ impl<'a> Life<'a> {
     /// There and back.
     async fn forward(&self, ending: &mut Ending, forward: &Forward<'_>, body: Incoming) -> Result<Carried, Answer> {
         let keeps = forward.retries.attempts > 0;
-        let upload = Upload::new(body, keeps);
+        let upload = Upload::new(body, keeps, self.is_grpc);
         ending.upload = Some(upload.clone());
         let fields = self.fields(ending, &forward.request_headers);
         let journey = Journey {

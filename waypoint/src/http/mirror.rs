@@ -45,7 +45,7 @@ pub(crate) fn send(journey: &Journey<'_>) {
                 },
                 Err(_) => Mirrored::Failed,
             };
-            proxy.mirrors.count(name, outcome);
+            proxy.shared.mirrors.count(name, outcome);
             drop(guard);
         });
     }

@@ -108,7 +108,8 @@ fn without_a_rule_for_requests_they_go_where_they_were_addressed_to() {
 
 #[test]
 fn the_routes_of_several_for_one_host_are_one_list_the_oldest_first() {
-    let rule = |name: &str, path: &str| json!([{"name": name, "match": [{"uri": {"prefix": path}}], "route": to("v1")}]);
+    let rule =
+        |name: &str, path: &str| json!([{"name": name, "match": [{"uri": {"prefix": path}}], "route": to("v1")}]);
     let spec = |http: Value| json!({"hosts": ["reviews"], "http": http});
     let routes = routes_of([
         read("shop", "a", spec(rule("a", "/a"))),
@@ -126,7 +127,8 @@ fn the_routes_of_several_for_one_host_are_one_list_the_oldest_first() {
 
 #[test]
 fn in_the_mesh_only_the_services_own_namespace_and_the_waypoints_say_where_it_goes() {
-    let vs = json!({"hosts": [HOST], "gateways": ["mesh", "edge/ingress"], "http": [{"name": "vs", "route": to("v1")}]});
+    let vs =
+        json!({"hosts": [HOST], "gateways": ["mesh", "edge/ingress"], "http": [{"name": "vs", "route": to("v1")}]});
     let routes = |namespace: &str| routes_of([read(namespace, "vs", vs.clone())]);
     let ingress = Gateway::Named(RuleKey::new("edge", "ingress"));
     for (namespace, mesh, gateway) in [("shop", true, true), ("edge", true, true), ("consumer", false, true)] {
