@@ -15,6 +15,8 @@ pub struct Binaries {
     pub ztunnel: PathBuf,
     /// The control plane.
     pub controller: PathBuf,
+    /// The proxy that knows HTTP.
+    pub waypoint: PathBuf,
 }
 
 impl Binaries {
@@ -40,6 +42,7 @@ impl Binaries {
             testapp: directory.join("testapp"),
             ztunnel: directory.join("ztunnel"),
             controller: directory.join("controller"),
+            waypoint: directory.join("waypoint"),
         }
     }
 
@@ -57,6 +60,14 @@ impl Binaries {
     /// When it is missing or older than a file that it was built from.
     pub fn check_controller(&self) -> anyhow::Result<()> {
         check(&self.controller, "controller")
+    }
+
+    /// The same of the waypoint.
+    ///
+    /// # Errors
+    /// When it is missing or older than a file that it was built from.
+    pub fn check_waypoint(&self) -> anyhow::Result<()> {
+        check(&self.waypoint, "waypoint")
     }
 }
 

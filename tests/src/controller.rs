@@ -1,7 +1,7 @@
 //! The control plane under test: one controller, started as its users start it, and what agents ask it with.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -92,7 +92,7 @@ impl Controller {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);
         let process = Process::start("controller", &self.place, &self.launcher, command)?;
-        await_ready(&process, || self.get(8080, "/healthz/ready").is_ok_and(|answer| answer.status == 200))?;
+        await_ready(&process, || http::is_well(&self.place.netns, 8080, "/healthz/ready"))?;
         self.process = Some(process);
         Ok(())
     }
@@ -118,10 +118,6 @@ impl Controller {
     /// # Errors
     /// When they cannot be scraped or read.
     pub fn metrics(&self) -> anyhow::Result<Metrics> {
-        Metrics::parse(&self.get(15014, "/metrics")?.body)
-    }
-
-    fn get(&self, port: u16, path: &str) -> anyhow::Result<http::Response> {
-        http::get(&self.place.netns, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port), path)
+        Metrics::scrape(&self.place.netns, 15014)
     }
 }

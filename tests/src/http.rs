@@ -1,11 +1,12 @@
 //! A small blocking HTTP/1.1 client for the agents' own ports, inside a network namespace.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use serde_json::Value;
 
 use crate::netns;
 
@@ -24,6 +25,30 @@ pub struct Response {
 /// When nothing listens there, or the answer is not HTTP or takes longer than five seconds.
 pub fn get(netns: &Path, address: SocketAddr, path: &str) -> anyhow::Result<Response> {
     request(netns, address, "GET", path)
+}
+
+/// GETs `path` from a port of loopback, as an operator does from within the namespace.
+///
+/// # Errors
+/// As [`get`].
+pub fn local(netns: &Path, port: u16, path: &str) -> anyhow::Result<Response> {
+    get(netns, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port), path)
+}
+
+/// A page of a port of loopback that is JSON, such as `/config_dump`.
+///
+/// # Errors
+/// When it cannot be had or is not JSON.
+pub fn json(netns: &Path, port: u16, path: &str) -> anyhow::Result<Value> {
+    let answer = local(netns, port, path)?;
+    ensure!(answer.status == 200, "{path} answers {}: {}", answer.status, answer.body);
+    serde_json::from_str(&answer.body).with_context(|| format!("{path} is not JSON"))
+}
+
+/// True if the page of a port of loopback answers 200.
+#[must_use]
+pub fn is_well(netns: &Path, port: u16, path: &str) -> bool {
+    local(netns, port, path).is_ok_and(|answer| answer.status == 200)
 }
 
 /// Sends a request without a body.

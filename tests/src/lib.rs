@@ -18,6 +18,7 @@ pub mod place;
 pub mod process;
 pub mod topology;
 pub mod until;
+pub mod waypoint;
 pub mod wire;
 pub mod yaml;
 
@@ -32,4 +33,5 @@ pub use place::Place;
 pub use process::Process;
 pub use topology::{Node, Pod, Topology};
 pub use until::until;
+pub use waypoint::Waypoint;
 pub use wire::Wire;

@@ -76,6 +76,35 @@ impl Manifests {
         Ok(())
     }
 
+    /// Writes every object of `text` as it stands, as `kubectl apply` takes it: YAML documents separated by `---`.
+    ///
+    /// # Errors
+    /// When a document is no object, or a file cannot be written.
+    pub fn apply_text(&mut self, text: &str) -> anyhow::Result<()> {
+        for (file, object, document) in documents(text)? {
+            self.write(&file, document)?;
+            self.objects.insert(file, object);
+        }
+        Ok(())
+    }
+
+    /// Removes every object of `text`, as `kubectl delete` takes it.
+    ///
+    /// # Errors
+    /// When a document is no object, or there is no such object.
+    pub fn delete_text(&mut self, text: &str) -> anyhow::Result<()> {
+        for (file, ..) in documents(text)? {
+            self.objects.remove(&file).with_context(|| format!("no {file}"))?;
+            fs::remove_file(self.directory.join(file))?;
+        }
+        Ok(())
+    }
+
+    /// The objects of `kind`.
+    pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.objects.values().filter(move |object| object.get("kind").is_some_and(|of| of == kind))
+    }
+
     /// Removes the object `name` of `kind`; `namespace` is empty for kinds that have none.
     ///
     /// # Errors
@@ -220,6 +249,17 @@ impl Manifests {
     pub fn pod_mode(&mut self, namespace: &str, pod: &str, mode: Option<&str>) -> anyhow::Result<()> {
         self.label(("Pod", namespace, pod), DATAPLANE_MODE, mode)
     }
+}
+
+/// The documents of `text` with their objects, and the names of their files.
+fn documents(text: &str) -> anyhow::Result<Vec<(String, Value, &str)>> {
+    let mut documents = Vec::new();
+    for document in text.split("\n---\n") {
+        for object in yaml::load(document)? {
+            documents.push((file_of(&object)?, object, document));
+        }
+    }
+    Ok(documents)
 }
 
 fn labels(object: &mut Value) -> Option<&mut Map<String, Value>> {

@@ -1,7 +1,6 @@
 //! The mesh under test: one ztunnel a node, started as its users start it and seen as they see it.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -184,7 +183,7 @@ impl Agent {
     /// True if `/healthz/ready` answers 200.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.get(15021, "/healthz/ready").is_ok_and(|answer| answer.status == 200)
+        http::is_well(&self.place.netns, 15021, "/healthz/ready")
     }
 
     /// Waits until the pod `name` of `namespace` is captured, or is not, as `captured` says. Asks the agent's page for
@@ -258,9 +257,7 @@ impl Agent {
     /// # Errors
     /// When they cannot be scraped or read.
     pub fn metrics(&self) -> anyhow::Result<Metrics> {
-        let answer = self.get(15020, "/metrics")?;
-        ensure!(answer.status == 200, "/metrics answers {}", answer.status);
-        Metrics::parse(&answer.body)
+        Metrics::scrape(&self.place.netns, 15020)
     }
 
     /// An admin page that is JSON, such as `/config_dump`.
@@ -268,9 +265,7 @@ impl Agent {
     /// # Errors
     /// When it cannot be had or is not JSON.
     pub fn admin(&self, path: &str) -> anyhow::Result<Value> {
-        let answer = self.get(15000, path)?;
-        ensure!(answer.status == 200, "{path} answers {}: {}", answer.status, answer.body);
-        serde_json::from_str(&answer.body).with_context(|| format!("{path} is not JSON"))
+        http::json(&self.place.netns, 15000, path)
     }
 
     /// The lines of its access log so far.
@@ -310,7 +305,7 @@ impl Agent {
     /// # Errors
     /// When nothing answers.
     pub fn get(&self, port: u16, path: &str) -> anyhow::Result<http::Response> {
-        http::get(&self.place.netns, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port), path)
+        http::local(&self.place.netns, port, path)
     }
 }
 

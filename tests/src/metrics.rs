@@ -1,8 +1,11 @@
 //! Metrics in the Prometheus text format, as scraped.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+
+use crate::http;
 
 /// What one scrape returned.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +23,16 @@ pub struct Sample {
 }
 
 impl Metrics {
+    /// Scrapes a port of loopback.
+    ///
+    /// # Errors
+    /// When nothing answers, or what does cannot be read.
+    pub fn scrape(netns: &Path, port: u16) -> anyhow::Result<Self> {
+        let answer = http::local(netns, port, "/metrics")?;
+        ensure!(answer.status == 200, "/metrics answers {}", answer.status);
+        Self::parse(&answer.body)
+    }
+
     /// Reads a scrape.
     ///
     /// # Errors

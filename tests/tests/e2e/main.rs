@@ -27,6 +27,7 @@ mod policy;
 mod probes;
 mod protocols;
 mod refusals;
+mod scenarios;
 mod services;
 mod socks;
 mod stateful;

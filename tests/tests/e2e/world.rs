@@ -44,7 +44,7 @@ const SERVICES: [(&str, u16); 9] = [
 ];
 
 /// What agents log: their life, and two events that tests wait for.
-const LOG_LEVEL: &str = "info,ambit_discovery=debug,ztunnel::proxy::verdict=debug";
+pub(crate) const LOG_LEVEL: &str = "info,ambit_discovery=debug,ztunnel::proxy::verdict=debug";
 
 /// A mesh with its manifests and its topology; dropped in this order.
 pub(crate) struct World {
@@ -206,18 +206,27 @@ impl World {
     pub(crate) fn await_config(&self, nodes: &[&str], such: impl Fn(&Value) -> bool) {
         for node in nodes {
             let (agent, process) = (self.agent(node), self.process(node));
-            loop {
-                let mark = process.mark();
-                if such(&agent.admin("/config_dump").unwrap()) {
-                    break;
-                }
-                process.wait_line_after(mark, "snapshot published", SOON).unwrap();
-            }
+            await_dump(process, || agent.admin("/config_dump"), &such).unwrap();
         }
     }
 
     /// Waits until `nodes` know the service `hostname`, and with it everything that was written before it.
     pub(crate) fn await_service(&self, nodes: &[&str], hostname: &str) {
         self.await_config(nodes, |dump| by_name(dump, "services", "hostname", hostname).is_some());
+    }
+}
+
+/// Waits until the configuration that `process` has in force, as `dump` shows it, is `such`.
+pub(crate) fn await_dump(
+    process: &Process,
+    dump: impl Fn() -> anyhow::Result<Value>,
+    such: impl Fn(&Value) -> bool,
+) -> anyhow::Result<()> {
+    loop {
+        let mark = process.mark();
+        if such(&dump()?) {
+            return Ok(());
+        }
+        process.wait_line_after(mark, "snapshot published", SOON)?;
     }
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "its product is what it prints")]
 
+mod ask;
 mod bookinfo;
 mod datagram;
 mod dial;
@@ -15,6 +16,7 @@ mod greeting;
 mod hold;
 mod hostile;
 mod http2;
+mod inspect;
 mod load;
 mod peer;
 mod requests;
@@ -48,6 +50,8 @@ enum Command {
     Peer(peer::Args),
     /// Sends one HTTP/1.1 request, or several on one connection.
     Fetch(fetch::Args),
+    /// Sends requests as a list says and prints what came of each.
+    Ask(ask::Args),
     /// Sends a request on a new connection at fixed intervals until it is told to stop.
     Requests(requests::Args),
     /// Keeps connections open to an echo server, and sends something on all of them for each line of its input.
@@ -85,6 +89,7 @@ fn main() -> anyhow::Result<()> {
         Command::Bookinfo(args) => block_on(bookinfo::run(args)),
         Command::Peer(args) => block_on(peer::run(args)),
         Command::Fetch(args) => block_on(fetch::run(args)),
+        Command::Ask(args) => block_on(ask::run(args)),
         Command::Requests(args) => block_on(requests::run(args)),
         Command::Hold(args) => block_on(hold::run(args)),
         Command::Sequence(args) => block_on(sequence::run(args)),

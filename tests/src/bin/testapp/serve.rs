@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinSet, spawn_local};
 
+use crate::inspect::Inspector;
 use crate::{datagram, dns, duplex, http2, websocket};
 
 #[derive(clap::Args)]
@@ -46,6 +47,8 @@ enum Protocol {
     Duplex,
     /// Answers each HTTP/1.1 request at once.
     Http,
+    /// Answers each request, HTTP/1.1 or HTTP/2 or gRPC, with what was asked.
+    Inspect,
     /// gRPC and plain requests over HTTP/2 with prior knowledge.
     Http2,
     /// Echoes WebSocket messages.
@@ -81,6 +84,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             servers.spawn_local(dns::serve(datagram::bind(service.listen)?, listener, name.clone()));
             continue;
         }
+        if matches!(service.protocol, Protocol::Inspect) {
+            servers.spawn_local(accept_inspected(listener, Rc::new(Inspector::new(name.clone()))));
+            continue;
+        }
         servers.spawn_local(accept(listener, service.protocol, name.clone()));
     }
     println!("listening");
@@ -109,6 +116,15 @@ async fn accept(listener: TcpListener, protocol: Protocol, name: Rc<str>) -> any
             // What a client does to its connection is the client's to report.
             let _ = serve(stream, protocol, &name).await;
         });
+    }
+}
+
+async fn accept_inspected(listener: TcpListener, inspector: Rc<Inspector>) -> anyhow::Result<()> {
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let inspector = inspector.clone();
+        spawn_local(async move { drop(inspector.serve(stream).await) });
     }
 }
 
@@ -144,7 +160,7 @@ async fn serve(mut stream: TcpStream, protocol: Protocol, name: &str) -> anyhow:
         Protocol::Http => http(stream, name).await,
         Protocol::Http2 => http2::serve(stream).await,
         Protocol::Websocket => websocket::serve(stream).await,
-        Protocol::Datagram | Protocol::Dns => bail!("served elsewhere"),
+        Protocol::Inspect | Protocol::Datagram | Protocol::Dns => bail!("served elsewhere"),
     }
 }
 

@@ -1,0 +1,90 @@
+//! The scenarios of `tests/scenarios`, each a directory of manifests, pods, requests and expectations, played by real
+//! processes: agents, waypoints, servers, clients. Knows of none of them what it shows.
+
+mod ask;
+mod script;
+mod stage;
+mod steps;
+
+use std::path::{Path, PathBuf};
+
+use stage::Stage;
+
+/// What scenarios share.
+const SHARED: &str = "shared";
+
+/// One test for each directory.
+macro_rules! scenarios {
+    ($($test:ident: $directory:literal,)*) => {
+        const LISTED: &[&str] = &[$($directory),*];
+
+        $(
+            #[test]
+            fn $test() {
+                play($directory);
+            }
+        )*
+    };
+}
+
+scenarios! {
+    bookinfo_is_spread_over_its_versions: "SC-000-06",
+    subsets_that_are_only_defined_change_nothing: "SC-000-07",
+    all_traffic_goes_to_v1: "SC-000-08",
+    jason_sees_v2: "SC-000-09",
+    half_of_it_goes_to_v3: "SC-000-10",
+    half_is_answered_with_500: "SC-001-06",
+    it_is_late_by_3_s: "SC-001-07",
+    routes_by_source_labels_lock_down: "SC-002-11",
+    one_out_of_ten_gets_the_canary: "SC-002-12",
+    a_cookie_opts_in_to_the_canary: "SC-002-13",
+    some_of_those_who_opted_in_get_the_canary: "SC-002-14",
+    weights_of_50_25_25: "SC-004-01",
+    firefox_gets_v3: "SC-004-02",
+    a_mirror_gets_copies_and_nobody_waits_for_it: "SC-004-03",
+    ratings_are_late_for_jason: "SC-004-04",
+    ratings_fail_for_jason: "SC-004-05",
+    a_pool_has_its_limits: "SC-004-06",
+    who_fails_is_ejected: "SC-004-07",
+    one_service_account_may_ask_and_only_so: "SC-004-10",
+    every_protocol_is_balanced: "SC-004-18",
+    waypoints_are_their_namespaces_own: "SC-card-waypoint",
+    what_is_addressed_decides_who_is_asked: "G-02",
+    another_namespaces_waypoint_has_to_let_it_in: "G-03",
+    a_waypoint_is_for_services_or_for_workloads: "G-04",
+    each_end_sees_who_it_deals_with: "G-09",
+    pods_own_addresses_are_no_services: "G-10",
+    nobody_gets_around_a_waypoint: "F-14",
+    a_waypoint_that_is_only_preferred_is_no_obstacle: "F-15",
+    whatever_is_spoken_passes: "protocols",
+}
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")
+}
+
+fn play(name: &str) {
+    let (own, shared) = (directory().join(name), directory().join(SHARED));
+    let mut script = stage::read(&own, &shared).unwrap_or_else(|error| panic!("{error:#}"));
+    let steps = std::mem::take(&mut script.steps);
+    assert!(!steps.is_empty(), "{name} has no steps");
+    let stage = Stage::set([own, shared], &mut script);
+    let mut stage = stage.unwrap_or_else(|error| panic!("{name}, before the first step: {error:#}"));
+    for (number, step) in (1..).zip(&steps) {
+        if let Err(error) = steps::run(&mut stage, step) {
+            // The stage is still there, so that its processes show what they wrote.
+            panic!("{name}/scenario.yaml, step {number}: {error:#}");
+        }
+    }
+}
+
+#[test]
+fn every_directory_is_played() {
+    let entries = std::fs::read_dir(directory()).unwrap();
+    let mut found: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    found.retain(|name| name != SHARED);
+    found.sort();
+    let mut listed: Vec<_> = LISTED.to_vec();
+    listed.sort_unstable();
+    assert_eq!(found, listed);
+}

@@ -1,0 +1,167 @@
+//! The steps of a scenario that are no requests.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+
+use super::script::{Dial, LogLine, Metric, Reports, Run, Step};
+use super::stage::Stage;
+use super::ask;
+use crate::databases::{PATIENCE, postgres_client};
+use crate::world::SOON;
+
+/// Does what `step` says, or finds that what it says is not so.
+pub(super) fn run(stage: &mut Stage, step: &Step) -> anyhow::Result<()> {
+    match step {
+        Step::Apply(files) => files.split_whitespace().try_for_each(|file| {
+            let text = stage.text(file)?;
+            stage.world.manifests.apply_text(&text).with_context(|| file.to_owned())
+        })
+        .and_then(|()| stage.settle()),
+        Step::Delete(files) => files.split_whitespace().try_for_each(|file| {
+            let text = stage.text(file)?;
+            stage.world.manifests.delete_text(&text).with_context(|| file.to_owned())
+        })
+        .and_then(|()| stage.settle()),
+        Step::Ask(asked) => ask::run(stage, asked).with_context(|| format!("{} asks {}", asked.from, asked.to)),
+        Step::Dial(dialled) => dial(stage, dialled).with_context(|| format!("{} dials {}", dialled.from, dialled.to)),
+        Step::Log(line) => log(stage, line),
+        Step::Metric(wanted) => metric(stage, wanted),
+        Step::Reports(wanted) => reports(stage, wanted),
+        Step::Kill(name) => stage.kill(name).with_context(|| format!("kill {name}")),
+        Step::Start(name) => stage.start(name).with_context(|| format!("start {name}")),
+        Step::Label(what) => label(stage, what).with_context(|| format!("label {what}")),
+        Step::Run(client) => client_runs(stage, client),
+    }
+}
+
+fn dial(stage: &mut Stage, dial: &Dial) -> anyhow::Result<()> {
+    for from in dial.from.split_whitespace() {
+        for ipv6 in [false, true].into_iter().take(if dial.ipv6.is_some() { 2 } else { 1 }) {
+            stage.within(dial.within, |stage| {
+                stage.note_written()?;
+                let served = if dial.psql.is_some() { query(stage, dial, from, ipv6)? } else { greet(stage, dial, from, ipv6)? };
+                dial.servers.compare_names("server", &served, dial.count).with_context(|| format!("{from}: {served:?}"))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// How often each server greets; a connection that is refused counts for nobody.
+fn greet(stage: &Stage, dial: &Dial, from: &str, ipv6: bool) -> anyhow::Result<BTreeMap<String, usize>> {
+    let to = stage.address(from, &dial.to, ipv6)?.to_string();
+    let mut served = BTreeMap::new();
+    // One that is refused ends the client, so that each is its own where some are to be.
+    let (rounds, each) = if dial.servers.0.is_empty() { (dial.count, 1) } else { (1, dial.count) };
+    for _ in 0..rounds {
+        let arguments = ["greeting", "--to", &to, "--count", &each.to_string()];
+        let finished = stage.world.topology.pod(from)?.testapp(&arguments)?.finish(PATIENCE)?;
+        if !finished.status.success() {
+            continue;
+        }
+        let report: Value = finished.report()?;
+        for line in report["lines"].as_array().context("no lines")? {
+            let name = line.as_str().and_then(|line| line.split(' ').next()).unwrap_or_default();
+            *served.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    Ok(served)
+}
+
+/// The same of PostgreSQL, which answers a query or not.
+fn query(stage: &Stage, dial: &Dial, from: &str, ipv6: bool) -> anyhow::Result<BTreeMap<String, usize>> {
+    let to = stage.address(from, &dial.to, ipv6)?;
+    let mut served = BTreeMap::new();
+    for _ in 0..dial.count {
+        let mut query = Command::new(postgres_client("psql"));
+        query.args(["-h", &to.ip().to_string(), "-p", &to.port().to_string(), "-U", "postgres"]);
+        query.args(["-XAtqc", "select 6 * 7", "postgres"]);
+        let finished = stage.world.topology.pod(from)?.start(query)?.finish(PATIENCE)?;
+        if finished.status.success() && finished.stdout() == "42\n" {
+            *served.entry("postgres".to_owned()).or_default() += 1;
+        }
+    }
+    Ok(served)
+}
+
+fn log(stage: &Stage, wanted: &LogLine) -> anyhow::Result<()> {
+    let operated = stage.operated(&wanted.of)?;
+    let process = operated.process()?;
+    let mark = stage.written.get(&wanted.of).copied().unwrap_or_default();
+    let count = |lines: &[ambit_tests::process::Line]| {
+        let is_it = |text: &str| wanted.has.iter().all(|part| text.contains(part));
+        lines.iter().skip(mark).filter(|line| is_it(&line.text)).count()
+    };
+    let enough = |count: usize| wanted.count.map_or(count > 0, |exactly| count >= exactly);
+    let found = process.wait_for(SOON, |lines| Some(count(lines)).filter(|count| enough(*count)));
+    let found = found.unwrap_or_else(|| count(&process.lines()));
+    let right = wanted.count.map_or(found > 0, |exactly| found == exactly);
+    ensure!(right, "{} lines of {} with {:?}\n{}", found, wanted.of, wanted.has, process.tail());
+    Ok(())
+}
+
+fn metric(stage: &Stage, wanted: &Metric) -> anyhow::Result<()> {
+    let labels: Vec<_> = wanted.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let operated = stage.operated(&wanted.of)?;
+    let mut seen = Ok(0.0);
+    let mut samples = String::new();
+    let come = ambit_tests::until(SOON, || {
+        seen = operated.metrics().map(|metrics| {
+            samples = format!("{:?}", metrics.matching(&wanted.name, &[]).collect::<Vec<_>>());
+            metrics.sum(&wanted.name, &labels)
+        });
+        let such = |sum: f64| {
+            wanted.at_least.is_none_or(|least| sum >= least) && wanted.is.is_none_or(|is| (sum - is).abs() < 0.5)
+        };
+        seen.as_ref().map_or(true, |sum| such(*sum))
+    });
+    let sum = seen?;
+    ensure!(come.is_ok(), "{} of {} with {labels:?} is {sum}; there are {samples}", wanted.name, wanted.of);
+    Ok(())
+}
+
+fn reports(stage: &Stage, wanted: &Reports) -> anyhow::Result<()> {
+    let said = stage.operated(&wanted.of)?.admin("/reports")?.to_string();
+    for text in &wanted.has {
+        ensure!(said.contains(text), "{} does not report {text:?}: {said}", wanted.of);
+    }
+    for text in &wanted.lacks {
+        ensure!(!said.contains(text), "{} reports {text:?}: {said}", wanted.of);
+    }
+    Ok(())
+}
+
+/// As `kubectl label` takes it: `Kind/namespace/name key=value`, or `key-` to remove it.
+fn label(stage: &mut Stage, what: &str) -> anyhow::Result<()> {
+    let (object, label) = what.split_once(' ').context("no label")?;
+    let mut parts = object.split('/');
+    let mut part = || parts.next().context("Kind/namespace/name");
+    let object = (part()?, part()?, part()?);
+    let (key, value) = match label.split_once('=') {
+        Some((key, value)) => (key, Some(value)),
+        None => (label.trim_end_matches('-'), None),
+    };
+    stage.world.manifests.label(object, key, value)?;
+    stage.settle()
+}
+
+fn client_runs(stage: &mut Stage, client: &Run) -> anyhow::Result<()> {
+    stage.note_written()?;
+    let mut arguments = Vec::new();
+    for argument in &client.testapp {
+        let address = argument.strip_prefix('{').and_then(|argument| argument.strip_suffix('}'));
+        arguments.push(match address {
+            Some(to) => stage.address(&client.from, to, false)?.to_string(),
+            None => argument.clone(),
+        });
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let finished = stage.world.topology.pod(&client.from)?.testapp(&arguments)?.finish(PATIENCE)?.success()?;
+    for text in &client.reports {
+        ensure!(finished.stdout().contains(text), "{:?} does not report {text:?}: {}", client.testapp, finished.stdout());
+    }
+    Ok(())
+}
