@@ -194,12 +194,7 @@ impl Expect {
 
 impl Shares {
     /// Compares what `of` finds: each kind that is listed has its share, and there are no others.
-    fn compare(
-        &self,
-        what: &str,
-        outcomes: &[Outcome],
-        of: impl Fn(&Outcome) -> Option<String>,
-    ) -> anyhow::Result<()> {
+    fn compare(&self, what: &str, outcomes: &[Outcome], of: impl Fn(&Outcome) -> Option<String>) -> anyhow::Result<()> {
         if self.0.is_empty() {
             return Ok(());
         }

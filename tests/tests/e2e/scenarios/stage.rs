@@ -57,7 +57,8 @@ pub(super) fn read(directory: &Path, shared: &Path) -> anyhow::Result<Script> {
 
 fn parse(file: &Path) -> anyhow::Result<Script> {
     let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    let [document] = yaml::load(&text)?.try_into().map_err(|_| anyhow::anyhow!("{}: not one document", file.display()))?;
+    let [document] =
+        yaml::load(&text)?.try_into().map_err(|_| anyhow::anyhow!("{}: not one document", file.display()))?;
     serde_json::from_value(document).with_context(|| file.display().to_string())
 }
 
