@@ -8,6 +8,7 @@ use ambit_hbone::server::{self, Incoming};
 use ambit_hbone::{ConnectResponse, StreamSink, StreamSource};
 use ambit_identity::{Peer, tls};
 use ambit_model::Reason;
+use ambit_net::accept;
 use ambit_transport::Failure;
 use ambit_transport::secured::until_revoked;
 use bytes::BytesMut;
@@ -23,30 +24,19 @@ use crate::{http, record, tcp};
 
 /// Serves whoever comes to `listener`, until the process stops.
 pub(crate) async fn accept(proxy: Rc<Proxy>, listener: TcpListener) {
-    let leaving = proxy.leaving();
-    let mut leaving = std::pin::pin!(leaving);
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = &mut leaving => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                let (proxy, guard) = (proxy.clone(), proxy.guard());
-                spawn_local(async move {
-                    serve_tunnel(proxy, stream, peer).await;
-                    drop(guard);
-                });
-            }
-            Err(error) => {
-                // Out of files or memory: the next attempt would fail at once as well.
-                tracing::warn!(%error, "cannot accept");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            }
-        }
-    }
+    let serving = proxy.clone();
+    let each = move |stream, peer: SocketAddr| {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let (proxy, guard) = (serving.clone(), serving.guard());
+        spawn_local(async move {
+            serve_tunnel(proxy, stream, peer).await;
+            drop(guard);
+        });
+    };
+    // What has come by the time of a drain is accepted before it can end.
+    let guard = proxy.guard();
+    accept::accept(listener, &proxy.shared.key, proxy.leaving(), each).await;
+    drop(guard);
 }
 
 async fn serve_tunnel(proxy: Rc<Proxy>, stream: TcpStream, peer: SocketAddr) {
