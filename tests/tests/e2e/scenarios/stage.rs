@@ -31,6 +31,9 @@ pub(super) struct Stage {
     directories: [PathBuf; 2],
     pods: Vec<PodSpec>,
     marks: usize,
+    /// The `x-request-id` of the last requests; none if what came last were no requests.
+    pub(super) asked: Option<String>,
+    asks: usize,
     /// How much each process had written when the last requests began.
     pub(super) written: BTreeMap<String, usize>,
 }
@@ -86,6 +89,8 @@ impl Stage {
             directories,
             pods: std::mem::take(&mut script.pods),
             marks: 0,
+            asked: None,
+            asks: 0,
             written: BTreeMap::new(),
         };
         for file in &script.manifests {
@@ -222,8 +227,15 @@ impl Stage {
         Ok(Operated::Agent(self.world.mesh.agent(name)?))
     }
 
+    /// The `x-request-id` of requests that come next, by which they are told from those before.
+    pub(super) fn next_asked(&mut self) -> String {
+        self.asks += 1;
+        format!("scenario-{}.", self.asks)
+    }
+
     /// Notes how much everything has written.
     pub(super) fn note_written(&mut self) -> anyhow::Result<()> {
+        self.asked = None;
         self.written = self.servers.iter().map(|(name, server)| (name.clone(), server.mark())).collect();
         for agent in self.world.mesh.agents() {
             self.written.insert(agent.node().to_owned(), agent.process()?.mark());

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use super::script::{Dial, LogLine, Metric, Reports, Run, Step};
-use super::stage::Stage;
+use super::stage::{Operated, Stage};
 use super::ask;
 use crate::databases::{PATIENCE, postgres_client};
 use crate::world::SOON;
@@ -90,9 +90,11 @@ fn query(stage: &Stage, dial: &Dial, from: &str, ipv6: bool) -> anyhow::Result<B
 fn log(stage: &Stage, wanted: &LogLine) -> anyhow::Result<()> {
     let operated = stage.operated(&wanted.of)?;
     let process = operated.process()?;
+    // Agents know of no requests.
+    let id = stage.asked.as_deref().filter(|_| matches!(operated, Operated::Waypoint(_))).unwrap_or_default();
     let mark = stage.written.get(&wanted.of).copied().unwrap_or_default();
     let count = |lines: &[ambit_tests::process::Line]| {
-        let is_it = |text: &str| wanted.has.iter().all(|part| text.contains(part));
+        let is_it = |text: &str| text.contains(id) && wanted.has.iter().all(|part| text.contains(part));
         lines.iter().skip(mark).filter(|line| is_it(&line.text)).count()
     };
     let enough = |count: usize| wanted.count.map_or(count > 0, |exactly| count >= exactly);
