@@ -47,6 +47,10 @@ pub(super) fn run(stage: &mut Stage, ask: &Ask) -> anyhow::Result<()> {
                 let outcomes = send(stage, ask, (from, &id), ipv6)?;
                 stage.asked = Some(id);
                 ask.expect.compare(&outcomes).with_context(|| summary(&outcomes))?;
+                if let Some(pod) = &ask.expect.peer {
+                    let found = outcomes.iter().filter_map(|outcome| outcome.seen()["peer"].as_str().map(str::to_owned));
+                    stage.compare_peers(pod, found)?;
+                }
                 ask.expect.received.iter().try_for_each(|received| received.compare(stage, &outcomes))
             })?;
         }

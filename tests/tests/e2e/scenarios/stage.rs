@@ -251,6 +251,9 @@ impl Stage {
     pub(super) fn address(&self, from: &str, to: &str, ipv6: bool) -> anyhow::Result<SocketAddr> {
         let (host, port) = to.rsplit_once(':').with_context(|| format!("{to}: no port"))?;
         let port = port.parse().with_context(|| format!("{to}: no port"))?;
+        if let Ok(ip) = host.parse() {
+            return Ok(SocketAddr::new(ip, port));
+        }
         let own = self.pods.iter().find(|pod| pod.name == from).map_or("default", |pod| pod.namespace.as_str());
         let (name, namespace) = match host.split_once('.') {
             Some((name, rest)) => (name, rest.split('.').next().unwrap_or(rest)),
@@ -269,6 +272,25 @@ impl Stage {
         let Ok(pod) = self.world.topology.pod(host) else { bail!("{to}: there is no such Service and no such pod") };
         let ip = pod.addresses().into_iter().find(|ip| ip.is_ipv6() == ipv6);
         Ok(SocketAddr::new(ip.context("no address")?, port))
+    }
+
+    /// Every one of `found` is an address of `pod`.
+    pub(super) fn compare_peers(&self, pod: &str, found: impl IntoIterator<Item = String>) -> anyhow::Result<()> {
+        let own = self.world.topology.pod(pod)?.addresses();
+        let other = found.into_iter().find(|found| !own.iter().any(|ip| ip.to_string() == *found));
+        ensure!(other.is_none(), "a server was reached from {other:?}, not from {pod} ({own:?})");
+        Ok(())
+    }
+
+    /// Writes whether the pod `name` is ready.
+    pub(super) fn set_ready(&mut self, name: &str, ready: bool) -> anyhow::Result<()> {
+        let pods = self.world.manifests.of_kind("Pod");
+        let pod = pods.into_iter().find(|pod| pod["metadata"]["name"] == name).with_context(|| format!("no pod {name}"))?;
+        let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+        let status = if ready { "True" } else { "False" };
+        let edit = |pod: &mut Value| pod["status"]["conditions"][0]["status"] = status.into();
+        self.world.manifests.edit("Pod", &namespace, name, edit)?;
+        self.settle()
     }
 
     /// Does `attempt` again and again, for as long as it may take.

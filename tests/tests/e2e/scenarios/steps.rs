@@ -1,6 +1,7 @@
 //! The steps of a scenario that are no requests.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::process::Command;
 
 use anyhow::{Context, ensure};
@@ -32,6 +33,8 @@ pub(super) fn run(stage: &mut Stage, step: &Step) -> anyhow::Result<()> {
         Step::Reports(wanted) => reports(stage, wanted),
         Step::Kill(name) => stage.kill(name).with_context(|| format!("kill {name}")),
         Step::Start(name) => stage.start(name).with_context(|| format!("start {name}")),
+        Step::Ready(name) => stage.set_ready(name, true).with_context(|| format!("ready {name}")),
+        Step::Unready(name) => stage.set_ready(name, false).with_context(|| format!("unready {name}")),
         Step::Label(what) => label(stage, what).with_context(|| format!("label {what}")),
         Step::Run(client) => client_runs(stage, client),
     }
@@ -64,7 +67,11 @@ fn greet(stage: &Stage, dial: &Dial, from: &str, ipv6: bool) -> anyhow::Result<B
         }
         let report: Value = finished.report()?;
         for line in report["lines"].as_array().context("no lines")? {
-            let name = line.as_str().and_then(|line| line.split(' ').next()).unwrap_or_default();
+            let mut words = line.as_str().unwrap_or_default().split(' ');
+            let name = words.next().unwrap_or_default();
+            if let (Some(pod), Some(peer)) = (&dial.peer, words.next()) {
+                stage.compare_peers(pod, [peer.parse::<SocketAddr>()?.ip().to_string()])?;
+            }
             *served.entry(name.to_owned()).or_default() += 1;
         }
     }
