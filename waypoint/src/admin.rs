@@ -122,8 +122,10 @@ fn families(shared: &Shared) -> Vec<Family> {
     use std::sync::atomic::Ordering::Relaxed;
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let mut endpoints = Family::gauge("ambit_upstream_endpoints", "Endpoints of a destination");
-    let mut ejected = Family::gauge("ambit_upstream_ejected", "Endpoints of a destination that are passed over as outliers");
-    let mut active = Family::gauge("ambit_upstream_active", "Connections, and requests, that are open to a destination, by kind");
+    let mut ejected =
+        Family::gauge("ambit_upstream_ejected", "Endpoints of a destination that are passed over as outliers");
+    let mut active =
+        Family::gauge("ambit_upstream_active", "Connections, and requests, that are open to a destination, by kind");
     let mut overflow = Family::counter(
         "ambit_upstream_overflow",
         "What was refused since as many were open to a destination as its DestinationRule allows, by kind",
@@ -144,5 +146,12 @@ fn families(shared: &Shared) -> Vec<Family> {
             overflow = overflow.count([("cluster", &**name), ("kind", kind)], n.load(Relaxed));
         }
     }
-    vec![endpoints, ejected, active, overflow]
+    let copies = Family::counter(
+        "ambit_mirrored_requests",
+        "Copies of requests, by where they went and what came back (0 for nothing)",
+    );
+    let copies = shared.mirrors.counts().into_iter().fold(copies, |family, ((destination, code), n)| {
+        family.count([("destination", &*destination), ("response_code", &code.to_string())], n)
+    });
+    vec![endpoints, ejected, active, overflow, copies]
 }

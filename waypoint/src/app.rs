@@ -27,6 +27,7 @@ use tracing::{info, warn};
 use crate::admin::{self, Sources};
 use crate::inbound;
 use crate::proxy::{Limits, Proxy, Shared};
+use crate::record::Mirrors;
 use crate::settings::Settings;
 use crate::upstream::Registry;
 
@@ -59,6 +60,7 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
         identity: settings.identity(),
         key: WaypointKey::new(&settings.namespace, &settings.name),
         registry: Registry::default(),
+        mirrors: Mirrors::default(),
         limits: limits(settings),
         server: server_header(settings)?,
     });
@@ -67,7 +69,13 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
     let ready = Ready::new();
     let (configured, certified) =
         (ready.wait_for("the first look at the configuration"), ready.wait_for("the waypoint's certificate"));
-    open_ports(Sources { shared: shared.clone(), reports, workers: workers.clone(), settings: settings.clone() }, logging, quit, &ready).await?;
+    open_ports(
+        Sources { shared: shared.clone(), reports, workers: workers.clone(), settings: settings.clone() },
+        logging,
+        quit,
+        &ready,
+    )
+    .await?;
     info!(address = %settings.address, identity = %shared.identity, waypoint = %shared.key, "waypoint");
     let trust = shared.certificates.trust_store().clone();
     tokio::task::spawn_local(credentials::follow(sources, watched, trust));
@@ -135,12 +143,8 @@ async fn start_workers(
 ) -> anyhow::Result<Arc<Workers<Rc<Proxy>>>> {
     let count = settings.worker_count();
     let here = NetNs::current().context("the network namespace cannot be told")?;
-    let options = ListenOptions {
-        dual_stack: true,
-        mark: 0,
-        keepalive: Some(Keepalive::default()),
-        ..ListenOptions::default()
-    };
+    let options =
+        ListenOptions { dual_stack: true, mark: 0, keepalive: Some(Keepalive::default()), ..ListenOptions::default() };
     let listener = || {
         let listener = listen(&here, settings.address, &options);
         listener.with_context(|| format!("agents cannot reach it at {}", settings.address))

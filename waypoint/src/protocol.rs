@@ -19,14 +19,14 @@ pub(crate) enum Declared {
 impl Declared {
     /// What `port` is said to speak: by `appProtocol`, or by its name up to the first dash.
     pub(crate) fn of(port: &ServicePort) -> Self {
-        let name = port.name.split('-').next().unwrap_or_default();
+        let name = port.name.to_ascii_lowercase();
+        // gRPC-Web is the one name with a dash in it, and is spoken in HTTP/1.1 as well.
+        let is_web = name == "grpc-web" || name.starts_with("grpc-web-");
+        let name = if is_web { "grpc-web" } else { name.split('-').next().unwrap_or_default() };
         let said = port.app_protocol.as_deref().unwrap_or(name).to_ascii_lowercase();
         match said.as_str() {
-            "http" | "kubernetes.io/ws" => Self::Http,
+            "http" | "grpc-web" | "kubernetes.io/ws" => Self::Http,
             "http2" | "grpc" | "kubernetes.io/h2c" => Self::Http2,
-            // gRPC-Web is spoken in HTTP/1.1 as well.
-            "grpc-web" => Self::Http,
-            _ if port.app_protocol.is_none() && port.name.starts_with("grpc-web") => Self::Http,
             "tcp" | "tls" | "https" | "kubernetes.io/wss" | "mongo" | "mysql" | "redis" | "hbone" => Self::Opaque,
             _ => Self::Unknown,
         }

@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) key: WaypointKey,
     /// What limits, balances and counts for all workers together.
     pub(crate) registry: Registry,
+    /// Copies that were sent to mirrors.
+    pub(crate) mirrors: Mirrors,
     /// Patience and sizes.
     pub(crate) limits: Limits,
     /// The value of `server` in responses; none leaves what there is.
@@ -79,8 +81,6 @@ pub(crate) struct Proxy {
     pub(crate) clusters: Clusters,
     /// Its connections to endpoints.
     pub(crate) endpoints: Endpoints,
-    /// Copies that it has sent.
-    pub(crate) mirrors: Mirrors,
     drain: Drain,
 }
 
@@ -89,7 +89,7 @@ impl Proxy {
     pub(crate) fn new(shared: Arc<Shared>, access: AccessLog, drain: &Drain) -> Rc<Self> {
         let endpoints = Endpoints::new(shared.clone());
         let drain = drain.scoped();
-        Rc::new(Self { shared, meter: Meter::new(access), clusters: Clusters::default(), endpoints, mirrors: Mirrors::default(), drain })
+        Rc::new(Self { shared, meter: Meter::new(access), clusters: Clusters::default(), endpoints, drain })
     }
 
     /// Resolves when the process begins to stop.

@@ -1,10 +1,9 @@
 //! What is told of requests and connections: who asked whom, by which route, where it went and what came of it.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ambit_model::{Service, Workload};
@@ -18,7 +17,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Version, request, response};
 
 use crate::arrival::{Addressed, Arrival};
-use crate::http::{Broken, LocalAnswer, is_grpc};
+use crate::http::{Broken, LocalAnswer, Messages, is_grpc};
 use crate::proxy::Proxy;
 
 /// What is to be told of one request.
@@ -38,6 +37,9 @@ pub(crate) struct Story {
     started: Instant,
     tried: Option<Instant>,
     sent: u64,
+    messages: Messages,
+    /// Messages of the client, if it is a call of gRPC.
+    pub(crate) asked: u64,
     answer: Answer,
     grpc_status: Option<GrpcStatus>,
     endpoint: Option<(SocketAddr, Option<Arc<Workload>>)>,
@@ -70,6 +72,8 @@ impl Story {
             started: Instant::now(),
             tried: None,
             sent: 0,
+            messages: Messages::default(),
+            asked: 0,
             answer: Answer::default(),
             grpc_status: None,
             endpoint: None,
@@ -128,6 +132,9 @@ impl Story {
     /// `data` has gone to the client.
     pub(crate) fn sent(&mut self, data: &Bytes) {
         self.sent = self.sent.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+        if self.is_grpc {
+            self.messages.pass(data);
+        }
     }
 
     /// Trailers have, or a head that may hold what trailers do.
@@ -163,7 +170,7 @@ impl Story {
             head = RequestHead { request_id: id.as_bytes(), ..head.head() }.keep();
         }
         let workload = self.endpoint.as_ref().and_then(|(_, workload)| workload.clone());
-        let call = GrpcCall { status: self.grpc_status, requests: 0, responses: 0 };
+        let call = GrpcCall { status: self.grpc_status, requests: self.asked, responses: self.messages.count() };
         RequestRecord {
             ends: Arc::new(ends(arrival, workload)),
             head,
@@ -174,11 +181,7 @@ impl Story {
             sent: self.sent,
             answer: self.answer.clone(),
             route: (!self.route.is_empty()).then(|| Arc::from(self.route.as_str())),
-            downstream: Downstream {
-                remote: Some(arrival.client),
-                local: Some(arrival.dialled()),
-                server_name: None,
-            },
+            downstream: Downstream { remote: Some(arrival.client), local: Some(arrival.dialled()), server_name: None },
             upstream: Upstream {
                 host: self.endpoint.as_ref().map(|(address, _)| *address),
                 cluster: self.cluster.clone(),
@@ -202,10 +205,21 @@ pub(crate) fn refused(proxy: &Proxy, client: SocketAddr, destination: SocketAddr
 }
 
 /// The life of a connection that carries bytes.
-pub(crate) fn stream(proxy: &Proxy, arrival: &Arrival, start: Instant, to: Option<(SocketAddr, Option<Arc<Workload>>)>) -> Live {
+pub(crate) fn stream(
+    proxy: &Proxy,
+    arrival: &Arrival,
+    start: Instant,
+    to: Option<(SocketAddr, Option<Arc<Workload>>)>,
+) -> Live {
     let (address, workload) = to.unwrap_or((arrival.dialled(), None));
     let ends = ends(arrival, workload);
-    proxy.meter.open(Opened { ends, client: arrival.client, destination: address, hbone: Some(arrival.authority.clone()), start })
+    proxy.meter.open(Opened {
+        ends,
+        client: arrival.client,
+        destination: address,
+        hbone: Some(arrival.authority.clone()),
+        start,
+    })
 }
 
 /// How a connection that carried bytes has ended.
@@ -254,9 +268,9 @@ pub(crate) enum Mirrored {
     Failed,
 }
 
-/// Copies, by where they went and what came back (0 for nothing), on one worker.
+/// Copies, by where they went and what came back (0 for nothing). Locked for each copy, which nobody waits for.
 #[derive(Default)]
-pub(crate) struct Mirrors(RefCell<BTreeMap<(String, u16), u64>>);
+pub(crate) struct Mirrors(Mutex<BTreeMap<(String, u16), u64>>);
 
 impl Mirrors {
     /// Counts a copy that went to `destination`.
@@ -265,13 +279,13 @@ impl Mirrors {
             Mirrored::Answered(code) => code,
             Mirrored::Failed => 0,
         };
-        let mut counts = self.0.borrow_mut();
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry((destination, code)).or_default();
         *count = count.saturating_add(1);
     }
 
     /// How many there were.
     pub(crate) fn counts(&self) -> BTreeMap<(String, u16), u64> {
-        self.0.borrow().clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -178,9 +178,10 @@ async fn dial(proxy: &Rc<Proxy>, arrival: &Rc<Arrival>, sni: Option<&str>) -> Re
     let destination = route(proxy, &snapshot, arrival, sni).map_err(nowhere)?;
     let place = proxy.clusters.place(&proxy.shared, &snapshot, arrival, &destination);
     let place = place.map_err(|NoCluster| nowhere(Reason::NoHealthyUpstream))?;
-    let slot = place.limits().connection().map_err(|overflow| {
-        (Failure::new(Reason::TooManyConnections, overflow.to_string()), None)
-    })?;
+    let slot = place
+        .limits()
+        .connection()
+        .map_err(|overflow| (Failure::new(Reason::TooManyConnections, overflow.to_string()), None))?;
     let request = route::Request {
         arrival: arrival.routed(),
         method: "",
@@ -214,6 +215,7 @@ async fn dial(proxy: &Rc<Proxy>, arrival: &Rc<Arrival>, sni: Option<&str>) -> Re
             workload: endpoint.workload.as_deref(),
             arrival,
             version: Version::HTTP_09,
+            begun: Rc::default(),
         };
         match proxy.endpoints.open(&exchange).await {
             Ok(stream) => {
@@ -237,7 +239,8 @@ const NO_FIELDS: &[(&str, &str)] = &[];
 /// The destination that routes say, drawn anew for each connection.
 fn route(proxy: &Proxy, snapshot: &Snapshot, arrival: &Arrival, sni: Option<&str>) -> Result<Destination, Reason> {
     let Some(service) = arrival.addressed.service() else { return Ok(arrival.destination.clone()) };
-    let addressed = route::Addressed { host: &service.hostname, viewer: &proxy.shared.key.namespace };
+    let (viewer, owner) = (&*proxy.shared.key.namespace, Some(&*service.key.namespace));
+    let addressed = route::Addressed { host: &service.hostname, viewer, owner };
     let flow =
         Flow { arrival: arrival.routed(), destination: arrival.dialled().ip(), source: arrival.client.ip(), sni };
     match snapshot.routes.stream(addressed, &flow, Draw(rand::random())) {
@@ -251,9 +254,10 @@ fn route(proxy: &Proxy, snapshot: &Snapshot, arrival: &Arrival, sni: Option<&str
 fn asks_by_name(proxy: &Proxy, arrival: &Arrival) -> bool {
     let snapshot = proxy.shared.snapshots.load();
     arrival.addressed.service().is_some_and(|service| {
-        let addressed = route::Addressed { host: &service.hostname, viewer: &proxy.shared.key.namespace };
-        let rules = snapshot.routes.virtual_service(addressed, &route::Gateway::Mesh);
-        rules.is_some_and(|rules| !rules.tls.is_empty()) || authorize::asks_by_name(&snapshot, arrival)
+        let (viewer, owner) = (&*proxy.shared.key.namespace, Some(&*service.key.namespace));
+        let addressed = route::Addressed { host: &service.hostname, viewer, owner };
+        let mut rules = snapshot.routes.virtual_services_for(addressed, &route::Gateway::Mesh);
+        rules.any(|rules| !rules.tls.is_empty()) || authorize::asks_by_name(&snapshot, arrival)
     })
 }
 

@@ -3,9 +3,12 @@
 
 mod cases;
 mod field;
+mod l7;
 mod marks;
 mod outcome;
 mod table;
+
+use std::path::PathBuf;
 
 use anyhow::ensure;
 
@@ -16,6 +19,12 @@ use field::Field;
 /// Arguments of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// What is measured: connections (`l4`), or requests through a waypoint (`l7`).
+    #[arg(default_value = "l4", value_parser = ["l4", "l7"])]
+    layer: String,
+    /// Envoy's program, to be measured with the same routes in the same run (`l7`).
+    #[arg(long, value_name = "FILE")]
+    envoy: Option<PathBuf>,
     /// How long each measurement takes, in seconds.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
@@ -43,7 +52,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     ensure!(!cases.is_empty(), "no case is called {:?}; there are {}", args.case, names());
     setup::ensure(&["ip"], &["iproute2"])?;
     let binaries = if args.dev { build::dev()? } else { build::release()? };
-    demo::interrupt::clean_up_on(field::clean_up)?;
+    demo::interrupt::clean_up_on(|| {
+        field::clean_up();
+        l7::clean_up();
+    })?;
+    if args.layer == "l7" {
+        return l7::run(&binaries, args.envoy.as_deref(), args.rounds, args.seconds);
+    }
     let mut field = Field::lay(&binaries, &args.same_node)?;
     let mut outcomes = Vec::new();
     for case in cases {

@@ -17,7 +17,7 @@ pub(crate) fn root() -> PathBuf {
 /// # Errors
 /// When they do not build; the compiler has said why.
 pub(crate) fn dev() -> anyhow::Result<Binaries> {
-    cargo(&["build", "--package", "ztunnel", "--package", "ambit-tests", "--bins"])?;
+    cargo(&["build", "--workspace", "--bins"])?;
     Ok(Binaries::within(&root().join("target/debug")))
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn dev() -> anyhow::Result<Binaries> {
 /// # Errors
 /// When they do not build; the compiler has said why.
 pub(crate) fn release() -> anyhow::Result<Binaries> {
-    cargo(&["build", "--release", "--package", "ztunnel", "--package", "ambit-tests", "--bins"])?;
+    cargo(&["build", "--release", "--workspace", "--bins"])?;
     Ok(Binaries::within(&root().join("target/release")))
 }
 

@@ -98,6 +98,7 @@ fn ends(number: usize) -> Ends {
             alias: None,
             ports: Vec::new(),
             distribution: Distribution::Anywhere,
+            waypoint: None,
         })),
         security: Security::MutualTls { client },
     }

@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use ambit_model::policy::{DENIED_BODY, DENIED_STATUS, Denial, PolicyKey};
 use ambit_model::Reason;
+use ambit_model::policy::{DENIED_BODY, DENIED_STATUS, Denial, PolicyKey};
 use ambit_model::route::{ABORT_BODY, Status, grpc_status};
 use ambit_telemetry::ResponseFlag;
 use bytes::Bytes;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use ambit_telemetry::ResponseFlag;
 use bytes::Bytes;
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Response, Version};
 use http_body::Frame;
 use tokio::time::Sleep;
 
@@ -83,6 +83,8 @@ impl Ending {
     pub(crate) fn carry(mut self, carried: Carried, channel: &Channel) -> Response<ResponseBody> {
         let Carried { response, held, upgraded, cookie } = carried;
         let (mut head, body) = response.into_parts();
+        // What the endpoint speaks is for the last hop; hyper says what the client does.
+        head.version = Version::HTTP_11;
         self.story.responded(&head);
         self.held = Some(held);
         let upgrades = head.status == http::StatusCode::SWITCHING_PROTOCOLS;
@@ -144,6 +146,7 @@ impl Ending {
         }
         if let Some(upload) = &self.upload {
             self.story.received = upload.received();
+            self.story.asked = upload.messages();
         }
         record::tell(&self.proxy, &self.arrival, &self.story);
         self.held = None;

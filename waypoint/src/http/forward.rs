@@ -1,9 +1,10 @@
 //! A request's way to an endpoint, and its answer's back: which endpoint, how long, and whether once more.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ambit_model::Snapshot;
 use ambit_model::route::{self, Attempt, Draw, Forward, Retries, time_limit};
@@ -86,66 +87,65 @@ impl Journey<'_> {
 
     async fn within(&self, ending: &mut Ending, place: &Place, hash: Option<u64>) -> Result<Carried, Answer> {
         let asked = self.fields.get("grpc-timeout").filter(|_| self.is_grpc);
-        let Some(limit) = time_limit(self.forward.timeout, asked.map(HeaderValue::as_bytes)) else {
-            return self.tries(ending, place, hash).await;
-        };
-        // The client's own time does not count: what it takes to send the request.
+        let limit = time_limit(self.forward.timeout, asked.map(HeaderValue::as_bytes));
         let until = Cell::new(None);
-        let over = async {
-            self.upload.ended().await;
-            let deadline = tokio::time::Instant::now() + limit;
-            until.set(Some(deadline));
-            tokio::time::sleep_until(deadline).await;
-        };
+        let mut trail = Trail::default();
         let outcome = tokio::select! {
             biased;
-            outcome = self.tries(ending, place, hash) => outcome,
-            () = over => Err(Answer::timeout()),
+            outcome = self.tries(ending, (place, hash), &mut trail) => outcome,
+            () = self.overdue(limit, &until) => Err(Answer::timeout()),
         };
+        if let Some(picked) = trail.unanswered() {
+            place.learn(&picked, Err(true));
+        }
         ending.deadline = until.get().map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
         outcome
     }
 
-    async fn tries(&self, ending: &mut Ending, place: &Place, hash: Option<u64>) -> Result<Carried, Answer> {
+    /// Resolves when `limit` is over, and says before `until` when that is. The client's own time does not count: what it
+    /// takes to send the request.
+    async fn overdue(&self, limit: Option<Duration>, until: &Cell<Option<tokio::time::Instant>>) {
+        let Some(limit) = limit else { return std::future::pending().await };
+        self.upload.ended().await;
+        let deadline = tokio::time::Instant::now() + limit;
+        until.set(Some(deadline));
+        tokio::time::sleep_until(deadline).await;
+    }
+
+    async fn tries(
+        &self,
+        ending: &mut Ending,
+        (place, hash): (&Place, Option<u64>),
+        trail: &mut Trail,
+    ) -> Result<Carried, Answer> {
         let retries = self.forward.retries;
         let request = place.limits().request(Instant::now()).map_err(|_| Answer::overflow())?;
         let mut held = Held::of(request);
-        let mut tried = Vec::new();
         for made in 0_u32.. {
             ending.story().attempts = made.saturating_add(1);
-            let outcome = self.once(ending, (place, hash), &mut tried, made).await;
-            let (retry, exhausted) = {
-                let attempt = match &outcome {
-                    Ok((sent, _)) => &FieldsOf(sent.response.headers()),
-                    Err(_) => &FieldsOf(self.fields),
-                };
-                let attempt = match &outcome {
-                    Ok((sent, _)) => Attempt::Answered(sent.response.status().as_u16(), attempt),
-                    Err(failed) => failed.attempt(),
-                };
-                (retries.should_retry(&attempt, made), made > 0 && retries.should_retry(&attempt, 0))
+            let outcome = self.once(ending, (place, hash), trail, made).await;
+            let wanted = |made| match &outcome {
+                Ok((sent, _)) => {
+                    let fields = FieldsOf(sent.response.headers());
+                    retries.should_retry(&Attempt::Answered(sent.response.status().as_u16(), &fields), made)
+                }
+                Err(failed) => retries.should_retry(&failed.attempt(), made),
             };
-            let slot = (retry && self.upload.can_repeat()).then(|| place.limits().retry(Instant::now()));
-            match (outcome, slot) {
-                (_, Some(Ok(slot))) => {
-                    held.retries(slot);
-                    tokio::time::sleep(retries.backoff(made.saturating_add(1), self.draw)).await;
-                }
-                (Ok((Sent { response, upgraded, place }, picked)), _) => {
-                    self.upload.settle();
-                    if exhausted {
-                        ending.story().flag(ResponseFlag::UpstreamRetryLimitExceeded);
-                    }
-                    held.endpoint(picked, place);
-                    return Ok(Carried { response, held, upgraded, cookie: None });
-                }
-                (Err(failed), _) => {
-                    if exhausted {
-                        ending.story().flag(ResponseFlag::UpstreamRetryLimitExceeded);
-                    }
-                    return Err(failed.answer());
-                }
+            let slot = (wanted(made) && self.upload.can_repeat()).then(|| place.limits().retry(Instant::now()));
+            if let Some(Ok(slot)) = slot {
+                // What came of this try is not needed, nor is its connection.
+                drop(outcome);
+                held.retries(slot);
+                tokio::time::sleep(retries.backoff(made.saturating_add(1), self.draw)).await;
+                continue;
             }
+            if made > 0 && wanted(0) {
+                ending.story().flag(ResponseFlag::UpstreamRetryLimitExceeded);
+            }
+            let (Sent { response, upgraded, place }, picked) = outcome.map_err(Failed::answer)?;
+            self.upload.settle();
+            held.endpoint(picked, place);
+            return Ok(Carried { response, held, upgraded, cookie: None });
         }
         Err(Answer::no_endpoint())
     }
@@ -155,11 +155,11 @@ impl Journey<'_> {
         &self,
         ending: &mut Ending,
         (place, hash): (&Place, Option<u64>),
-        tried: &mut Vec<std::net::SocketAddr>,
+        trail: &mut Trail,
         made: u32,
     ) -> Result<(Sent, Picked), Failed> {
         let Retries { ignore_previous_hosts, per_try_timeout, .. } = *self.forward.retries;
-        let avoid: &[_] = if ignore_previous_hosts { tried } else { &[] };
+        let avoid: &[_] = if ignore_previous_hosts { &trail.tried } else { &[] };
         let ask = Ask {
             now: Instant::now(),
             draw: rand::random(),
@@ -169,8 +169,8 @@ impl Journey<'_> {
             avoid,
         };
         let picked = place.pick(&ask).ok_or(Failed::NoEndpoint)?;
-        let endpoint = picked.endpoint();
-        tried.push(endpoint.address);
+        let endpoint = picked.endpoint().clone();
+        let begun = trail.turn_to(picked);
         ending.story().upstream(endpoint.address, endpoint.workload.clone());
         let version = place.version(self.head.version, self.is_grpc, self.asked.upgrade.is_some());
         let request = self.request(version, made).map_err(|_| Failed::Malformed)?;
@@ -182,16 +182,24 @@ impl Journey<'_> {
             workload: endpoint.workload.as_deref(),
             arrival: self.arrival,
             version,
+            begun,
         };
-        let sending = self.proxy.endpoints.send(&exchange, request);
-        let outcome = match per_try_timeout {
-            None => sending.await.map_err(Failed::Unsent),
-            Some(limit) => tokio::time::timeout(limit, sending)
-                .await
-                .map_or(Err(Failed::TryTimeout), |outcome| outcome.map_err(Failed::Unsent)),
+        let until = Cell::new(None);
+        let outcome = tokio::select! {
+            biased;
+            sent = self.proxy.endpoints.send(&exchange, request) => sent.map_err(Failed::Unsent),
+            () = self.overdue(per_try_timeout, &until) => Err(Failed::TryTimeout),
         };
-        place.learn(&picked, outcome.as_ref().map(|sent| &sent.response).map_err(Failed::is_local));
+        let outcome = outcome.and_then(|sent| self.expected(sent));
+        let (picked, begun) = trail.current.take().ok_or(Failed::NoEndpoint)?;
+        let blamed = |failed: &Failed| failed.is_of_endpoint(begun.get());
+        place.learn(&picked, outcome.as_ref().map(|sent| &sent.response).map_err(blamed));
         outcome.map(|sent| (sent, picked))
+    }
+
+    /// An answer that fits what was asked for: nobody speaks another protocol who was not asked to.
+    fn expected(&self, sent: Sent) -> Result<Sent, Failed> {
+        if sent.upgraded.is_some() && self.asked.upgrade.is_none() { Err(Failed::Unexpected) } else { Ok(sent) }
     }
 
     fn request(&self, version: Version, made: u32) -> Result<Request<RequestBody>, http::Error> {
@@ -221,11 +229,36 @@ impl Journey<'_> {
     }
 }
 
+/// Where a request has been.
+#[derive(Default)]
+struct Trail {
+    /// Whom it was sent to.
+    tried: Vec<SocketAddr>,
+    /// Whom it is being sent to, and whether there is a connection for it.
+    current: Option<(Picked, Rc<Cell<bool>>)>,
+}
+
+impl Trail {
+    /// It goes to `picked`: what is to be told when it has a connection there.
+    fn turn_to(&mut self, picked: Picked) -> Rc<Cell<bool>> {
+        let begun = Rc::new(Cell::new(false));
+        self.tried.push(picked.endpoint().address);
+        self.current = Some((picked, begun.clone()));
+        begun
+    }
+
+    /// Who was asked and has not answered.
+    fn unanswered(self) -> Option<Picked> {
+        self.current.filter(|(_, begun)| begun.get()).map(|(picked, _)| picked)
+    }
+}
+
 /// Why a try brought no answer.
 #[derive(Debug)]
 pub(crate) enum Failed {
     NoEndpoint,
     Malformed,
+    Unexpected,
     TryTimeout,
     Unsent(Unsent),
 }
@@ -235,7 +268,9 @@ impl Failed {
     fn attempt<'a>(&self) -> Attempt<'a, FieldsOf<'a>> {
         match self {
             Self::NoEndpoint | Self::Malformed | Self::Unsent(Unsent::Overflow(_)) => Attempt::Overflow,
-            Self::TryTimeout | Self::Unsent(Unsent::Reset(_) | Unsent::Terminated(_) | Unsent::Protocol(_)) => {
+            Self::TryTimeout
+            | Self::Unexpected
+            | Self::Unsent(Unsent::Reset(_) | Unsent::Terminated(_) | Unsent::Protocol(_)) => {
                 Attempt::Unanswered { sent: true }
             }
             Self::Unsent(Unsent::Unconnected(_)) => Attempt::Unconnected,
@@ -243,9 +278,10 @@ impl Failed {
         }
     }
 
-    /// True if it says something of the endpoint.
-    fn is_local(&self) -> bool {
-        matches!(self.attempt(), Attempt::Unanswered { .. } | Attempt::Unconnected)
+    /// True if it says something of the endpoint. Who has waited for a connection in vain has not met it.
+    fn is_of_endpoint(&self, begun: bool) -> bool {
+        let failed = matches!(self.attempt(), Attempt::Unanswered { .. } | Attempt::Unconnected);
+        failed && (begun || !matches!(self, Self::TryTimeout))
     }
 
     fn answer(self) -> Answer {
@@ -260,7 +296,7 @@ impl Failed {
             }
             Self::Unsent(Unsent::RefusedStream | Unsent::Reset(_)) => Answer::reset(),
             Self::Unsent(Unsent::Terminated(_)) => Answer::terminated(),
-            Self::Unsent(Unsent::Protocol(_)) => Answer::protocol_error(),
+            Self::Unexpected | Self::Unsent(Unsent::Protocol(_)) => Answer::protocol_error(),
         }
     }
 }

@@ -40,8 +40,15 @@ pub(crate) async fn live(
     let mut response = match admit(&proxy, &mut snapshot, &arrival, &mut head).await {
         Ok(asked) => {
             let draw = Draw(rand::random());
-            let life =
-                Life { proxy: &proxy, snapshot: &snapshot, arrival: &arrival, head: &head, asked: &asked, is_grpc, draw };
+            let life = Life {
+                proxy: &proxy,
+                snapshot: &snapshot,
+                arrival: &arrival,
+                head: &head,
+                asked: &asked,
+                is_grpc,
+                draw,
+            };
             life.run(ending, body, &channel).await
         }
         Err(answer) => ending.answer(&answer),
@@ -97,9 +104,7 @@ impl<'a> Life<'a> {
         };
         let outcome = match &matched.action {
             Action::Redirect { code, location } => Err(elsewhere(*code, location)),
-            Action::Respond(direct) => {
-                Err(Answer::direct(direct.status, Bytes::copy_from_slice(&direct.body)))
-            }
+            Action::Respond(direct) => Err(Answer::direct(direct.status, Bytes::copy_from_slice(&direct.body))),
             Action::Forward(forward) => match inject(&mut ending, forward).await {
                 // What is injected is not the route's answer.
                 Err(answer) => return ending.answer(&answer),
@@ -131,10 +136,10 @@ impl<'a> Life<'a> {
         let addressed = self.arrival.addressed.service().map(|service| route::Addressed {
             host: &service.hostname,
             viewer: &self.proxy.shared.key.namespace,
+            owner: Some(&service.key.namespace),
         });
-        let outcome = addressed.map_or(Outcome::Unrouted, |addressed| {
-            self.snapshot.routes.http(addressed, request, self.draw)
-        });
+        let outcome =
+            addressed.map_or(Outcome::Unrouted, |addressed| self.snapshot.routes.http(addressed, request, self.draw));
         match outcome {
             Outcome::Matched(matched) => Ok(matched),
             Outcome::NoRoute => Err(Answer::no_route()),
@@ -148,14 +153,9 @@ impl<'a> Life<'a> {
     }
 
     /// There and back.
-    async fn forward(
-        &self,
-        ending: &mut Ending,
-        forward: &Forward<'_>,
-        body: Incoming,
-    ) -> Result<Carried, Answer> {
+    async fn forward(&self, ending: &mut Ending, forward: &Forward<'_>, body: Incoming) -> Result<Carried, Answer> {
         let keeps = forward.retries.attempts > 0;
-        let upload = Upload::new(body, keeps);
+        let upload = Upload::new(body, keeps, self.is_grpc);
         ending.upload = Some(upload.clone());
         let fields = self.fields(ending, &forward.request_headers);
         let journey = Journey {
@@ -204,7 +204,8 @@ async fn inject(ending: &mut Ending, forward: &Forward<'_>) -> Result<(), Answer
 
 fn elsewhere(code: u16, location: &str) -> Answer {
     // What a client sent cannot have come this far with what a field cannot have.
-    HeaderValue::try_from(location).map_or_else(|_| Answer::malformed("invalid_location"), |to| Answer::elsewhere(code, to))
+    HeaderValue::try_from(location)
+        .map_or_else(|_| Answer::malformed("invalid_location"), |to| Answer::elsewhere(code, to))
 }
 
 fn fields_of(given: Vec<Given>) -> impl Iterator<Item = (HeaderName, HeaderValue)> {

@@ -34,12 +34,7 @@ pub(crate) fn send(journey: &Journey<'_>) {
             authority: shadow(journey.forward.authority.unwrap_or(&journey.asked.authority)),
             path: journey.forward.path.clone().into_owned(),
         };
-        let place = journey.proxy.clusters.place(
-            &journey.proxy.shared,
-            journey.snapshot,
-            journey.arrival,
-            destination,
-        );
+        let place = journey.proxy.clusters.place(&journey.proxy.shared, journey.snapshot, journey.arrival, destination);
         let (body, name, guard) = (journey.upload.mirror(), name_of(destination), journey.proxy.guard());
         spawn_local(async move {
             let proxy = copy.proxy.clone();
@@ -50,7 +45,7 @@ pub(crate) fn send(journey: &Journey<'_>) {
                 },
                 Err(_) => Mirrored::Failed,
             };
-            proxy.mirrors.count(name, outcome);
+            proxy.shared.mirrors.count(name, outcome);
             drop(guard);
         });
     }
@@ -89,6 +84,7 @@ impl Copy {
             workload: endpoint.workload.as_deref(),
             arrival: &self.arrival,
             version,
+            begun: Rc::default(),
         };
         let sent = self.proxy.endpoints.send(&exchange, request).await;
         place.learn(&picked, sent.as_ref().map(|sent| &sent.response).map_err(|_| true));

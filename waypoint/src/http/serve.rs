@@ -83,7 +83,6 @@ where
     K: ByteSink + Unpin + 'static,
 {
     let mut connection = http1::Builder::new()
-        .half_close(true)
         .max_headers(FIELDS)
         .max_buf_size(HEAD as usize)
         .pipeline_flush(true)

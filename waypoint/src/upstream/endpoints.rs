@@ -63,6 +63,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) arrival: &'a Arrival,
     /// HTTP/1.1 or HTTP/2.
     pub(crate) version: Version,
+    /// Set when there is a connection for it.
+    pub(crate) begun: Rc<Cell<bool>>,
 }
 
 /// A request that was answered.
@@ -129,8 +131,7 @@ pub(crate) struct Conn2 {
 impl Endpoints {
     /// No connections yet. Has to be called within the worker's runtime.
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let endpoints =
-            Self { dialler: Dialler::new(shared), idle: Rc::default(), shared: Rc::default() };
+        let endpoints = Self { dialler: Dialler::new(shared), idle: Rc::default(), shared: Rc::default() };
         let (idle, shelves) = (Rc::downgrade(&endpoints.idle), Rc::downgrade(&endpoints.shared));
         spawn_local(async move {
             loop {
@@ -161,11 +162,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// Why there is no answer.
-    pub(crate) async fn send(
-        &self,
-        exchange: &Exchange<'_>,
-        request: Request<RequestBody>,
-    ) -> Result<Sent, Unsent> {
+    pub(crate) async fn send(&self, exchange: &Exchange<'_>, request: Request<RequestBody>) -> Result<Sent, Unsent> {
         match exchange.version {
             Version::HTTP_2 => self.send2(exchange, request).await,
             _ => self.send1(exchange, request).await,
@@ -177,6 +174,7 @@ impl Endpoints {
             let mut connection = self.connection1(exchange).await?;
             let fresh = connection.carried == 0;
             connection.carried += 1;
+            exchange.begun.set(true);
             match connection.sender.try_send_request(request).await {
                 Ok(response) if response.status() == http::StatusCode::SWITCHING_PROTOCOLS => {
                     return Ok(Sent { response, upgraded: Some(connection.upgraded), place: None });
@@ -262,6 +260,7 @@ impl Endpoints {
     async fn send2(&self, exchange: &Exchange<'_>, mut request: Request<RequestBody>) -> Result<Sent, Unsent> {
         loop {
             let (mut connection, fresh) = self.connection2(exchange).await?;
+            exchange.begun.set(true);
             match connection.sender.try_send_request(request).await {
                 Ok(response) => return Ok(Sent { response, upgraded: None, place: Some(connection) }),
                 Err(mut error) => match error.take_message().filter(|_| !fresh) {
@@ -302,13 +301,7 @@ impl Endpoints {
         });
         let now = Instant::now();
         let keep = exchange.settings.http_idle_timeout;
-        let connection = Conn2 {
-            sender,
-            carried: Rc::default(),
-            born: now,
-            last_used: Rc::new(Cell::new(now)),
-            keep,
-        };
+        let connection = Conn2 { sender, carried: Rc::default(), born: now, last_used: Rc::new(Cell::new(now)), keep };
         connection.carried.set(1);
         shelf.connections.borrow_mut().push(connection.clone());
         Ok((connection, true))

@@ -102,9 +102,9 @@ impl<C> Pool<C> {
     pub(crate) fn sweep(&mut self, now: Instant, is_usable: impl Fn(&C) -> bool) {
         self.shelves.retain(|_, shelf| {
             shelf.waiting.retain(|waiting| !waiting.is_closed());
-            shelf.idle.retain(|idle| {
-                now.saturating_duration_since(idle.since) < idle.keep && is_usable(&idle.connection)
-            });
+            shelf
+                .idle
+                .retain(|idle| now.saturating_duration_since(idle.since) < idle.keep && is_usable(&idle.connection));
             !shelf.idle.is_empty() || !shelf.waiting.is_empty()
         });
     }

@@ -16,7 +16,8 @@ fn a_request_goes_to_an_endpoint_and_its_answer_comes_back() {
         ];
         let client = mesh.client("client").await;
         for mut http in [client.http1(REVIEWS).await, client.http2(REVIEWS).await] {
-            let answer = http.get("/reviews/0?x=y", &[("user-agent", "curl"), ("x-forwarded-client-cert", "forged")]).await;
+            let answer =
+                http.get("/reviews/0?x=y", &[("user-agent", "curl"), ("x-forwarded-client-cert", "forged")]).await;
             assert_eq!(answer.status, 200, "{}", answer.body);
             assert!(["v1", "v2", "v3"].contains(&answer.body.as_str()));
             assert_eq!(answer.field("server"), "istio-envoy");
@@ -33,7 +34,8 @@ fn a_request_goes_to_an_endpoint_and_its_answer_comes_back() {
         }
         let line = mesh.logged(&["GET /reviews/0?x=y HTTP/2", " 200 - via_upstream "]).await;
         assert!(line.contains("inbound-vip|9080|http|reviews.shop.svc.cluster.local"), "{line}");
-        let labels = ["istio_requests_total{", "reporter=\"waypoint\"", "source_workload=\"client\"", "response_code=\"200\""];
+        let labels =
+            ["istio_requests_total{", "reporter=\"waypoint\"", "source_workload=\"client\"", "response_code=\"200\""];
         assert!(mesh.metric(&labels).await >= 1.0);
     });
 }

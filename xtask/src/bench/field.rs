@@ -124,30 +124,32 @@ impl Side {
 
     /// Processor time that the agents have used so far, in seconds: user and system, all threads (proc(5), stat).
     pub(crate) fn cpu_seconds(&self) -> anyhow::Result<f64> {
-        let mut ticks = 0.0;
-        for pid in self.agents()? {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-            let fields = stat.rsplit(')').next().context("no stat")?;
-            // The first field after the name is the third of the page: 14 and 15 are user and system time.
-            for field in fields.split_whitespace().skip(11).take(2) {
-                ticks += field.parse::<f64>()?;
-            }
-        }
-        Ok(ticks / TICKS)
+        self.agents()?.into_iter().map(cpu_seconds_of).sum()
     }
 
     /// Memory that the agents hold (VmRSS), in bytes, one after the other.
     pub(crate) fn resident_bytes(&self) -> anyhow::Result<Vec<u64>> {
-        let of = |pid: u32| {
-            let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-            let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
-            Ok(kib * 1024)
-        };
-        self.agents()?.into_iter().map(of).collect()
+        self.agents()?.into_iter().map(resident_bytes_of).collect()
     }
 
     fn agents(&self) -> anyhow::Result<Vec<u32>> {
         self.mesh.iter().flat_map(Mesh::agents).map(|agent| Ok(agent.process()?.pid())).collect()
     }
+}
+
+/// Processor time that a process has used so far, in seconds: user and system, all threads (proc(5), stat).
+pub(crate) fn cpu_seconds_of(pid: u32) -> anyhow::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = stat.rsplit(')').next().context("no stat")?;
+    // The first field after the name is the third of the page: 14 and 15 are user and system time.
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+    Ok(ticks.sum::<Result<f64, _>>()? / TICKS)
+}
+
+/// Memory that a process holds (VmRSS), in bytes.
+pub(crate) fn resident_bytes_of(pid: u32) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib * 1024)
 }

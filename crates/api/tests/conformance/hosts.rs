@@ -13,7 +13,7 @@ fn route(services: &[(&str, &str, Value)], host: &str, viewer: &str, gateway: Ga
         read(namespace, name, spec)
     });
     let (routes, call) = (routes_of(services), Call { gateway, ..get("/") });
-    match routes.http(Addressed { host, viewer }, &call.request(), Draw(0)) {
+    match routes.http(Addressed { host, viewer, owner: None }, &call.request(), Draw(0)) {
         Outcome::Unrouted => "-".to_owned(),
         outcome => matched(outcome).name.into_owned(),
     }
@@ -104,4 +104,39 @@ fn without_a_rule_for_requests_they_go_where_they_were_addressed_to() {
     assert_eq!(get("/").subset(&routes_of([])), "-");
     // With one that is not for them, they go nowhere.
     assert_eq!(get("/").subset(&routes(json!([{"match": [{"uri": {"exact": "/a"}}], "route": to("v1")}]))), "404");
+}
+
+#[test]
+fn the_routes_of_several_for_one_host_are_one_list_the_oldest_first() {
+    let rule =
+        |name: &str, path: &str| json!([{"name": name, "match": [{"uri": {"prefix": path}}], "route": to("v1")}]);
+    let spec = |http: Value| json!({"hosts": ["reviews"], "http": http});
+    let routes = routes_of([
+        read("shop", "a", spec(rule("a", "/a"))),
+        read("shop", "b", spec(rule("b", "/b"))),
+        read("shop", "c", spec(rule("c", "/a/c"))),
+    ]);
+    let taken = |path: &'static str| match get(path).by(&routes, 0) {
+        Outcome::NoRoute => "404".to_owned(),
+        outcome => matched(outcome).name.into_owned(),
+    };
+    for (path, expected) in [("/a", "a"), ("/b", "b"), ("/a/c", "a"), ("/d", "404")] {
+        assert_eq!(taken(path), expected, "{path}");
+    }
+}
+
+#[test]
+fn in_the_mesh_only_the_services_own_namespace_and_the_waypoints_say_where_it_goes() {
+    let vs =
+        json!({"hosts": [HOST], "gateways": ["mesh", "edge/ingress"], "http": [{"name": "vs", "route": to("v1")}]});
+    let routes = |namespace: &str| routes_of([read(namespace, "vs", vs.clone())]);
+    let ingress = Gateway::Named(RuleKey::new("edge", "ingress"));
+    for (namespace, mesh, gateway) in [("shop", true, true), ("edge", true, true), ("consumer", false, true)] {
+        let routes = routes(namespace);
+        let at = |gateway| {
+            let addressed = Addressed { host: HOST, viewer: "edge", owner: Some("shop") };
+            !matches!(routes.http(addressed, &Call { gateway, ..get("/") }.request(), Draw(0)), Outcome::Unrouted)
+        };
+        assert_eq!((at(Gateway::Mesh), at(ingress.clone())), (mesh, gateway), "{namespace}");
+    }
 }

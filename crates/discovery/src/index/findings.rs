@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ambit_api::{FieldError, Kind, ObjectRef, Severity, labels};
 use ambit_model::policy::PolicyKey;
-use ambit_model::route::{Gateway, Host};
+use ambit_model::route::{Gateway, Host, VirtualService};
 use ambit_model::waypoint::{Bound, of_service};
 use ambit_model::{Snapshot, WaypointKey};
 
@@ -85,6 +85,8 @@ fn unapplied(snapshot: &Snapshot) -> impl Iterator<Item = Finding> {
             findings.push(finding(Kind::VirtualService, &service.key, message));
         } else if !reached(&service.hosts) {
             findings.push(finding(Kind::VirtualService, &service.key, NOBODY));
+        } else if !service.hosts.is_empty() && service.hosts.iter().all(|host| is_foreign(snapshot, service, host)) {
+            findings.push(finding(Kind::VirtualService, &service.key, FOREIGN));
         }
     }
     for rule in snapshot.destinations.rules() {
@@ -97,6 +99,19 @@ fn unapplied(snapshot: &Snapshot) -> impl Iterator<Item = Finding> {
 
 const NOBODY: &str = "is for a waypoint, and no service of its hosts has one: traffic goes as if it were not there. Label \
                       the service or its namespace istio.io/use-waypoint";
+
+const FOREIGN: &str = "is for services of other namespaces, whose waypoints listen to their own namespace and to the \
+                       services': traffic goes as if it were not there. Write it in the namespace of the service";
+
+/// True if `host` is a service that neither its own waypoint nor it lets `rules` say anything of.
+fn is_foreign(snapshot: &Snapshot, rules: &VirtualService, host: &Host) -> bool {
+    let Some(service) = snapshot.service_named(host.as_str()) else { return false };
+    let own = |namespace: &str| *rules.key.namespace == *namespace;
+    match of_service(snapshot, service) {
+        Bound::Waypoint(waypoint) => !own(&service.key.namespace) && !own(&waypoint.key.namespace),
+        _ => false,
+    }
+}
 
 fn finding(kind: Kind, key: &PolicyKey, message: &str) -> Finding {
     let field = FieldError { path: "spec".to_owned(), message: message.to_owned() };

@@ -18,9 +18,17 @@ pub struct Routes {
     all: OrdMap<RuleKey, Arc<VirtualService>>,
     /// What is looked up, of those that have hosts.
     compiled: OrdMap<RuleKey, Arc<Compiled>>,
-    by_host: OrdMap<Host, OrdSet<RuleKey>>,
+    by_host: OrdMap<Host, OrdSet<Rank>>,
     /// Who delegates to whom: (delegate, root).
     roots: OrdSet<(RuleKey, RuleKey)>,
+}
+
+/// A VirtualService before and behind others for the same host: the one that is meant for the viewer most closely, the
+/// oldest, the first by namespace and name.
+type Rank = (u8, Option<Arc<str>>, RuleKey);
+
+fn rank(service: &VirtualService) -> Rank {
+    (service.visibility.width(&service.key.namespace), service.created.clone(), service.key.clone())
 }
 
 #[derive(Debug)]
@@ -47,6 +55,9 @@ pub struct Addressed<'a> {
     pub host: &'a str,
     /// The namespace for which a VirtualService has to be visible.
     pub viewer: &'a str,
+    /// The namespace of the service: then only VirtualServices of this one and of the viewer's count, and what others write
+    /// for a service that is not theirs does not. None where everybody's count.
+    pub owner: Option<&'a str>,
 }
 
 impl PartialEq for Routes {
@@ -76,9 +87,9 @@ impl Routes {
         }
         if let Some(old) = self.all.remove(key) {
             for host in &old.hosts {
-                let keys = self.by_host.entry(host.clone()).or_default();
-                keys.remove(key);
-                if keys.is_empty() {
+                let ranked = self.by_host.entry(host.clone()).or_default();
+                ranked.remove(&rank(&old));
+                if ranked.is_empty() {
                     self.by_host.remove(host);
                 }
             }
@@ -88,7 +99,7 @@ impl Routes {
         }
         if let Some(new) = new {
             for host in &new.hosts {
-                self.by_host.entry(host.clone()).or_default().insert(key.clone());
+                self.by_host.entry(host.clone()).or_default().insert(rank(&new));
             }
             for delegate in delegates(&new) {
                 self.roots.insert((delegate.clone(), key.clone()));
@@ -104,7 +115,8 @@ impl Routes {
         true
     }
 
-    /// What becomes of `request` to `addressed`.
+    /// What becomes of `request` to `addressed`: by the routes of all VirtualServices for its closest host, as if they were
+    /// one list.
     #[must_use]
     pub fn http<'a, F: Fields + ?Sized>(
         &'a self,
@@ -112,53 +124,66 @@ impl Routes {
         request: &Request<'a, F>,
         draw: Draw,
     ) -> Outcome<'a> {
-        let Some(compiled) = self.applying(addressed, request.arrival.gateway) else { return Outcome::Unrouted };
-        if compiled.source.http.is_empty() {
-            return Outcome::Unrouted;
+        let mut unrouted = true;
+        for compiled in self.applying(addressed, request.arrival.gateway) {
+            unrouted &= compiled.source.http.is_empty();
+            if let Some((route, block)) = compiled.http.find(request) {
+                return outcome(route, block, request, draw);
+            }
         }
-        compiled.http.find(request).map_or(Outcome::NoRoute, |(route, block)| outcome(route, block, request, draw))
+        if unrouted { Outcome::Unrouted } else { Outcome::NoRoute }
     }
 
     /// Where `flow` to `addressed` goes: by the routes for TLS, if it says what it wants to reach, and then by those for
     /// TCP.
     #[must_use]
     pub fn stream<'a>(&'a self, addressed: Addressed<'_>, flow: &Flow<'_>, draw: Draw) -> StreamOutcome<'a> {
-        let Some(compiled) = self.applying(addressed, flow.arrival.gateway) else { return StreamOutcome::Unrouted };
-        let VirtualService { gateways, tls, tcp, .. } = &*compiled.source;
-        let tls: &[StreamRoute] = if flow.sni.is_some() { tls } else { &[] };
-        if tls.is_empty() && tcp.is_empty() {
-            return StreamOutcome::Unrouted;
+        let by_tls = |source: &'a VirtualService| if flow.sni.is_some() { &source.tls[..] } else { &[] };
+        let mut unrouted = true;
+        for routes_of in [&by_tls as &dyn Fn(&'a VirtualService) -> &'a [StreamRoute], &|source| &source.tcp[..]] {
+            for compiled in self.applying(addressed, flow.arrival.gateway) {
+                let (gateways, routes) = (&compiled.source.gateways, routes_of(&compiled.source));
+                unrouted &= routes.is_empty();
+                let matches = |route: &&StreamRoute| match &route.matches[..] {
+                    [] => gateways.contains(flow.arrival.gateway),
+                    blocks => blocks.iter().any(|block| block.matches(gateways, flow)),
+                };
+                if let Some(route) = routes.iter().find(matches) {
+                    let chosen = chosen(&route.destinations, draw);
+                    return chosen.map_or(StreamOutcome::NoRoute, |chosen| StreamOutcome::To(&chosen.destination));
+                }
+            }
         }
-        let matches = |route: &&StreamRoute| match &route.matches[..] {
-            [] => gateways.contains(flow.arrival.gateway),
-            blocks => blocks.iter().any(|block| block.matches(gateways, flow)),
-        };
-        let route = tls.iter().chain(tcp).find(matches);
-        let destination = route.and_then(|route| chosen(&route.destinations, draw));
-        destination.map_or(StreamOutcome::NoRoute, |chosen| StreamOutcome::To(&chosen.destination))
+        if unrouted { StreamOutcome::Unrouted } else { StreamOutcome::NoRoute }
     }
 
-    /// The VirtualService that counts for `addressed` at `gateway`: by the closest host, and there the one that is meant
-    /// for the viewer most closely, the oldest, the first by namespace and name.
-    #[must_use]
-    pub fn virtual_service(&self, addressed: Addressed<'_>, gateway: &Gateway) -> Option<&Arc<VirtualService>> {
+    /// The VirtualServices that count for `addressed` at `gateway`: those of the closest host that any is for. First the
+    /// one that is meant for the viewer most closely, the oldest, the first by namespace and name.
+    pub fn virtual_services_for<'a>(
+        &'a self,
+        addressed: Addressed<'a>,
+        gateway: &'a Gateway,
+    ) -> impl Iterator<Item = &'a Arc<VirtualService>> {
         self.applying(addressed, gateway).map(|compiled| &compiled.source)
     }
 
-    fn applying(&self, addressed: Addressed<'_>, gateway: &Gateway) -> Option<&Arc<Compiled>> {
-        if self.by_host.is_empty() {
-            return None;
-        }
-        around(addressed.host).find_map(|host| {
-            let candidates = self.by_host.get(&host)?.iter().filter_map(|key| self.compiled.get(key));
-            let counts = |one: &&Arc<Compiled>| {
-                one.source.visibility.admits(addressed.viewer) && applies_at(&one.source, gateway)
-            };
-            candidates.filter(counts).min_by_key(|one| {
-                let VirtualService { key, created, visibility, .. } = &*one.source;
-                (visibility.width(&key.namespace), created.as_deref(), key)
-            })
-        })
+    fn applying<'a, 'q>(
+        &'a self,
+        addressed: Addressed<'q>,
+        gateway: &'q Gateway,
+    ) -> impl Iterator<Item = &'a Arc<Compiled>> + use<'a, 'q> {
+        let counts = move |one: &&Arc<Compiled>| {
+            let VirtualService { key, visibility, .. } = &*one.source;
+            let may = |owner: &str| *key.namespace == *owner || *key.namespace == *addressed.viewer;
+            visibility.admits(addressed.viewer)
+                && (*gateway != Gateway::Mesh || addressed.owner.is_none_or(may))
+                && applies_at(&one.source, gateway)
+        };
+        let compiled = |(_, _, key): &Rank| self.compiled.get(key);
+        let hosts = (!self.by_host.is_empty()).then(|| around(addressed.host)).into_iter().flatten();
+        let mut ranked = hosts.filter_map(|host| self.by_host.get(&host));
+        let closest = ranked.find(|ranked| ranked.iter().filter_map(compiled).any(|one| counts(&one)));
+        closest.into_iter().flatten().filter_map(compiled).filter(counts)
     }
 
     /// Compiles the VirtualService `key` anew.

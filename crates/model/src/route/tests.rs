@@ -27,6 +27,7 @@ struct Call {
     namespace: Option<&'static str>,
     host: &'static str,
     viewer: &'static str,
+    owner: Option<&'static str>,
 }
 
 impl Call {
@@ -168,9 +169,13 @@ fn call() -> impl Strategy<Value = Call> {
     ];
     let fields = prop::collection::vec((prop::sample::select(vec!["a", "b"]), word()), 0..4);
     let client = (prop::option::of(labels()), prop::option::of(prop::sample::select(NAMESPACES.to_vec())));
-    let place = (prop::sample::select(HOSTS.to_vec()), prop::sample::select(NAMESPACES.to_vec()));
+    let place = (
+        prop::sample::select(HOSTS.to_vec()),
+        prop::sample::select(NAMESPACES.to_vec()),
+        prop::option::of(prop::sample::select(NAMESPACES.to_vec())),
+    );
     ([word(), word(), word()], path, fields, 1_u16..3, gateway(), client, place).prop_map(
-        |(words, path, fields, port, gateway, (labels, namespace), (host, viewer))| Call {
+        |(words, path, fields, port, gateway, (labels, namespace), (host, viewer, owner))| Call {
             words,
             path,
             fields,
@@ -180,14 +185,15 @@ fn call() -> impl Strategy<Value = Call> {
             namespace,
             host,
             viewer,
+            owner,
         },
     )
 }
 
-/// What the routes say: the VirtualService, and the name of what matched.
-fn told(routes: &Routes, call: &Call) -> (Option<RuleKey>, String) {
-    let addressed = Addressed { host: call.host, viewer: call.viewer };
-    let service = routes.virtual_service(addressed, &call.gateway).map(|service| service.key.clone());
+/// What the routes say: the VirtualServices, and the name of what matched.
+fn told(routes: &Routes, call: &Call) -> (Vec<RuleKey>, String) {
+    let addressed = Addressed { host: call.host, viewer: call.viewer, owner: call.owner };
+    let service = routes.virtual_services_for(addressed, &call.gateway).map(|service| service.key.clone()).collect();
     let outcome = match routes.http(addressed, &call.request(), Draw(0)) {
         Outcome::Unrouted => "unrouted".to_owned(),
         Outcome::NoRoute => "none".to_owned(),

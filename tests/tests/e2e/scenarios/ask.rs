@@ -48,7 +48,8 @@ pub(super) fn run(stage: &mut Stage, ask: &Ask) -> anyhow::Result<()> {
                 stage.asked = Some(id);
                 ask.expect.compare(&outcomes).with_context(|| summary(&outcomes))?;
                 if let Some(pod) = &ask.expect.peer {
-                    let found = outcomes.iter().filter_map(|outcome| outcome.seen()["peer"].as_str().map(str::to_owned));
+                    let found =
+                        outcomes.iter().filter_map(|outcome| outcome.seen()["peer"].as_str().map(str::to_owned));
                     stage.compare_peers(pod, found)?;
                 }
                 ask.expect.received.iter().try_for_each(|received| received.compare(stage, &outcomes))
@@ -201,12 +202,7 @@ impl Expect {
 
 impl Shares {
     /// Compares what `of` finds: each kind that is listed has its share, and there are no others.
-    fn compare(
-        &self,
-        what: &str,
-        outcomes: &[Outcome],
-        of: impl Fn(&Outcome) -> Option<String>,
-    ) -> anyhow::Result<()> {
+    fn compare(&self, what: &str, outcomes: &[Outcome], of: impl Fn(&Outcome) -> Option<String>) -> anyhow::Result<()> {
         if self.0.is_empty() {
             return Ok(());
         }

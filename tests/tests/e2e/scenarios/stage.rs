@@ -60,7 +60,8 @@ pub(super) fn read(directory: &Path, shared: &Path) -> anyhow::Result<Script> {
 
 fn parse(file: &Path) -> anyhow::Result<Script> {
     let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    let [document] = yaml::load(&text)?.try_into().map_err(|_| anyhow::anyhow!("{}: not one document", file.display()))?;
+    let [document] =
+        yaml::load(&text)?.try_into().map_err(|_| anyhow::anyhow!("{}: not one document", file.display()))?;
     serde_json::from_value(document).with_context(|| file.display().to_string())
 }
 
@@ -285,7 +286,8 @@ impl Stage {
     /// Writes whether the pod `name` is ready.
     pub(super) fn set_ready(&mut self, name: &str, ready: bool) -> anyhow::Result<()> {
         let pods = self.world.manifests.of_kind("Pod");
-        let pod = pods.into_iter().find(|pod| pod["metadata"]["name"] == name).with_context(|| format!("no pod {name}"))?;
+        let pod =
+            pods.into_iter().find(|pod| pod["metadata"]["name"] == name).with_context(|| format!("no pod {name}"))?;
         let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
         let status = if ready { "True" } else { "False" };
         let edit = |pod: &mut Value| pod["status"]["conditions"][0]["status"] = status.into();

@@ -7,25 +7,29 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
+use super::ask;
 use super::script::{Dial, LogLine, Metric, Reports, Run, Step};
 use super::stage::{Operated, Stage};
-use super::ask;
 use crate::databases::{PATIENCE, postgres_client};
 use crate::world::SOON;
 
 /// Does what `step` says, or finds that what it says is not so.
 pub(super) fn run(stage: &mut Stage, step: &Step) -> anyhow::Result<()> {
     match step {
-        Step::Apply(files) => files.split_whitespace().try_for_each(|file| {
-            let text = stage.text(file)?;
-            stage.world.manifests.apply_text(&text).with_context(|| file.to_owned())
-        })
-        .and_then(|()| stage.settle()),
-        Step::Delete(files) => files.split_whitespace().try_for_each(|file| {
-            let text = stage.text(file)?;
-            stage.world.manifests.delete_text(&text).with_context(|| file.to_owned())
-        })
-        .and_then(|()| stage.settle()),
+        Step::Apply(files) => files
+            .split_whitespace()
+            .try_for_each(|file| {
+                let text = stage.text(file)?;
+                stage.world.manifests.apply_text(&text).with_context(|| file.to_owned())
+            })
+            .and_then(|()| stage.settle()),
+        Step::Delete(files) => files
+            .split_whitespace()
+            .try_for_each(|file| {
+                let text = stage.text(file)?;
+                stage.world.manifests.delete_text(&text).with_context(|| file.to_owned())
+            })
+            .and_then(|()| stage.settle()),
         Step::Ask(asked) => ask::run(stage, asked).with_context(|| format!("{} asks {}", asked.from, asked.to)),
         Step::Dial(dialled) => dial(stage, dialled).with_context(|| format!("{} dials {}", dialled.from, dialled.to)),
         Step::Log(line) => log(stage, line),
@@ -45,7 +49,8 @@ fn dial(stage: &mut Stage, dial: &Dial) -> anyhow::Result<()> {
         for ipv6 in [false, true].into_iter().take(if dial.ipv6.is_some() { 2 } else { 1 }) {
             stage.within(dial.within, |stage| {
                 stage.note_written()?;
-                let served = if dial.psql.is_some() { query(stage, dial, from, ipv6)? } else { greet(stage, dial, from, ipv6)? };
+                let served =
+                    if dial.psql.is_some() { query(stage, dial, from, ipv6)? } else { greet(stage, dial, from, ipv6)? };
                 dial.servers.compare_names("server", &served, dial.count).with_context(|| format!("{from}: {served:?}"))
             })?;
         }
@@ -170,7 +175,12 @@ fn client_runs(stage: &mut Stage, client: &Run) -> anyhow::Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let finished = stage.world.topology.pod(&client.from)?.testapp(&arguments)?.finish(PATIENCE)?.success()?;
     for text in &client.reports {
-        ensure!(finished.stdout().contains(text), "{:?} does not report {text:?}: {}", client.testapp, finished.stdout());
+        ensure!(
+            finished.stdout().contains(text),
+            "{:?} does not report {text:?}: {}",
+            client.testapp,
+            finished.stdout()
+        );
     }
     Ok(())
 }

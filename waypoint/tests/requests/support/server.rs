@@ -12,7 +12,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, spawn_local};
 
 /// A request as a server saw it.
@@ -86,7 +87,9 @@ impl Server {
                     let io = TokioIo::new(stream);
                     match speaks {
                         Speaks::One => drop(http1::Builder::new().serve_connection(io, service).await),
-                        Speaks::Two => drop(http2::Builder::new(super::client::Here).serve_connection(io, service).await),
+                        Speaks::Two => {
+                            drop(http2::Builder::new(super::client::Here).serve_connection(io, service).await)
+                        }
                     }
                     opened.set(opened.get() - 1);
                 });
@@ -114,6 +117,56 @@ impl Server {
     pub(crate) fn open(&self) -> (usize, usize) {
         (self.open.get(), self.most.get())
     }
+}
+
+/// Serves every connection at `address` as `serve` says, which is told its number, from 0.
+pub(crate) async fn listen<F>(address: &str, serve: impl Fn(TcpStream, usize) -> F + 'static) -> Listening
+where
+    F: Future<Output = ()> + 'static,
+{
+    let listener = TcpListener::bind(address).await.unwrap();
+    let connections = Rc::new(Cell::new(0));
+    let counted = connections.clone();
+    let accepting = spawn_local(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            stream.set_nodelay(true).unwrap();
+            let number = counted.get();
+            counted.set(number + 1);
+            spawn_local(serve(stream, number));
+        }
+    });
+    Listening { connections, accepting }
+}
+
+/// A server of connections.
+pub(crate) struct Listening {
+    connections: Rc<Cell<usize>>,
+    accepting: JoinHandle<()>,
+}
+
+impl Listening {
+    /// How many connections there were.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.get()
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Reads the head of a request, up to the empty line.
+pub(crate) async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8_lossy(&head).into_owned()
 }
 
 impl Drop for Server {

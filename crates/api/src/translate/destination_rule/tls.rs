@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ambit_model::destination::{ClientTls, Credentials, TlsMode};
 
 use super::super::written::refuse_unknown;
-use crate::field::Findings;
+use crate::field::{Findings, Severity};
 use crate::name;
 use crate::object::destination_rule as written;
 
@@ -22,6 +22,11 @@ pub(super) fn client(tls: &written::ClientTls, path: &str, findings: &mut Findin
             TlsMode::Disable
         }
     };
+    if matches!(mode, TlsMode::Simple | TlsMode::Mutual) {
+        let message = "is not begun by this version: what the client sends goes on as it is, within the mesh's own \
+                       encryption. Have the client speak TLS, and name the port tls or https";
+        findings.remark(Severity::Warning, format_args!("{path}.mode"), message);
+    }
     let skip_verify = tls.insecure_skip_verify.unwrap_or_default();
     if skip_verify && (!tls.ca_certificates.is_empty() || !tls.subject_alt_names.is_empty()) {
         let message = "contradicts caCertificates and subjectAltNames: write what is to be verified, or this";

@@ -182,3 +182,17 @@ fn rules_for_traffic_that_no_waypoint_applies_are_reported() {
     index.apply(upserts(&at_a_gateway));
     assert!(found(&index)[0].contains("is for a gateway"), "{:?}", found(&index));
 }
+
+#[test]
+fn rules_from_a_namespace_that_has_no_say_are_reported() {
+    let rules = "---\n{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: v, namespace: consumer}, \
+                 spec: {hosts: [web.default.svc.cluster.local], http: [{route: [{destination: {host: \
+                 web.default.svc.cluster.local}}]}]}}\n";
+    let all = [web("istio.io/use-waypoint: wp"), gateway("default", "wp", "", ""), rules.to_owned()].concat();
+    let mut index = joined(&all);
+    let told = found(&index);
+    assert!(told.len() == 1 && told[0].contains("services of other namespaces"), "{told:?}");
+    index.apply(upserts(&rules.replace("namespace: consumer", "namespace: default")));
+    index.apply(vec![Event::Delete(ObjectRef::new(Kind::VirtualService, "consumer", "v"))]);
+    assert_eq!(found(&index), [""; 0]);
+}

@@ -3,30 +3,33 @@
 
 use super::*;
 
-/// H-15: the first rule that matches, and which VirtualService it is of (H-01, H-02).
-pub(super) fn told(services: &[Arc<VirtualService>], call: &Call) -> (Option<RuleKey>, String) {
-    let Some(service) = counting(services, call) else { return (None, "unrouted".to_owned()) };
-    let name = if service.http.is_empty() { "unrouted".to_owned() } else { walk(service, call) };
-    (Some(service.key.clone()), name)
+/// H-15, G-12: the first rule that matches of all VirtualServices that count (H-01, H-02), one after the other.
+pub(super) fn told(services: &[Arc<VirtualService>], call: &Call) -> (Vec<RuleKey>, String) {
+    let counting = counting(services, call);
+    let keys = counting.iter().map(|service| service.key.clone()).collect();
+    let matched = counting.iter().find_map(|service| walk(service, call));
+    let otherwise = if counting.iter().all(|service| service.http.is_empty()) { "unrouted" } else { "none" };
+    (keys, matched.unwrap_or_else(|| otherwise.to_owned()))
 }
 
-fn walk(service: &VirtualService, call: &Call) -> String {
+fn walk(service: &VirtualService, call: &Call) -> Option<String> {
     for (number, rule) in service.http.iter().enumerate() {
         if rule.matches.is_empty() && service.gateways.contains(&call.gateway) {
-            return format!("r{number}");
+            return Some(format!("r{number}"));
         }
         for (place, block) in rule.matches.iter().enumerate() {
             if holds(service, block, call) {
-                return format!("r{number}.{place}");
+                return Some(format!("r{number}.{place}"));
             }
         }
     }
-    "none".to_owned()
+    None
 }
 
-/// H-01: exact before wildcard, the longest suffix, then who is meant most closely, then age, then name.
-fn counting<'a>(services: &'a [Arc<VirtualService>], call: &Call) -> Option<&'a VirtualService> {
-    let mut best: Option<(_, &VirtualService)> = None;
+/// H-01: exact before wildcard, the longest suffix, then who is meant most closely, then age, then name. G-12: in the mesh
+/// of the service's namespace or of the viewer's.
+fn counting<'a>(services: &'a [Arc<VirtualService>], call: &Call) -> Vec<&'a VirtualService> {
+    let mut all = Vec::new();
     for service in services {
         let names = match &service.visibility {
             Visibility::Public => None,
@@ -35,6 +38,10 @@ fn counting<'a>(services: &'a [Arc<VirtualService>], call: &Call) -> Option<&'a 
         let here = |gateways: &[Gateway]| gateways.contains(&call.gateway);
         let by_match = service.http.iter().flat_map(|rule| &rule.matches).any(|block| here(&block.source.gateways));
         let seen = names.is_none_or(|names| names.iter().any(|name| &**name == call.viewer));
+        let own = [Some(call.viewer), call.owner].contains(&Some(&*service.key.namespace));
+        if call.gateway == Gateway::Mesh && call.owner.is_some() && !own {
+            continue;
+        }
         if !seen || !(here(&service.gateways) || by_match) {
             continue;
         }
@@ -44,11 +51,11 @@ fn counting<'a>(services: &'a [Arc<VirtualService>], call: &Call) -> Option<&'a 
         let Some(closeness) = closeness else { continue };
         let age = service.created.as_deref().unwrap_or("");
         let rank = (usize::MAX - closeness, width, age.to_owned(), service.key.to_string());
-        if best.as_ref().is_none_or(|(least, _)| rank < *least) {
-            best = Some((rank, service));
-        }
+        all.push((rank, &**service));
     }
-    best.map(|(_, service)| service)
+    all.sort_by(|(a, _): &(_, &VirtualService), (b, _)| a.cmp(b));
+    let closest = all.first().map(|(rank, _)| rank.0);
+    all.into_iter().filter(|(rank, _)| Some(rank.0) == closest).map(|(_, service)| service).collect()
 }
 
 /// How closely `host` names `asked`: in full, or by how long a suffix.
