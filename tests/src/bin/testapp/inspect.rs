@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::{Future, ready};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ struct Seen<'a> {
     /// The number of the connection at this server, from 1, and of the request on it.
     connection: u64,
     request: u64,
+    /// The address of whoever has opened it.
+    peer: IpAddr,
     version: String,
     method: &'a str,
     path: &'a str,
@@ -82,12 +85,12 @@ impl Inspector {
     /// Answers every request of one connection.
     pub(crate) async fn serve(self: Rc<Self>, stream: TcpStream) -> anyhow::Result<()> {
         self.connections.set(self.connections.get() + 1);
-        let (connection, requests) = (self.connections.get(), Rc::new(Cell::new(0)));
+        let (place, requests) = ((self.connections.get(), stream.peer_addr()?.ip().to_canonical()), Cell::new(0));
         let is_http2 = is_http2(&stream).await?;
         let answer = service_fn(move |request| {
             requests.set(requests.get() + 1);
-            let (this, place) = (self.clone(), (connection, requests.get()));
-            async move { anyhow::Ok(this.answer(place, request).await?) }
+            let (this, number) = (self.clone(), requests.get());
+            async move { this.answer(place, number, request).await }
         });
         let stream = TokioIo::new(stream);
         if is_http2 {
@@ -100,7 +103,8 @@ impl Inspector {
 
     async fn answer(
         &self,
-        (connection, number): (u64, u64),
+        (connection, peer): (u64, IpAddr),
+        number: u64,
         request: Request<Incoming>,
     ) -> anyhow::Result<Response<UnsyncBoxBody<Bytes, Infallible>>> {
         let (head, body) = request.into_parts();
@@ -110,6 +114,7 @@ impl Inspector {
             server: &self.name,
             connection,
             request: number,
+            peer,
             version: format!("{:?}", head.version),
             method: head.method.as_str(),
             path: head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str),

@@ -43,8 +43,15 @@ pub(super) fn run(stage: &mut Stage, ask: &Ask) -> anyhow::Result<()> {
         for ipv6 in [false, true].into_iter().take(if ask.ipv6.is_some() { 2 } else { 1 }) {
             stage.within(ask.within, |stage| {
                 stage.note_written()?;
-                let outcomes = send(stage, ask, from, ipv6)?;
+                let id = stage.next_asked();
+                let outcomes = send(stage, ask, (from, &id), ipv6)?;
+                stage.asked = Some(id);
                 ask.expect.compare(&outcomes).with_context(|| summary(&outcomes))?;
+                if let Some(pod) = &ask.expect.peer {
+                    let found =
+                        outcomes.iter().filter_map(|outcome| outcome.seen()["peer"].as_str().map(str::to_owned));
+                    stage.compare_peers(pod, found)?;
+                }
                 ask.expect.received.iter().try_for_each(|received| received.compare(stage, &outcomes))
             })?;
         }
@@ -52,7 +59,7 @@ pub(super) fn run(stage: &mut Stage, ask: &Ask) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn send(stage: &Stage, ask: &Ask, from: &str, ipv6: bool) -> anyhow::Result<Vec<Outcome>> {
+fn send(stage: &Stage, ask: &Ask, (from, id): (&str, &str), ipv6: bool) -> anyhow::Result<Vec<Outcome>> {
     let (place, path) = ask.to.split_once('/').unwrap_or((&ask.to, ""));
     let to = stage.address(from, place, ipv6)?.to_string();
     let field = |line: &String| {
@@ -63,6 +70,7 @@ fn send(stage: &Stage, ask: &Ask, from: &str, ipv6: bool) -> anyhow::Result<Vec<
     if let (Some(text), Some((_, value))) = (&ask.repeated, headers.last_mut()) {
         *value = text.repeat(16_000 / text.len());
     }
+    headers.insert(0, ("x-request-id".to_owned(), id.to_owned()));
     let batch = json!([{
         "count": ask.count,
         "method": ask.method.as_deref().unwrap_or("GET"),
@@ -250,15 +258,13 @@ impl Received {
     /// Waits until the server has written of as many requests as it should have got, which have to be such.
     fn compare(&self, stage: &Stage, outcomes: &[Outcome]) -> anyhow::Result<()> {
         let server = stage.servers.get(&self.by).with_context(|| format!("nothing runs in {}", self.by))?;
-        let mark = stage.written.get(&self.by).copied().unwrap_or_default();
         let expected = match self.as_status {
             Some(status) => outcomes.iter().filter(|outcome| outcome.status == status).count(),
             None => outcomes.len(),
         };
-        let is_request = |text: &str| text.starts_with('{');
         let of = |lines: &[ambit_tests::process::Line]| {
-            let new = lines.iter().skip(mark).filter(|line| is_request(&line.text));
-            new.filter_map(|line| serde_json::from_str::<Value>(&line.text).ok()).collect::<Vec<_>>()
+            let all = lines.iter().filter_map(|line| serde_json::from_str::<Value>(&line.text).ok());
+            all.filter(|seen| seen["headers"]["x-request-id"][0].as_str() == stage.asked.as_deref()).collect::<Vec<_>>()
         };
         let enough = |count: usize| within("requests", count, expected, self.share).is_ok();
         let got = server.wait_for(SOON, |lines| Some(of(lines)).filter(|got| enough(got.len())));

@@ -101,6 +101,9 @@ pub(super) enum Step {
     Kill(String),
     /// It is started again.
     Start(String),
+    /// A pod is ready, or is not.
+    Ready(String),
+    Unready(String),
     /// A label of a pod or a namespace, as `Kind/namespace/name key=value` or `key-`.
     Label(String),
     /// Another client of `testapp`, which has to succeed.
@@ -174,6 +177,8 @@ pub(super) struct Expect {
     pub(super) headers: BTreeMap<String, String>,
     /// What every server that answered has seen, by JSON pointer: `~` for nothing.
     pub(super) seen: BTreeMap<String, String>,
+    /// The pod by whose address every server was asked.
+    pub(super) peer: Option<String>,
     /// Milliseconds of every answer.
     #[serde(deserialize_with = "parsed")]
     pub(super) min_ms: Option<u64>,
@@ -217,7 +222,9 @@ pub(super) struct Dial {
     /// The shares of the servers; none if every connection is refused.
     #[serde(default)]
     pub(super) servers: Shares,
-    /// Where it is refused, the reason that the access log of the agent or waypoint has.
+    /// The pod by whose address the servers were reached.
+    pub(super) peer: Option<String>,
+    /// To PostgreSQL.
     #[serde(default)]
     pub(super) psql: Option<String>,
     #[serde(default)]

@@ -31,6 +31,9 @@ pub(super) struct Stage {
     directories: [PathBuf; 2],
     pods: Vec<PodSpec>,
     marks: usize,
+    /// The `x-request-id` of the last requests; none if what came last were no requests.
+    pub(super) asked: Option<String>,
+    asks: usize,
     /// How much each process had written when the last requests began.
     pub(super) written: BTreeMap<String, usize>,
 }
@@ -87,6 +90,8 @@ impl Stage {
             directories,
             pods: std::mem::take(&mut script.pods),
             marks: 0,
+            asked: None,
+            asks: 0,
             written: BTreeMap::new(),
         };
         for file in &script.manifests {
@@ -223,8 +228,15 @@ impl Stage {
         Ok(Operated::Agent(self.world.mesh.agent(name)?))
     }
 
+    /// The `x-request-id` of requests that come next, by which they are told from those before.
+    pub(super) fn next_asked(&mut self) -> String {
+        self.asks += 1;
+        format!("scenario-{}.", self.asks)
+    }
+
     /// Notes how much everything has written.
     pub(super) fn note_written(&mut self) -> anyhow::Result<()> {
+        self.asked = None;
         self.written = self.servers.iter().map(|(name, server)| (name.clone(), server.mark())).collect();
         for agent in self.world.mesh.agents() {
             self.written.insert(agent.node().to_owned(), agent.process()?.mark());
@@ -240,6 +252,9 @@ impl Stage {
     pub(super) fn address(&self, from: &str, to: &str, ipv6: bool) -> anyhow::Result<SocketAddr> {
         let (host, port) = to.rsplit_once(':').with_context(|| format!("{to}: no port"))?;
         let port = port.parse().with_context(|| format!("{to}: no port"))?;
+        if let Ok(ip) = host.parse() {
+            return Ok(SocketAddr::new(ip, port));
+        }
         let own = self.pods.iter().find(|pod| pod.name == from).map_or("default", |pod| pod.namespace.as_str());
         let (name, namespace) = match host.split_once('.') {
             Some((name, rest)) => (name, rest.split('.').next().unwrap_or(rest)),
@@ -258,6 +273,26 @@ impl Stage {
         let Ok(pod) = self.world.topology.pod(host) else { bail!("{to}: there is no such Service and no such pod") };
         let ip = pod.addresses().into_iter().find(|ip| ip.is_ipv6() == ipv6);
         Ok(SocketAddr::new(ip.context("no address")?, port))
+    }
+
+    /// Every one of `found` is an address of `pod`.
+    pub(super) fn compare_peers(&self, pod: &str, found: impl IntoIterator<Item = String>) -> anyhow::Result<()> {
+        let own = self.world.topology.pod(pod)?.addresses();
+        let other = found.into_iter().find(|found| !own.iter().any(|ip| ip.to_string() == *found));
+        ensure!(other.is_none(), "a server was reached from {other:?}, not from {pod} ({own:?})");
+        Ok(())
+    }
+
+    /// Writes whether the pod `name` is ready.
+    pub(super) fn set_ready(&mut self, name: &str, ready: bool) -> anyhow::Result<()> {
+        let pods = self.world.manifests.of_kind("Pod");
+        let pod =
+            pods.into_iter().find(|pod| pod["metadata"]["name"] == name).with_context(|| format!("no pod {name}"))?;
+        let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+        let status = if ready { "True" } else { "False" };
+        let edit = |pod: &mut Value| pod["status"]["conditions"][0]["status"] = status.into();
+        self.world.manifests.edit("Pod", &namespace, name, edit)?;
+        self.settle()
     }
 
     /// Does `attempt` again and again, for as long as it may take.

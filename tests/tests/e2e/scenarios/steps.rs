@@ -1,6 +1,7 @@
 //! The steps of a scenario that are no requests.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::process::Command;
 
 use anyhow::{Context, ensure};
@@ -8,7 +9,7 @@ use serde_json::Value;
 
 use super::ask;
 use super::script::{Dial, LogLine, Metric, Reports, Run, Step};
-use super::stage::Stage;
+use super::stage::{Operated, Stage};
 use crate::databases::{PATIENCE, postgres_client};
 use crate::world::SOON;
 
@@ -36,6 +37,8 @@ pub(super) fn run(stage: &mut Stage, step: &Step) -> anyhow::Result<()> {
         Step::Reports(wanted) => reports(stage, wanted),
         Step::Kill(name) => stage.kill(name).with_context(|| format!("kill {name}")),
         Step::Start(name) => stage.start(name).with_context(|| format!("start {name}")),
+        Step::Ready(name) => stage.set_ready(name, true).with_context(|| format!("ready {name}")),
+        Step::Unready(name) => stage.set_ready(name, false).with_context(|| format!("unready {name}")),
         Step::Label(what) => label(stage, what).with_context(|| format!("label {what}")),
         Step::Run(client) => client_runs(stage, client),
     }
@@ -69,7 +72,11 @@ fn greet(stage: &Stage, dial: &Dial, from: &str, ipv6: bool) -> anyhow::Result<B
         }
         let report: Value = finished.report()?;
         for line in report["lines"].as_array().context("no lines")? {
-            let name = line.as_str().and_then(|line| line.split(' ').next()).unwrap_or_default();
+            let mut words = line.as_str().unwrap_or_default().split(' ');
+            let name = words.next().unwrap_or_default();
+            if let (Some(pod), Some(peer)) = (&dial.peer, words.next()) {
+                stage.compare_peers(pod, [peer.parse::<SocketAddr>()?.ip().to_string()])?;
+            }
             *served.entry(name.to_owned()).or_default() += 1;
         }
     }
@@ -95,9 +102,11 @@ fn query(stage: &Stage, dial: &Dial, from: &str, ipv6: bool) -> anyhow::Result<B
 fn log(stage: &Stage, wanted: &LogLine) -> anyhow::Result<()> {
     let operated = stage.operated(&wanted.of)?;
     let process = operated.process()?;
+    // Agents know of no requests.
+    let id = stage.asked.as_deref().filter(|_| matches!(operated, Operated::Waypoint(_))).unwrap_or_default();
     let mark = stage.written.get(&wanted.of).copied().unwrap_or_default();
     let count = |lines: &[ambit_tests::process::Line]| {
-        let is_it = |text: &str| wanted.has.iter().all(|part| text.contains(part));
+        let is_it = |text: &str| text.contains(id) && wanted.has.iter().all(|part| text.contains(part));
         lines.iter().skip(mark).filter(|line| is_it(&line.text)).count()
     };
     let enough = |count: usize| wanted.count.map_or(count > 0, |exactly| count >= exactly);
