@@ -329,12 +329,12 @@ enum Source {
 impl ResponseBody {
     /// `bytes`, said by the proxy itself.
     pub(crate) fn of(bytes: Bytes, ending: Ending) -> Self {
-        Self { from: Source::Here((!bytes.is_empty()).then_some(bytes)), ending: Some(Box::new(ending)), open: None }
+        Self::ended_by(Source::Here((!bytes.is_empty()).then_some(bytes)), ending)
     }
 
     /// What the endpoint says.
     pub(crate) fn carried(incoming: Incoming, ending: Ending) -> Self {
-        Self { from: Source::Endpoint(incoming), ending: Some(Box::new(ending)), open: None }
+        Self::ended_by(Source::Endpoint(incoming), ending)
     }
 
     /// Nothing, of a response that something else follows than a body.
@@ -346,6 +346,15 @@ impl ResponseBody {
     pub(super) fn during(mut self, open: Open) -> Self {
         self.open = Some(open);
         self
+    }
+
+    fn ended_by(from: Source, ending: Ending) -> Self {
+        let mut body = Self { from, ending: Some(Box::new(ending)), open: None };
+        // Of a body that has nothing hyper asks nothing.
+        if body.is_end_stream() {
+            body.finish();
+        }
+        body
     }
 
     fn finish(&mut self) {

@@ -114,7 +114,7 @@ pub(super) enum Step {
 #[serde(deny_unknown_fields)]
 pub(super) struct Ask {
     pub(super) from: String,
-    /// `service:port/path`; the service may be a pod.
+    /// `service:port/path`, `@pod:port/path` or `ip:port/path`.
     pub(super) to: String,
     #[serde(default = "one", deserialize_with = "parse")]
     pub(super) count: usize,

@@ -248,12 +248,15 @@ impl Stage {
         Ok(())
     }
 
-    /// The address of `service:port`, as a pod of its namespace calls it: a Service's, or else a pod's.
+    /// The address of `service:port`, as the pod `from` calls it, of `@pod:port` or of `ip:port`.
     pub(super) fn address(&self, from: &str, to: &str, ipv6: bool) -> anyhow::Result<SocketAddr> {
         let (host, port) = to.rsplit_once(':').with_context(|| format!("{to}: no port"))?;
         let port = port.parse().with_context(|| format!("{to}: no port"))?;
         if let Ok(ip) = host.parse() {
             return Ok(SocketAddr::new(ip, port));
+        }
+        if let Some(pod) = host.strip_prefix('@') {
+            return self.address_of_pod(pod, port, ipv6);
         }
         let own = self.pods.iter().find(|pod| pod.name == from).map_or("default", |pod| pod.namespace.as_str());
         let (name, namespace) = match host.split_once('.') {
@@ -270,8 +273,11 @@ impl Stage {
             let ip = ips.filter_map(|ip| ip.parse::<IpAddr>().ok()).find(|ip| ip.is_ipv6() == ipv6);
             return Ok(SocketAddr::new(ip.with_context(|| format!("{to}: no such address of the Service"))?, port));
         }
-        let Ok(pod) = self.world.topology.pod(host) else { bail!("{to}: there is no such Service and no such pod") };
-        let ip = pod.addresses().into_iter().find(|ip| ip.is_ipv6() == ipv6);
+        bail!("{to}: there is no such Service; a pod is called @{host}")
+    }
+
+    fn address_of_pod(&self, name: &str, port: u16, ipv6: bool) -> anyhow::Result<SocketAddr> {
+        let ip = self.world.topology.pod(name)?.addresses().into_iter().find(|ip| ip.is_ipv6() == ipv6);
         Ok(SocketAddr::new(ip.context("no address")?, port))
     }
 
