@@ -48,6 +48,11 @@ impl Answer {
         Self::new(400, "", details, Some(ResponseFlag::DownstreamProtocolError))
     }
 
+    /// A request whose client broke it off; nobody is left to be answered.
+    pub(crate) fn abandoned() -> Self {
+        Self::new(400, "", "downstream_remote_disconnect", Some(ResponseFlag::DownstreamConnectionTermination))
+    }
+
     /// There are routes and none is for the request.
     pub(crate) fn no_route() -> Self {
         Self::new(404, "", "route_not_found", Some(ResponseFlag::NoRouteFound))

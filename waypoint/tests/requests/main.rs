@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod basics;
+mod copies;
+mod limits;
 mod policy;
+mod resilience;
 mod routing;
+mod streams;
 mod support;
