@@ -152,11 +152,7 @@ async fn carry(
 
 /// The version of HTTP that a client speaks where HTTP was declared; none if it says nothing, as health checks do. It may
 /// be silent for as long as between two requests, but not in the middle of the first.
-async fn http_version(
-    proxy: &Proxy,
-    source: &mut StreamSource,
-    read: &mut BytesMut,
-) -> io::Result<Option<Spoken>> {
+async fn http_version(proxy: &Proxy, source: &mut StreamSource, read: &mut BytesMut) -> io::Result<Option<Spoken>> {
     let begins = peek(source, read, |bytes, complete| (complete || !bytes.is_empty()).then_some(!bytes.is_empty()));
     let begins = tokio::select! {
         biased;

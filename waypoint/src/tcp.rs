@@ -189,9 +189,10 @@ async fn dial(proxy: &Rc<Proxy>, arrival: &Rc<Arrival>, sni: Option<&str>) -> Re
     let destination = route(proxy, &snapshot, arrival, sni).map_err(nowhere)?;
     let place = proxy.clusters.place(&proxy.shared, &snapshot, arrival, &destination);
     let place = place.map_err(|NoCluster| nowhere(Reason::NoHealthyUpstream))?;
-    let slot = place.limits().connection().map_err(|overflow| {
-        (Failure::new(Reason::TooManyConnections, overflow.to_string()), None)
-    })?;
+    let slot = place
+        .limits()
+        .connection()
+        .map_err(|overflow| (Failure::new(Reason::TooManyConnections, overflow.to_string()), None))?;
     let request = route::Request {
         arrival: arrival.routed(),
         method: "",

@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use ambit_model::policy::{DENIED_BODY, DENIED_STATUS, Denial, PolicyKey};
 use ambit_model::Reason;
+use ambit_model::policy::{DENIED_BODY, DENIED_STATUS, Denial, PolicyKey};
 use ambit_model::route::{ABORT_BODY, Status, grpc_status};
 use ambit_telemetry::ResponseFlag;
 use bytes::Bytes;
@@ -43,9 +43,16 @@ impl Answer {
         }
     }
 
-    /// A request that breaks the rules of HTTP.
+    /// A request that breaks the rules of HTTP. Nothing that comes behind it is looked at; of HTTP/2, which has streams for
+    /// that, hyper leaves the field out.
     pub(crate) fn malformed(details: &'static str) -> Self {
-        Self::new(400, "", details, Some(ResponseFlag::DownstreamProtocolError))
+        let close = (http::header::CONNECTION, HeaderValue::from_static("close"));
+        Self { fields: vec![close], ..Self::new(400, "", details, Some(ResponseFlag::DownstreamProtocolError)) }
+    }
+
+    /// A request whose head is longer than is taken.
+    pub(crate) fn too_large() -> Self {
+        Self { status: Status::Http(431), ..Self::malformed("http1.headers_too_large") }
     }
 
     /// A request whose client broke it off; nobody is left to be answered.

@@ -273,7 +273,9 @@ impl Failed {
     fn attempt<'a>(&self) -> Attempt<'a, FieldsOf<'a>> {
         match self {
             Self::NoEndpoint | Self::Malformed | Self::Unsent(Unsent::Overflow(_)) => Attempt::Overflow,
-            Self::TryTimeout | Self::Unexpected | Self::Unsent(Unsent::Reset(_) | Unsent::Terminated(_) | Unsent::Protocol(_)) => {
+            Self::TryTimeout
+            | Self::Unexpected
+            | Self::Unsent(Unsent::Reset(_) | Unsent::Terminated(_) | Unsent::Protocol(_)) => {
                 Attempt::Unanswered { sent: true }
             }
             Self::Unsent(Unsent::Unconnected(_)) => Attempt::Unconnected,

@@ -34,12 +34,7 @@ pub(crate) fn send(journey: &Journey<'_>) {
             authority: shadow(journey.forward.authority.unwrap_or(&journey.asked.authority)),
             path: journey.forward.path.clone().into_owned(),
         };
-        let place = journey.proxy.clusters.place(
-            &journey.proxy.shared,
-            journey.snapshot,
-            journey.arrival,
-            destination,
-        );
+        let place = journey.proxy.clusters.place(&journey.proxy.shared, journey.snapshot, journey.arrival, destination);
         let (body, name, guard) = (journey.upload.mirror(), name_of(destination), journey.proxy.guard());
         spawn_local(async move {
             let proxy = copy.proxy.clone();

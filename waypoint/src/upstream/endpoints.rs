@@ -109,8 +109,7 @@ struct Conn1 {
 impl Endpoints {
     /// No connections yet. Has to be called within the worker's runtime.
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let endpoints =
-            Self { dialler: Dialler::new(shared), idle: Rc::default(), shared: Rc::default() };
+        let endpoints = Self { dialler: Dialler::new(shared), idle: Rc::default(), shared: Rc::default() };
         let (idle, shelves) = (Rc::downgrade(&endpoints.idle), Rc::downgrade(&endpoints.shared));
         spawn_local(async move {
             loop {
@@ -138,11 +137,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// Why there is no answer.
-    pub(crate) async fn send(
-        &self,
-        exchange: &Exchange<'_>,
-        request: Request<RequestBody>,
-    ) -> Result<Sent, Unsent> {
+    pub(crate) async fn send(&self, exchange: &Exchange<'_>, request: Request<RequestBody>) -> Result<Sent, Unsent> {
         match exchange.version {
             Version::HTTP_2 => self.send2(exchange, request).await,
             _ => self.send1(exchange, request).await,

@@ -23,7 +23,8 @@ async fn asked(server: &Server, count: usize) -> Vec<Asked> {
 #[test]
 fn copies_go_to_mirrors_whole_and_by_their_share() {
     run(async {
-        let mesh = Mesh::new(&mirroring("  mirror: {host: reviews, subset: v3}\n  mirrorPercentage: {value: 100}")).await;
+        let mesh =
+            Mesh::new(&mirroring("  mirror: {host: reviews, subset: v3}\n  mirrorPercentage: {value: 100}")).await;
         let server = Server::named("10.9.1.1:9080", "v1").await;
         let (second, third) = (Server::named("10.9.1.2:9080", "v2").await, Server::named("10.9.1.3:9080", "v3").await);
         let client = mesh.client("client").await;
@@ -33,7 +34,10 @@ fn copies_go_to_mirrors_whole_and_by_their_share() {
             let answer = http.send(request("POST", "/x?y=z", &[("x-own", "1")], &body)).await;
             assert_eq!((answer.status, answer.body.as_str()), (200, "v1"));
             let copy = asked(&third, before + 1).await.pop().unwrap();
-            assert_eq!((copy.method.as_str(), copy.path.as_str(), copy.host.as_str()), ("POST", "/x?y=z", "reviews-shadow:9080"));
+            assert_eq!(
+                (copy.method.as_str(), copy.path.as_str(), copy.host.as_str()),
+                ("POST", "/x?y=z", "reviews-shadow:9080")
+            );
             assert_eq!((copy.body == body, copy.headers["x-own"].to_str().unwrap()), (true, "1"));
             assert_eq!(server.asked().pop().unwrap().body, body);
         }
@@ -87,7 +91,10 @@ fn pages_from_elsewhere_are_told_what_they_may() {
             let answer = http.send(request("OPTIONS", "/", &fields, "")).await;
             assert_eq!((answer.status, server.count()), (200, before));
             assert_eq!(answer.field("access-control-allow-origin"), "https://a.example");
-            assert_eq!((answer.field("access-control-allow-methods"), answer.field("access-control-max-age")), ("POST", "60"));
+            assert_eq!(
+                (answer.field("access-control-allow-methods"), answer.field("access-control-max-age")),
+                ("POST", "60")
+            );
             let answer = http.get("/", &fields[..1]).await;
             assert_eq!((answer.body.as_str(), answer.field("access-control-expose-headers")), ("v1", "x-b"));
             assert_eq!(answer.field("access-control-allow-origin"), "https://a.example");

@@ -10,7 +10,9 @@ use http::Response;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Semaphore;
 
-use super::support::{BYTES, Client, Mesh, REVIEWS, SOON, Server, destination_rule, listen, request, run, virtual_service};
+use super::support::{
+    BYTES, Client, Mesh, REVIEWS, SOON, Server, destination_rule, listen, request, run, virtual_service,
+};
 
 fn limited(policy: &str) -> String {
     virtual_service("http: [{retries: {attempts: 0}, route: [{destination: {host: reviews, subset: v1}}]}]")
@@ -43,7 +45,9 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 #[test]
 fn a_connection_carries_as_many_requests_as_it_may() {
     run(async {
-        let mesh = Mesh::new(&limited("{connectionPool: {tcp: {maxConnections: 100}, http: {maxRequestsPerConnection: 10}}}")).await;
+        let mesh =
+            Mesh::new(&limited("{connectionPool: {tcp: {maxConnections: 100}, http: {maxRequestsPerConnection: 10}}}"))
+                .await;
         let server = Server::named("10.9.1.1:9080", "v1").await;
         let client = mesh.client("client").await;
         let mut http = client.http1(REVIEWS).await;
@@ -84,7 +88,9 @@ fn there_are_never_more_connections_than_there_may_be() {
 #[test]
 fn who_finds_no_room_is_told_at_once() {
     run(async {
-        let mesh = Mesh::new(&limited("{connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}}")).await;
+        let mesh =
+            Mesh::new(&limited("{connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}}"))
+                .await;
         let (server, gate) = gated("10.9.1.1:9080").await;
         let client = mesh.client("client").await;
         let mut answers = Vec::new();
@@ -117,7 +123,8 @@ fn who_finds_no_room_is_told_at_once() {
 fn an_idle_connection_makes_way_for_another_endpoints_and_another_workers() {
     run(async {
         let balanced = "{loadBalancer: {simple: ROUND_ROBIN}, connectionPool: {tcp: {maxConnections: 1}}}";
-        let rules = virtual_service("http: [{timeout: 5s, retries: {attempts: 0}, route: [{destination: {host: reviews}}]}]");
+        let rules =
+            virtual_service("http: [{timeout: 5s, retries: {attempts: 0}, route: [{destination: {host: reviews}}]}]");
         let mesh = Mesh::with(&(rules + &destination_rule("reviews", balanced)), &["--workers", "2"]).await;
         let mut clients = Vec::new();
         for _ in 0..8 {
@@ -167,10 +174,13 @@ fn connections_of_bytes_beyond_the_limit_are_reset() {
         let mesh = Mesh::new(&destination_rule("bytes", "{connectionPool: {tcp: {maxConnections: 2}}}")).await;
         let mut servers = Vec::new();
         for address in ["10.9.1.5:5432", "10.9.1.6:5432"] {
-            servers.push(listen(address, |mut stream, _| async move {
-                let (mut read, mut write) = stream.split();
-                let _ = tokio::io::copy(&mut read, &mut write).await;
-            }).await);
+            servers.push(
+                listen(address, |mut stream, _| async move {
+                    let (mut read, mut write) = stream.split();
+                    let _ = tokio::io::copy(&mut read, &mut write).await;
+                })
+                .await,
+            );
         }
         let client = mesh.client("client").await;
         let mut open = Vec::new();
@@ -182,9 +192,7 @@ fn connections_of_bytes_beyond_the_limit_are_reset() {
         mesh.logged(&["too-many-connections"]).await;
         // As soon as one has ended there is room again.
         drop(open);
-        let room = async {
-            while echoed(&client).await.is_none() {}
-        };
+        let room = async { while echoed(&client).await.is_none() {} };
         tokio::time::timeout(SOON, room).await.expect("there is no room again");
     });
 }
@@ -204,7 +212,10 @@ fn who_fails_is_ejected_and_returns() {
     run(async {
         let rules = |outliers: &str| {
             virtual_service("http: [{retries: {attempts: 0}, route: [{destination: {host: reviews}}]}]")
-                + &destination_rule("reviews", &format!("{{loadBalancer: {{simple: ROUND_ROBIN}}, outlierDetection: {{{outliers}}}}}"))
+                + &destination_rule(
+                    "reviews",
+                    &format!("{{loadBalancer: {{simple: ROUND_ROBIN}}, outlierDetection: {{{outliers}}}}}"),
+                )
         };
         let mesh = Mesh::new(&rules("consecutive5xxErrors: 7, interval: 1s, baseEjectionTime: 2s")).await;
         let bad = Rc::new(Cell::new(true));
@@ -272,8 +283,9 @@ fn a_key_always_comes_to_the_same_endpoint() {
 fn retries_are_no_more_than_their_budget() {
     run(async {
         let rules = |budget: &str| {
-            virtual_service("http: [{retries: {attempts: 1, retryOn: 5xx, backoff: 300ms}, route: [{destination: {host: reviews, subset: v1}}]}]")
-                + &destination_rule("reviews", budget)
+            virtual_service(
+                "http: [{retries: {attempts: 1, retryOn: 5xx, backoff: 300ms}, route: [{destination: {host: reviews, subset: v1}}]}]",
+            ) + &destination_rule("reviews", budget)
         };
         let mesh = Mesh::new("").await;
         let server = Server::answering("10.9.1.1:9080", |_| async {
@@ -293,7 +305,8 @@ fn retries_are_no_more_than_their_budget() {
                 all.push(async move { http.send(request("GET", "/", &[], "")).await.status });
             }
             assert!(join_all(all).await.iter().all(|status| *status == 503));
-            let retried = server.asked()[before..].iter().filter(|asked| asked.headers["x-envoy-attempt-count"] == "2").count();
+            let retried =
+                server.asked()[before..].iter().filter(|asked| asked.headers["x-envoy-attempt-count"] == "2").count();
             assert!((1..=most).contains(&retried), "{budget}: {retried}");
         }
     });

@@ -114,7 +114,8 @@ fn outcome(answer: &Answer) -> String {
 fn weights_share_requests_as_they_say() {
     run(async {
         let routes = |weights: [u32; 3]| {
-            let to = |(subset, weight)| format!("{{destination: {{host: reviews, subset: v{subset}}}, weight: {weight}}}");
+            let to =
+                |(subset, weight)| format!("{{destination: {{host: reviews, subset: v{subset}}}, weight: {weight}}}");
             let to: Vec<_> = (1..).zip(weights).map(to).collect();
             virtual_service(&format!("http: [{{route: [{}]}}]", to.join(", "))) + &subsets()
         };
@@ -222,12 +223,9 @@ spec:
         let _servers = versions().await;
         let client = mesh.client("client").await;
         let mut http = client.http1(REVIEWS).await;
-        for (path, fields, expected) in [
-            ("/a/b", &[("end-user", "jason")][..], "v2"),
-            ("/a/b", &[], "v1"),
-            ("/a", &[], "v1"),
-            ("/b", &[], "404"),
-        ] {
+        for (path, fields, expected) in
+            [("/a/b", &[("end-user", "jason")][..], "v2"), ("/a/b", &[], "v1"), ("/a", &[], "v1"), ("/b", &[], "404")]
+        {
             assert_eq!(outcome(&http.get(path, fields).await), expected, "{path} {fields:?}");
         }
     });

@@ -54,17 +54,26 @@ fn http1_is_spoken_in_all_its_forms() {
         let many: String = (0..20).map(|number| format!("GET /{number} HTTP/1.1\r\nhost: a\r\n\r\n")).collect();
         let last = "GET /last HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
         let answer = whole(client.raw(REVIEWS).await, &(many + last)).await;
-        let order: Vec<_> = (0..20).map(|number| answer.find(&format!("\r\n\r\n/{number}:")).expect("no answer")).collect();
+        let order: Vec<_> =
+            (0..20).map(|number| answer.find(&format!("\r\n\r\n/{number}:")).expect("no answer")).collect();
         assert!(order.is_sorted() && answer.ends_with("/last:"), "{answer}");
         for (text, begins, ends) in [
             ("GET /old HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK\r\n", "\r\n\r\n/old:"),
-            ("POST /c HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", "HTTP/1.1 200 OK\r\n", "/c:abcde"),
+            (
+                "POST /c HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+                "HTTP/1.1 200 OK\r\n",
+                "/c:abcde",
+            ),
             ("HEAD /head HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", "HTTP/1.1 200 OK\r\n", "\r\n\r\n"),
             ("GET /204 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", "HTTP/1.1 204 No Content\r\n", "\r\n\r\n"),
             ("GET /304 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", "HTTP/1.1 304 Not Modified\r\n", "\r\n\r\n"),
             ("GET /empty HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", "HTTP/1.1 200 OK\r\n", "\r\n\r\n"),
             ("GET http://a/abs HTTP/1.1\r\nhost: b\r\nconnection: close\r\n\r\n", "HTTP/1.1 200 OK\r\n", "/abs:"),
-            ("GET /h2c HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n\r\nGET /n HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", "HTTP/1.1 200 OK\r\n", "/n:"),
+            (
+                "GET /h2c HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n\r\nGET /n HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+                "HTTP/1.1 200 OK\r\n",
+                "/n:",
+            ),
         ] {
             let answer = whole(client.raw(REVIEWS).await, text).await;
             assert!(answer.starts_with(begins) && answer.ends_with(ends), "{text}\n{answer}");
@@ -89,9 +98,9 @@ fn the_head_of_a_request_may_be_large_but_not_too_large() {
         let _server = Server::named("10.9.1.1:9080", "v1").await;
         let client = mesh.client("client").await;
         for (length, status) in [(59 << 10, "200"), (61 << 10, "431")] {
-            let text = format!("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-big: {}\r\n\r\n", "x".repeat(length));
+            let text =
+                format!("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-big: {}\r\n\r\n", "x".repeat(length));
             let answer = whole(client.raw(REVIEWS).await, &text).await;
-            eprintln!("{length} {answer}");
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{length} {answer}");
             let big = "x".repeat(length);
             let answer = client.http2(REVIEWS).await.begin(request("GET", "/", &[("x-big", &big)], "")).await;
@@ -224,31 +233,30 @@ fn a_websocket_is_relayed_both_ways_and_a_refusal_is_an_answer() {
             let answer = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: x\r\n\r\nhello";
             stream.write_all(answer).await.unwrap();
             let mut said = String::new();
-            eprintln!("S1");
             stream.read_to_string(&mut said).await.unwrap();
-            eprintln!("S2 {said}");
             // The client has ended its half, and still hears.
             stream.write_all(format!("[{said}]").as_bytes()).await.unwrap();
         })
         .await;
         let client = mesh.client("client").await;
-        let ask = |path| format!("GET {path} HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-key: x\r\n\r\n");
+        let ask = |path| {
+            format!(
+                "GET {path} HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-key: x\r\n\r\n"
+            )
+        };
         let mut stream = client.raw(REVIEWS).await;
+        // What comes right behind a request must not hold up its answer.
         stream.write_all((ask("/ws") + "early ").as_bytes()).await.unwrap();
         let head = read_head(&mut stream).await;
-        eprintln!("A {head}");
         assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("sec-websocket-accept: x"), "{head}");
         let mut hello = [0; 5];
         stream.read_exact(&mut hello).await.unwrap();
         assert_eq!(&hello, b"hello");
-        eprintln!("B");
         stream.write_all(b"late").await.unwrap();
         stream.shutdown().await.unwrap();
         let mut rest = String::new();
         stream.read_to_string(&mut rest).await.unwrap();
-        eprintln!("C");
         assert_eq!(rest, "[early late]");
-        eprintln!("{}", mesh.log_text());
         mesh.logged(&["GET /ws ", " 101 - via_upstream"]).await;
         let mut stream = client.raw(REVIEWS).await;
         stream.write_all(ask("/refused").as_bytes()).await.unwrap();
@@ -283,7 +291,9 @@ fn large_bodies_are_streamed_in_little_memory() {
             let stream = client.raw(REVIEWS).await;
             let (mut from, mut to) = tokio::io::split(stream);
             let sending = spawn_local(async move {
-                to.write_all(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {LENGTH}\r\n\r\n").as_bytes()).await.unwrap();
+                to.write_all(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {LENGTH}\r\n\r\n").as_bytes())
+                    .await
+                    .unwrap();
                 let chunk = vec![b'x'; 64 << 10];
                 for _ in 0..LENGTH / chunk.len() {
                     to.write_all(&chunk).await.unwrap();
@@ -359,7 +369,8 @@ fn a_client_that_goes_away_has_its_request_cancelled() {
 #[test]
 fn an_idle_connection_that_the_endpoint_closes_fails_nobody() {
     run(async {
-        let rules = virtual_service("http: [{retries: {attempts: 0}, route: [{destination: {host: reviews, subset: v1}}]}]");
+        let rules =
+            virtual_service("http: [{retries: {attempts: 0}, route: [{destination: {host: reviews, subset: v1}}]}]");
         let mesh = Mesh::new(&(rules + &destination_rule("reviews", "{}"))).await;
         let _server = listen("10.9.1.1:9080", |mut stream, _| async move {
             // One answer a connection, and the end comes right behind it, without a word.

@@ -89,13 +89,19 @@ impl Mesh {
         fs::write(config.join("mesh.yaml"), base()).unwrap();
         fs::write(config.join("rules.yaml"), objects).unwrap();
         let ca = directory.path().join("ca.pem");
-        let authority =
-            Authority::open_or_create(&ca, &"cluster.local".parse().unwrap(), SystemTime::now()).unwrap();
+        let authority = Authority::open_or_create(&ca, &"cluster.local".parse().unwrap(), SystemTime::now()).unwrap();
         let store = TrustStore::new(authority.roots());
         let issuer = LocalIssuer::new(authority, Duration::from_secs(3600), Clock::system());
         let certificates = Certificates::new(issuer, store, Clock::system());
         let mut waypoint = Command::new(env!("CARGO_BIN_EXE_waypoint"))
-            .args(["--namespace", "shop", "--address", &format!("{WAYPOINT}:15008"), "--log-level", "info,waypoint=debug,ambit_discovery=debug"])
+            .args([
+                "--namespace",
+                "shop",
+                "--address",
+                &format!("{WAYPOINT}:15008"),
+                "--log-level",
+                "info,waypoint=debug,ambit_discovery=debug",
+            ])
             .arg("--config")
             .arg(&config)
             .arg("--ca")
@@ -119,7 +125,11 @@ impl Mesh {
     async fn ready(&self) {
         let ready = async {
             // Nothing tells that a port is open but asking.
-            while self.page("127.0.0.1:15021", "/healthz/ready").await.is_none_or(|page| !page.starts_with("HTTP/1.1 200")) {
+            while self
+                .page("127.0.0.1:15021", "/healthz/ready")
+                .await
+                .is_none_or(|page| !page.starts_with("HTTP/1.1 200"))
+            {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -162,7 +172,10 @@ impl Mesh {
     /// A page of one of its ports for operators.
     pub(crate) async fn page(&self, address: &str, path: &str) -> Option<String> {
         let mut stream = TcpStream::connect(address).await.ok()?;
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await.ok()?;
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
+            .await
+            .ok()?;
         let mut page = String::new();
         stream.read_to_string(&mut page).await.ok()?;
         Some(page)
@@ -241,14 +254,20 @@ spec:
 ---
 {waypoint}
 ",
-        waypoint = pod("waypoint", WAYPOINT, "gateway.networking.k8s.io/gateway-name: waypoint, istio.io/dataplane-mode: none"),
+        waypoint = pod(
+            "waypoint",
+            WAYPOINT,
+            "gateway.networking.k8s.io/gateway-name: waypoint, istio.io/dataplane-mode: none"
+        ),
     );
     for (name, address, labels) in PODS {
         // Servers are reached in clear: what stands before them is not under test.
         let mode = if address.starts_with("10.9.1.") { ", istio.io/dataplane-mode: none" } else { "" };
         text.push_str(&format!("---\n{}", pod(name, address, &format!("{labels}{mode}"))));
     }
-    let named = |prefix: &str| PODS.iter().filter(|(name, ..)| name.starts_with(prefix)).map(|(name, ip, _)| (*name, *ip)).collect::<Vec<_>>();
+    let named = |prefix: &str| {
+        PODS.iter().filter(|(name, ..)| name.starts_with(prefix)).map(|(name, ip, _)| (*name, *ip)).collect::<Vec<_>>()
+    };
     text.push_str(&service("waypoint", "10.96.0.9", &[("mesh", 15008)], &[("waypoint", WAYPOINT)]));
     text.push_str(&service("reviews", "10.96.0.1", &[("http", 9080), ("grpc", 9090)], &named("reviews")));
     text.push_str(&service("raw", "10.96.0.2", &[("", 7000)], &named("raw")));
@@ -279,7 +298,9 @@ fn service(name: &str, vip: &str, ports: &[(&str, u16)], pods: &[(&str, &str)]) 
     let ports: Vec<_> = ports.iter().map(port).collect();
     let ports = ports.join(", ");
     let endpoint = |(name, ip): &(&str, &str)| {
-        format!("  - {{addresses: [{ip}], conditions: {{ready: true}}, targetRef: {{kind: Pod, name: {name}, namespace: shop}}}}\n")
+        format!(
+            "  - {{addresses: [{ip}], conditions: {{ready: true}}, targetRef: {{kind: Pod, name: {name}, namespace: shop}}}}\n"
+        )
     };
     let endpoints: String = pods.iter().map(endpoint).collect();
     format!(

@@ -87,7 +87,9 @@ impl Server {
                     let io = TokioIo::new(stream);
                     match speaks {
                         Speaks::One => drop(http1::Builder::new().serve_connection(io, service).await),
-                        Speaks::Two => drop(http2::Builder::new(super::client::Here).serve_connection(io, service).await),
+                        Speaks::Two => {
+                            drop(http2::Builder::new(super::client::Here).serve_connection(io, service).await)
+                        }
                     }
                     opened.set(opened.get() - 1);
                 });
