@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::arrival::{Addressed, Arrival};
 use crate::io::{Duplex, Prefixed, peek};
-use crate::protocol::{Declared, Spoken, spoken};
+use crate::protocol::{Declared, Spoken, spoken_http};
 use crate::proxy::Proxy;
 use crate::{http, record, tcp};
 
@@ -117,12 +117,10 @@ async fn carry(
     let mut read = BytesMut::new();
     let spoken = match declared {
         Declared::Opaque => Spoken::Opaque,
-        Declared::Http | Declared::Http2 => match peek(&mut source, &mut read, http_version).await {
-            Ok(spoken) => spoken,
-            // It was opened and closed again, as health checks do.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-            Err(error) => return Err(error),
-        },
+        Declared::Http | Declared::Http2 => {
+            let Some(version) = http_version(proxy, &mut source, &mut read).await? else { return Ok(()) };
+            version
+        }
         Declared::Unknown => {
             let Some(told) = tcp::sniff(proxy, &arrival, &mut source, &mut read).await? else { return Ok(()) };
             match told {
@@ -144,13 +142,21 @@ async fn carry(
     Ok(())
 }
 
-/// Where HTTP was declared, what is no HTTP is answered as a request that is malformed.
-fn http_version(bytes: &[u8], complete: bool) -> Option<Spoken> {
-    if bytes.is_empty() {
-        return None;
+/// The version of HTTP that a client speaks where HTTP was declared; none if it says nothing, as health checks do. It may
+/// be silent for as long as between two requests, but not in the middle of the first.
+async fn http_version(proxy: &Proxy, source: &mut StreamSource, read: &mut BytesMut) -> io::Result<Option<Spoken>> {
+    let begins = peek(source, read, |bytes, complete| (complete || !bytes.is_empty()).then_some(!bytes.is_empty()));
+    let begins = tokio::select! {
+        biased;
+        begins = begins => begins?,
+        () = proxy.leaving() => false,
+    };
+    if !begins {
+        return Ok(None);
     }
-    match spoken(bytes, complete)? {
-        Spoken::Http2 => Some(Spoken::Http2),
-        Spoken::Http1 | Spoken::Opaque => Some(Spoken::Http1),
+    match tokio::time::timeout(proxy.shared.limits.header, peek(source, read, spoken_http)).await {
+        Ok(version) => version.map(Some),
+        // Who is too slow is dealt with as any client is whose request is.
+        Err(_) => Ok(Some(Spoken::Http1)),
     }
 }

@@ -43,9 +43,21 @@ impl Answer {
         }
     }
 
-    /// A request that breaks the rules of HTTP.
+    /// A request that breaks the rules of HTTP. Nothing that comes behind it is looked at; of HTTP/2, which has streams for
+    /// that, hyper leaves the field out.
     pub(crate) fn malformed(details: &'static str) -> Self {
-        Self::new(400, "", details, Some(ResponseFlag::DownstreamProtocolError))
+        let close = (http::header::CONNECTION, HeaderValue::from_static("close"));
+        Self { fields: vec![close], ..Self::new(400, "", details, Some(ResponseFlag::DownstreamProtocolError)) }
+    }
+
+    /// A request whose head is longer than is taken.
+    pub(crate) fn too_large() -> Self {
+        Self { status: Status::Http(431), ..Self::malformed("http1.headers_too_large") }
+    }
+
+    /// A request whose client broke it off; nobody is left to be answered.
+    pub(crate) fn abandoned() -> Self {
+        Self::new(400, "", "downstream_remote_disconnect", Some(ResponseFlag::DownstreamConnectionTermination))
     }
 
     /// There are routes and none is for the request.

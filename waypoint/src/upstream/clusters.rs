@@ -17,8 +17,8 @@ use http::{Response, Version};
 use hyper::body::Incoming;
 
 use super::cluster::{Ask, Cluster, Endpoint, Picked, Settings};
-use super::endpoints::Conn2;
 use super::limits::{Limits, RequestSlot, RetrySlot};
+use super::multiplexed::Place as SharedPlace;
 use super::outlier::{Event, Outcome};
 use crate::arrival::{Addressed, Arrival};
 use crate::protocol::Declared;
@@ -84,7 +84,7 @@ pub(crate) struct NoCluster;
 pub(crate) struct Held {
     _request: RequestSlot,
     retries: Vec<RetrySlot>,
-    endpoint: Option<(Picked, Option<Conn2>)>,
+    endpoint: Option<(Picked, Option<SharedPlace>)>,
 }
 
 impl Held {
@@ -99,7 +99,7 @@ impl Held {
     }
 
     /// The endpoint that answers, and its place on a connection that is shared.
-    pub(crate) fn endpoint(&mut self, picked: Picked, place: Option<Conn2>) {
+    pub(crate) fn endpoint(&mut self, picked: Picked, place: Option<SharedPlace>) {
         self.endpoint = Some((picked, place));
     }
 }
