@@ -24,6 +24,8 @@ pub(crate) struct Answer {
     pub(crate) flag: Option<ResponseFlag>,
     /// Why it was refused, where the mesh has a reason for it.
     pub(crate) reason: Option<(Reason, String)>,
+    /// What was seen of the endpoint's connection, where that is why (Envoy, `%UPSTREAM_TRANSPORT_FAILURE_REASON%`).
+    pub(crate) transport: Option<String>,
     /// The policy that refused it, if one did.
     pub(crate) policy: Option<PolicyKey>,
     /// Fields that it has.
@@ -38,6 +40,7 @@ impl Answer {
             details: Cow::Borrowed(details),
             flag,
             reason: None,
+            transport: None,
             policy: None,
             fields: Vec::new(),
         }
@@ -70,6 +73,14 @@ impl Answer {
         Self::new(503, "", "cluster_not_found", Some(ResponseFlag::NoClusterFound))
     }
 
+    /// The same answer, with what was seen.
+    pub(crate) fn seen(self, what: &dyn std::error::Error) -> Self {
+        Self {
+            transport: Some(what.source().map_or_else(|| what.to_string(), |cause| format!("{what}: {cause}"))),
+            ..self
+        }
+    }
+
     /// There is no endpoint to forward to.
     pub(crate) fn no_endpoint() -> Self {
         Self::new(503, "no healthy upstream", "no_healthy_upstream", Some(ResponseFlag::NoHealthyUpstream))
@@ -92,6 +103,7 @@ impl Answer {
     /// The endpoint could not be connected to.
     pub(crate) fn unconnected(reason: Reason, detail: String) -> Self {
         Self {
+            transport: Some(detail.clone()),
             reason: Some((reason, detail)),
             ..Self::new(
                 503,

@@ -294,14 +294,16 @@ impl Failed {
             Self::NoEndpoint => Answer::no_endpoint(),
             Self::Malformed => Answer::malformed("invalid_request_target"),
             Self::TryTimeout => Answer::try_timeout(),
-            Self::Unsent(Unsent::Overflow(_)) => Answer::overflow(),
+            Self::Unsent(Unsent::Overflow(why)) => Answer::overflow().seen(&why),
             Self::Unsent(Unsent::Unconnected(why)) => {
                 let (reason, detail) = why.told();
                 Answer::unconnected(reason, detail)
             }
-            Self::Unsent(Unsent::RefusedStream | Unsent::Reset(_)) => Answer::reset(),
-            Self::Unsent(Unsent::Terminated(_)) => Answer::terminated(),
-            Self::Unexpected | Self::Unsent(Unsent::Protocol(_)) => Answer::protocol_error(),
+            Self::Unsent(Unsent::RefusedStream) => Answer::reset(),
+            Self::Unsent(Unsent::Reset(why)) => Answer::reset().seen(&why),
+            Self::Unsent(Unsent::Terminated(why)) => Answer::terminated().seen(&why),
+            Self::Unexpected => Answer::protocol_error(),
+            Self::Unsent(Unsent::Protocol(why)) => Answer::protocol_error().seen(&why),
         }
     }
 }

@@ -43,8 +43,6 @@ pub(crate) struct Registry {
 
 /// A cluster, and what it was made of.
 pub(crate) struct Known {
-    /// Which it is.
-    pub(crate) key: ClusterKey,
     /// How the log calls it.
     pub(crate) name: Arc<str>,
     /// Its endpoints.
@@ -266,7 +264,6 @@ impl Registry {
             return known;
         }
         let known = Arc::new(Known {
-            key: key.0.clone(),
             name: Arc::from(name()),
             cluster: Cluster::new(settings, endpoints.clone(), now),
             number: self.last.fetch_add(1, Ordering::Relaxed),
