@@ -312,7 +312,7 @@ impl Body for RequestBody {
             Origin::Nobody => SizeHint::with_exact(0),
             Origin::Client(upload, turn) => {
                 let state = upload.0.borrow();
-                if state.turn == *turn && !state.begun { state.hint.clone() } else { SizeHint::default() }
+                if state.turn == *turn && !state.begun { state.hint } else { SizeHint::default() }
             }
             Origin::Copy(_) => SizeHint::default(),
         }
