@@ -96,7 +96,7 @@ pub(crate) fn spoken(bytes: &[u8], complete: bool) -> Option<Spoken> {
     if bytes.starts_with(PREFACE) {
         return Some(Spoken::Http2);
     }
-    let undecided = (!complete).then_some(None).unwrap_or(Some(Spoken::Opaque));
+    let undecided = if complete { Some(Spoken::Opaque) } else { None };
     if !bytes.is_empty() && PREFACE.starts_with(bytes) {
         return undecided;
     }
@@ -134,9 +134,8 @@ fn target(rest: &[u8], undecided: Option<Spoken>) -> Option<Spoken> {
 pub(crate) fn server_name(bytes: &[u8], complete: bool) -> Option<Option<String>> {
     let mut hello = Vec::new();
     let mut rest = bytes;
-    loop {
-        // A record: its type, two bytes of version, its length. A message may be spread over several.
-        let Some((head, body)) = rest.split_first_chunk::<5>() else { break };
+    // A record: its type, two bytes of version, its length. A message may be spread over several.
+    while let Some((head, body)) = rest.split_first_chunk::<5>() {
         let [22, 3, _, high, low] = *head else { return Some(None) };
         let length = usize::from(u16::from_be_bytes([high, low]));
         hello.extend_from_slice(body.get(..length.min(body.len())).unwrap_or_default());

@@ -108,11 +108,9 @@ impl Story {
         if self.is_grpc {
             self.grpc_status = Some(GrpcStatus::from_header(answer.grpc_status().to_string().as_bytes()));
         }
-        if let Some((reason, _)) = &answer.reason {
-            self.answer.refusal = Some(Refusal { reason: *reason, policy: answer.policy.clone() });
-        }
-        if let Some(seen) = &answer.transport {
-            self.failure = Cow::Owned(seen.clone());
+        if let Some(why) = &answer.why {
+            self.answer.refusal = why.reason.map(|reason| Refusal { reason, policy: why.policy.clone() });
+            self.failure = Cow::Owned(why.seen.clone());
         }
     }
 

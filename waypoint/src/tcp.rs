@@ -275,7 +275,7 @@ fn asks_by_name(proxy: &Proxy, arrival: &Arrival) -> bool {
 /// The name that a TLS client asks for. Whoever takes too long to say it has said none.
 async fn read_name(source: &mut Prefixed<StreamSource>) -> Option<String> {
     let mut read = BytesMut::new();
-    let name = tokio::time::timeout(HELLO, peek(source, &mut read, |bytes, complete| server_name(bytes, complete)));
+    let name = tokio::time::timeout(HELLO, peek(source, &mut read, server_name));
     let name = name.await.ok().and_then(Result::ok).flatten();
     source.unread(read.freeze());
     name

@@ -22,14 +22,21 @@ pub(crate) struct Answer {
     pub(crate) details: Cow<'static, str>,
     /// What happened.
     pub(crate) flag: Option<ResponseFlag>,
-    /// Why it was refused, where the mesh has a reason for it.
-    pub(crate) reason: Option<(Reason, String)>,
-    /// What was seen of the endpoint's connection, where that is why (Envoy, `%UPSTREAM_TRANSPORT_FAILURE_REASON%`).
-    pub(crate) transport: Option<String>,
-    /// The policy that refused it, if one did.
-    pub(crate) policy: Option<PolicyKey>,
+    /// Why, as far as that is more than the flag.
+    pub(crate) why: Option<Box<Why>>,
     /// Fields that it has.
     pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Why the proxy answers itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Why {
+    /// The mesh's reason, where it has one.
+    pub(crate) reason: Option<Reason>,
+    /// The policy that refused the request, if one did.
+    pub(crate) policy: Option<PolicyKey>,
+    /// What was seen of the endpoint's connection (Envoy, `%UPSTREAM_TRANSPORT_FAILURE_REASON%`); empty for nothing.
+    pub(crate) seen: String,
 }
 
 impl Answer {
@@ -39,9 +46,7 @@ impl Answer {
             body: Bytes::from_static(body.as_bytes()),
             details: Cow::Borrowed(details),
             flag,
-            reason: None,
-            transport: None,
-            policy: None,
+            why: None,
             fields: Vec::new(),
         }
     }
@@ -75,10 +80,8 @@ impl Answer {
 
     /// The same answer, with what was seen.
     pub(crate) fn seen(self, what: &dyn std::error::Error) -> Self {
-        Self {
-            transport: Some(what.source().map_or_else(|| what.to_string(), |cause| format!("{what}: {cause}"))),
-            ..self
-        }
+        let seen = what.source().map_or_else(|| what.to_string(), |cause| format!("{what}: {cause}"));
+        Self { why: Some(Box::new(Why { seen, ..Why::default() })), ..self }
     }
 
     /// There is no endpoint to forward to.
@@ -103,8 +106,7 @@ impl Answer {
     /// The endpoint could not be connected to.
     pub(crate) fn unconnected(reason: Reason, detail: String) -> Self {
         Self {
-            transport: Some(detail.clone()),
-            reason: Some((reason, detail)),
+            why: Some(Box::new(Why { reason: Some(reason), policy: None, seen: detail })),
             ..Self::new(
                 503,
                 "upstream connect error or disconnect/reset before headers. reset reason: connection failure",
@@ -167,8 +169,11 @@ impl Answer {
         let details = format!("rbac_access_denied_matched_policy[ns[{namespace}]-policy[{name}]{rule}]");
         Self {
             details: Cow::Owned(details),
-            reason: Some((denial.reason, denial.to_string())),
-            policy: Some(denial.policy.clone()),
+            why: Some(Box::new(Why {
+                reason: Some(denial.reason),
+                policy: Some(denial.policy.clone()),
+                seen: String::new(),
+            })),
             ..Self::new(DENIED_STATUS, DENIED_BODY, "", None)
         }
     }

@@ -169,7 +169,7 @@ pub(crate) fn address(fields: &mut HeaderMap, target: &Target<'_>) -> Result<Uri
     if target.version == Version::HTTP_2 {
         fields.remove(header::HOST);
         let authority = if target.authority.is_empty() { "unknown" } else { target.authority };
-        return Ok(Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(path).build()?);
+        return Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(path).build();
     }
     fields.insert(header::HOST, HeaderValue::try_from(target.authority)?);
     join_crumbs(fields);

@@ -116,7 +116,10 @@ impl<'a> Life<'a> {
             Err(answer) => ending.answer(&answer),
         };
         head::apply(response.headers_mut(), &matched.response_headers);
-        response.headers_mut().extend(fields_of(given));
+        // Whatever the application says of pages from elsewhere, the route has the last word.
+        for (name, value) in fields_of(given) {
+            response.headers_mut().insert(name, value);
+        }
         response
     }
 

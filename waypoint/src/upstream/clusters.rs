@@ -33,11 +33,14 @@ pub(crate) enum ClusterKey {
     Workload(WorkloadUid, SocketAddr),
 }
 
+/// Clusters, and the rule that each is made by if that is for some clients only.
+type AllKnown = BTreeMap<(ClusterKey, Option<RuleKey>), Arc<Known>>;
+
 /// Every cluster that a worker has asked for.
 #[derive(Default)]
 pub(crate) struct Registry {
     /// Locked to find one that a worker does not remember, and by whoever looks at all of them.
-    clusters: Mutex<BTreeMap<(ClusterKey, Option<RuleKey>), Arc<Known>>>,
+    clusters: Mutex<AllKnown>,
     last: AtomicU64,
 }
 
@@ -294,7 +297,7 @@ impl Registry {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(ClusterKey, Option<RuleKey>), Arc<Known>>> {
+    fn lock(&self) -> MutexGuard<'_, AllKnown> {
         self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

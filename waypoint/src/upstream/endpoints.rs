@@ -2,7 +2,7 @@
 //! nothing of routes, and nothing of trying again but where nothing was sent.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -94,6 +94,8 @@ pub(crate) enum Unsent {
 pub(crate) struct Endpoints {
     dialler: Dialler,
     idle: Rc<RefCell<Pool<Conn1>>>,
+    /// The clusters for which somebody sees to it that idle connections make way.
+    watched: Rc<RefCell<BTreeSet<u64>>>,
     shared: Rc<RefCell<HashMap<PoolKey, Rc<Shelf>>>>,
 }
 
@@ -109,7 +111,8 @@ struct Conn1 {
 impl Endpoints {
     /// No connections yet. Has to be called within the worker's runtime.
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let endpoints = Self { dialler: Dialler::new(shared), idle: Rc::default(), shared: Rc::default() };
+        let endpoints =
+            Self { dialler: Dialler::new(shared), idle: Rc::default(), watched: Rc::default(), shared: Rc::default() };
         let (idle, shelves) = (Rc::downgrade(&endpoints.idle), Rc::downgrade(&endpoints.shared));
         spawn_local(async move {
             loop {
@@ -178,22 +181,17 @@ impl Endpoints {
         }
         let key = exchange.key();
         let (pool, keep) = (self.idle.clone(), settings.http_idle_timeout);
+        // Where there may be as many as are wanted, nobody ever waits for room.
+        let watched = settings.max_connections.map(|_| self.watched.clone());
         spawn_local(async move {
             if connection.sender.ready().await.is_err() {
                 return;
             }
             let limits = connection.limits.clone();
-            let mut idle = pool.borrow_mut();
-            // Somebody who waits for another endpoint's needs its place more.
-            if !idle.is_wanted(key) && limits.give_up() {
-                return;
-            }
-            let first = !idle.has_idle(key.cluster);
-            idle.put(key, connection, Instant::now(), keep);
-            drop(idle);
-            if first {
-                give_up_when_called(pool, limits, key.cluster).await;
-            }
+            shelve(&mut pool.borrow_mut(), key, connection, keep);
+            let Some(watched) = watched.filter(|watched| watched.borrow_mut().insert(key.cluster)) else { return };
+            give_up_when_called(pool, limits, key.cluster).await;
+            watched.borrow_mut().remove(&key.cluster);
         });
     }
 
@@ -257,6 +255,13 @@ impl Exchange<'_> {
 impl Conn1 {
     fn is_usable(&self) -> bool {
         self.sender.is_ready()
+    }
+}
+
+/// Puts `connection` with the idle ones, unless somebody who waits for another endpoint's needs its place more.
+fn shelve(idle: &mut Pool<Conn1>, key: PoolKey, connection: Conn1, keep: Duration) {
+    if idle.is_wanted(key) || !connection.limits.give_up() {
+        idle.put(key, connection, Instant::now(), keep);
     }
 }
 

@@ -167,7 +167,7 @@ impl Shelf {
         connections.retain(|connection| {
             let idle = connection.used.busy.get() == 0;
             let old = now.saturating_duration_since(connection.used.last.get()) >= connection.keep;
-            !connection.sender.is_closed() && !(idle && old)
+            !(connection.sender.is_closed() || idle && old)
         });
         !connections.is_empty()
     }

@@ -5,7 +5,7 @@ mod rules;
 mod server;
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -322,11 +322,6 @@ endpoints:
 
 /// `text` as a socket address.
 pub(crate) fn at(text: &str) -> SocketAddr {
-    text.parse().unwrap()
-}
-
-/// `text` as an address.
-pub(crate) fn ip_of(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 

@@ -12,7 +12,7 @@ use ambit_identity::tls;
 use ambit_model::{Identity, TrustDomains};
 use ambit_net::stream::{ByteSink, ByteSource};
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -40,7 +40,6 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
-    pub(crate) trailers: Option<HeaderMap>,
     pub(crate) took: Duration,
 }
 
@@ -180,13 +179,9 @@ pub(crate) fn request(method: &str, path: &str, fields: &[(&str, &str)], body: &
 
 async fn read(response: Response<Incoming>, begun: Instant) -> Answer {
     let (head, body) = response.into_parts();
-    let (body, trailers) = match body.collect().await {
-        Ok(collected) => {
-            let trailers = collected.trailers().cloned();
-            (String::from_utf8_lossy(&collected.to_bytes()).into_owned(), trailers)
-        }
-        Err(error) => (format!("broken: {error}"), None),
+    let body = match body.collect().await {
+        Ok(collected) => String::from_utf8_lossy(&collected.to_bytes()).into_owned(),
+        Err(error) => format!("broken: {error}"),
     };
-    let StatusCode { .. } = head.status;
-    Answer { status: head.status.as_u16(), headers: head.headers, body, trailers, took: begun.elapsed() }
+    Answer { status: head.status.as_u16(), headers: head.headers, body, took: begun.elapsed() }
 }

@@ -26,13 +26,11 @@ pub(crate) struct Asked {
     pub(crate) body: String,
     /// The number of the connection, from 0.
     pub(crate) connection: usize,
-    pub(crate) version: http::Version,
 }
 
 /// A server.
 pub(crate) struct Server {
     asked: Rc<RefCell<Vec<Asked>>>,
-    connections: Rc<Cell<usize>>,
     open: Rc<Cell<usize>>,
     most: Rc<Cell<usize>>,
     accepting: JoinHandle<()>,
@@ -72,8 +70,8 @@ impl Server {
     async fn start(address: &str, speaks: Speaks, answer: Answering) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let asked = Rc::new(RefCell::new(Vec::new()));
-        let [connections, open, most] = [(); 3].map(|()| Rc::new(Cell::new(0)));
-        let (noted, counted) = (asked.clone(), connections.clone());
+        let [counted, open, most] = [(); 3].map(|()| Rc::new(Cell::new(0)));
+        let noted = asked.clone();
         let (opened, highest) = (open.clone(), most.clone());
         let accepting = spawn_local(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -95,7 +93,7 @@ impl Server {
                 });
             }
         });
-        Self { asked, connections, open, most, accepting }
+        Self { asked, open, most, accepting }
     }
 
     /// Every request so far.
@@ -106,11 +104,6 @@ impl Server {
     /// How many requests there were.
     pub(crate) fn count(&self) -> usize {
         self.asked.borrow().len()
-    }
-
-    /// How many connections there were.
-    pub(crate) fn connections(&self) -> usize {
-        self.connections.get()
     }
 
     /// How many are open, and how many were at the most.
@@ -191,7 +184,6 @@ async fn serve(
         headers: head.headers,
         body: String::from_utf8_lossy(&body).into_owned(),
         connection,
-        version: head.version,
     };
     noted.borrow_mut().push(asked.clone());
     Ok(answer(asked).await)
