@@ -75,7 +75,7 @@ fn send(stage: &Stage, ask: &Ask, (from, id): (&str, &str), ipv6: bool) -> anyho
         "count": ask.count,
         "method": ask.method.as_deref().unwrap_or("GET"),
         "path": format!("/{path}"),
-        "host": ask.host.as_deref().unwrap_or(place),
+        "host": ask.host.as_deref().unwrap_or(place.trim_start_matches('@')),
         "headers": headers,
         "body": ask.body.as_deref().unwrap_or_default(),
         "protocol": ask.protocol.as_deref().unwrap_or("http1"),

@@ -106,7 +106,7 @@ pub(super) enum Step {
     Unready(String),
     /// A label of a pod or a namespace, as `Kind/namespace/name key=value` or `key-`.
     Label(String),
-    /// Another client of `testapp`, which has to succeed.
+    /// Another client of `testapp`, with `{service:port}` for an address; it has to succeed.
     Run(Run),
 }
 
@@ -275,6 +275,9 @@ pub(super) struct Reports {
 pub(super) struct Run {
     pub(super) from: String,
     pub(super) testapp: Vec<String>,
+    /// It does not end by itself, and is killed when it has reported.
+    #[serde(default)]
+    pub(super) stays: Option<String>,
     /// Texts of its report.
     pub(super) reports: Vec<String>,
 }

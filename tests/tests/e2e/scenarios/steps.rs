@@ -164,23 +164,14 @@ fn label(stage: &mut Stage, what: &str) -> anyhow::Result<()> {
 
 fn client_runs(stage: &mut Stage, client: &Run) -> anyhow::Result<()> {
     stage.note_written()?;
-    let mut arguments = Vec::new();
-    for argument in &client.testapp {
-        let address = argument.strip_prefix('{').and_then(|argument| argument.strip_suffix('}'));
-        arguments.push(match address {
-            Some(to) => stage.address(&client.from, to, false)?.to_string(),
-            None => argument.clone(),
-        });
-    }
+    let arguments = stage.arguments(&client.from, &client.testapp)?;
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let finished = stage.world.topology.pod(&client.from)?.testapp(&arguments)?.finish(PATIENCE)?.success()?;
-    for text in &client.reports {
-        ensure!(
-            finished.stdout().contains(text),
-            "{:?} does not report {text:?}: {}",
-            client.testapp,
-            finished.stdout()
-        );
+    let process = stage.world.topology.pod(&client.from)?.testapp(&arguments)?;
+    if client.stays.is_some() {
+        return client.reports.iter().try_for_each(|text| process.wait_line(text, PATIENCE).map(drop));
     }
+    let said = process.finish(PATIENCE)?.success()?.stdout();
+    let missing = client.reports.iter().find(|text| !said.contains(text.as_str()));
+    ensure!(missing.is_none(), "{:?} does not report {missing:?}: {said}", client.testapp);
     Ok(())
 }
