@@ -184,6 +184,9 @@ impl Expect {
     }
 
     fn compare_connections(&self, outcomes: &[Outcome]) -> anyhow::Result<()> {
+        let open = |outcome: &Outcome| outcome.headers.get("x-open")?.first()?.parse::<u64>().ok();
+        let most = outcomes.iter().filter_map(open).max();
+        ensure!(self.open.is_none() || most == self.open, "{most:?} connections were open, not {:?}", self.open);
         if self.per_connection.is_none() && self.connections.is_none() {
             return Ok(());
         }

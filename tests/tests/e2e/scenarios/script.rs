@@ -190,6 +190,9 @@ pub(super) struct Expect {
     /// The most requests that a connection to a server carried.
     #[serde(deserialize_with = "parsed")]
     pub(super) per_connection: Option<u64>,
+    /// The most connections that a server had open at once.
+    #[serde(deserialize_with = "parsed")]
+    pub(super) open: Option<u64>,
     /// Connections to servers that carried them.
     #[serde(deserialize_with = "parsed")]
     pub(super) connections: Option<usize>,
