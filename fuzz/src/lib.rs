@@ -3,4 +3,5 @@
 
 pub mod hbone;
 pub mod identity;
+pub mod requests;
 pub mod translation;

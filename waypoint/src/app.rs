@@ -15,8 +15,8 @@ use ambit_process::http_server::Server;
 use ambit_process::limits::raise_open_files;
 use ambit_process::ready::Ready;
 use ambit_process::workers::Workers;
-use ambit_process::{drain, metrics, signal};
-use ambit_telemetry::Logging;
+use ambit_process::{drain, metrics, series, signal};
+use ambit_telemetry::{Living, Logging};
 use ambit_transport::credentials;
 use anyhow::Context;
 use http::HeaderValue;
@@ -80,7 +80,13 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
     let trust = shared.certificates.trust_store().clone();
     tokio::task::spawn_local(credentials::follow(sources, watched, trust));
     let renewing = tokio::task::spawn_local(renew(shared.clone(), drain.clone(), move || certified.met()));
-    tokio::task::spawn_local(sweep(shared, workers));
+    let living = {
+        let snapshots = snapshots.clone();
+        move || Living::of(&snapshots.load())
+    };
+    tokio::task::spawn_local(series::sweep(workers, |proxy| &proxy.meter, living, settings.series_idle));
+    tokio::task::spawn_local(sweep(shared));
+    tokio::task::spawn_local(unready_when(drain.clone(), ready));
     tokio::task::spawn_local(async move {
         if snapshots.changed().await.is_some() {
             configured.met();
@@ -179,9 +185,15 @@ async fn open_ports(sources: Sources, logging: &Logging, quit: signal::Quit, rea
     Ok(())
 }
 
+/// Takes the readiness back when the process begins to stop.
+async fn unready_when(drain: drain::Drain, ready: Ready) {
+    drain.graceful().await;
+    // Never met: it only names what is the matter.
+    let _ = ready.wait_for("nothing: the process is stopping");
+}
+
 /// Brings back endpoints whose time is over, and forgets what is gone.
-async fn sweep(shared: Arc<Shared>, workers: Arc<Workers<Rc<Proxy>>>) {
-    let _ = workers;
+async fn sweep(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         shared.registry.sweep(&shared.snapshots.load(), Instant::now());

@@ -8,6 +8,7 @@ use ambit_hbone::server::{self, Incoming};
 use ambit_hbone::{ConnectResponse, StreamSink, StreamSource};
 use ambit_identity::{Peer, tls};
 use ambit_model::Reason;
+use ambit_net::accept;
 use ambit_transport::Failure;
 use ambit_transport::secured::until_revoked;
 use bytes::BytesMut;
@@ -17,36 +18,25 @@ use tokio_rustls::server::TlsStream;
 
 use crate::arrival::{Addressed, Arrival};
 use crate::io::{Duplex, Prefixed, peek};
-use crate::protocol::{Declared, Spoken, spoken};
+use crate::protocol::{Declared, Spoken, spoken_http};
 use crate::proxy::Proxy;
 use crate::{http, record, tcp};
 
 /// Serves whoever comes to `listener`, until the process stops.
 pub(crate) async fn accept(proxy: Rc<Proxy>, listener: TcpListener) {
-    let leaving = proxy.leaving();
-    let mut leaving = std::pin::pin!(leaving);
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = &mut leaving => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                let (proxy, guard) = (proxy.clone(), proxy.guard());
-                spawn_local(async move {
-                    serve_tunnel(proxy, stream, peer).await;
-                    drop(guard);
-                });
-            }
-            Err(error) => {
-                // Out of files or memory: the next attempt would fail at once as well.
-                tracing::warn!(%error, "cannot accept");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            }
-        }
-    }
+    let serving = proxy.clone();
+    let each = move |stream, peer: SocketAddr| {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let (proxy, guard) = (serving.clone(), serving.guard());
+        spawn_local(async move {
+            serve_tunnel(proxy, stream, peer).await;
+            drop(guard);
+        });
+    };
+    // What has come by the time of a drain is accepted before it can end.
+    let guard = proxy.guard();
+    accept::accept(listener, &proxy.shared.key, proxy.leaving(), each).await;
+    drop(guard);
 }
 
 async fn serve_tunnel(proxy: Rc<Proxy>, stream: TcpStream, peer: SocketAddr) {
@@ -127,12 +117,10 @@ async fn carry(
     let mut read = BytesMut::new();
     let spoken = match declared {
         Declared::Opaque => Spoken::Opaque,
-        Declared::Http | Declared::Http2 => match peek(&mut source, &mut read, http_version).await {
-            Ok(spoken) => spoken,
-            // It was opened and closed again, as health checks do.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-            Err(error) => return Err(error),
-        },
+        Declared::Http | Declared::Http2 => {
+            let Some(version) = http_version(proxy, &mut source, &mut read).await? else { return Ok(()) };
+            version
+        }
         Declared::Unknown => {
             let Some(told) = tcp::sniff(proxy, &arrival, &mut source, &mut read).await? else { return Ok(()) };
             match told {
@@ -154,13 +142,21 @@ async fn carry(
     Ok(())
 }
 
-/// Where HTTP was declared, what is no HTTP is answered as a request that is malformed.
-fn http_version(bytes: &[u8], complete: bool) -> Option<Spoken> {
-    if bytes.is_empty() {
-        return None;
+/// The version of HTTP that a client speaks where HTTP was declared; none if it says nothing, as health checks do. It may
+/// be silent for as long as between two requests, but not in the middle of the first.
+async fn http_version(proxy: &Proxy, source: &mut StreamSource, read: &mut BytesMut) -> io::Result<Option<Spoken>> {
+    let begins = peek(source, read, |bytes, complete| (complete || !bytes.is_empty()).then_some(!bytes.is_empty()));
+    let begins = tokio::select! {
+        biased;
+        begins = begins => begins?,
+        () = proxy.leaving() => false,
+    };
+    if !begins {
+        return Ok(None);
     }
-    match spoken(bytes, complete)? {
-        Spoken::Http2 => Some(Spoken::Http2),
-        Spoken::Http1 | Spoken::Opaque => Some(Spoken::Http1),
+    match tokio::time::timeout(proxy.shared.limits.header, peek(source, read, spoken_http)).await {
+        Ok(version) => version.map(Some),
+        // Who is too slow is dealt with as any client is whose request is.
+        Err(_) => Ok(Some(Spoken::Http1)),
     }
 }

@@ -50,14 +50,49 @@ const METHOD: usize = 24;
 /// The methods that are waited for where their ends are missing (RFC 9110, 5789, 4918, 3253, 3744, 5323). Another one
 /// tells itself by the space behind it.
 const KNOWN: [&str; 27] = [
-    "GET ", "HEAD ", "POST ", "PUT ", "DELETE ", "CONNECT ", "OPTIONS ", "TRACE ", "PATCH ", "PROPFIND ", "PROPPATCH ",
-    "MKCOL ", "COPY ", "MOVE ", "LOCK ", "UNLOCK ", "SEARCH ", "REPORT ", "CHECKOUT ", "CHECKIN ", "MERGE ",
-    "MKACTIVITY ", "ACL ", "PURGE ", "M-SEARCH ", "NOTIFY ", "SUBSCRIBE ",
+    "GET ",
+    "HEAD ",
+    "POST ",
+    "PUT ",
+    "DELETE ",
+    "CONNECT ",
+    "OPTIONS ",
+    "TRACE ",
+    "PATCH ",
+    "PROPFIND ",
+    "PROPPATCH ",
+    "MKCOL ",
+    "COPY ",
+    "MOVE ",
+    "LOCK ",
+    "UNLOCK ",
+    "SEARCH ",
+    "REPORT ",
+    "CHECKOUT ",
+    "CHECKIN ",
+    "MERGE ",
+    "MKACTIVITY ",
+    "ACL ",
+    "PURGE ",
+    "M-SEARCH ",
+    "NOTIFY ",
+    "SUBSCRIBE ",
 ];
+
+/// What an HTTP/2 client says first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The version of HTTP that begins with `bytes`, where it is known to be HTTP: what is none is answered as a request that is
+/// malformed. None if more of them are needed to tell; `complete` says that no more will come.
+pub(crate) fn spoken_http(bytes: &[u8], complete: bool) -> Option<Spoken> {
+    if bytes.starts_with(PREFACE) {
+        return Some(Spoken::Http2);
+    }
+    (complete || !PREFACE.starts_with(bytes)).then_some(Spoken::Http1)
+}
 
 /// What begins with `bytes`; none if more of them are needed to tell. `complete` says that no more will come.
 pub(crate) fn spoken(bytes: &[u8], complete: bool) -> Option<Spoken> {
-    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     if bytes.starts_with(PREFACE) {
         return Some(Spoken::Http2);
     }

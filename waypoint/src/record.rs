@@ -108,11 +108,11 @@ impl Story {
         if self.is_grpc {
             self.grpc_status = Some(GrpcStatus::from_header(answer.grpc_status().to_string().as_bytes()));
         }
-        if let Some((reason, detail)) = &answer.reason {
+        if let Some((reason, _)) = &answer.reason {
             self.answer.refusal = Some(Refusal { reason: *reason, policy: answer.policy.clone() });
-            if answer.flag == Some(ResponseFlag::UpstreamConnectionFailure) {
-                self.failure = Cow::Owned(detail.clone());
-            }
+        }
+        if let Some(seen) = &answer.transport {
+            self.failure = Cow::Owned(seen.clone());
         }
     }
 

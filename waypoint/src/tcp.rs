@@ -65,15 +65,13 @@ pub(crate) async fn sniff(
     source: &mut StreamSource,
     read: &mut BytesMut,
 ) -> io::Result<Option<Sniffed>> {
-    let first = |bytes: &[u8], complete: bool| {
-        if bytes.is_empty() && complete { Some(None) } else { spoken(bytes, complete).map(Some) }
-    };
-    if let Ok(told) = tokio::time::timeout(SILENCE, peek(source, read, first)).await {
+    let limit = proxy.shared.limits.header;
+    if let Ok(told) = tokio::time::timeout(SILENCE, told(source, read, limit)).await {
         return Ok(told?.map(Sniffed::Client));
     }
     // For whom nothing can be dialled the refusal comes when he has spoken.
     let Ok(mut dialled) = dial(proxy, arrival, None).await else {
-        return Ok(peek(source, read, first).await?.map(Sniffed::Client));
+        return Ok(told(source, read, limit).await?.map(Sniffed::Client));
     };
     let server = async {
         let mut first = BytesMut::new();
@@ -83,11 +81,24 @@ pub(crate) async fn sniff(
     };
     let said = tokio::select! {
         biased;
-        told = peek(source, read, first) => return Ok(told?.map(Sniffed::Client)),
+        told = told(source, read, limit) => return Ok(told?.map(Sniffed::Client)),
         said = server => said,
     };
     dialled.source.unread(said);
     Ok(Some(Sniffed::Server(Box::new(dialled))))
+}
+
+/// What a client speaks; none if it says nothing. What begins like a request and does not become one within `limit` is
+/// none: it may be all that the client has to say before its server does.
+async fn told(source: &mut StreamSource, read: &mut BytesMut, limit: Duration) -> io::Result<Option<Spoken>> {
+    let begins = |bytes: &[u8], complete: bool| (complete || !bytes.is_empty()).then_some(!bytes.is_empty());
+    if !peek(source, read, begins).await? {
+        return Ok(None);
+    }
+    match tokio::time::timeout(limit, peek(source, read, spoken)).await {
+        Ok(told) => told.map(Some),
+        Err(_) => Ok(Some(Spoken::Opaque)),
+    }
 }
 
 /// Serves a connection that carries bytes.

@@ -11,6 +11,7 @@ mod fixtures;
 mod hash;
 mod limits;
 mod locality;
+mod multiplexed;
 mod outlier;
 mod pool;
 mod retry_budget;

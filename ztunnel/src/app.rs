@@ -2,11 +2,9 @@
 //! runs here; what carries bytes runs on the workers.
 
 use std::num::NonZeroUsize;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use ambit_discovery::{Published, publish};
+use ambit_discovery::publish;
 use ambit_ebpf_loader as ebpf;
 use ambit_hbone as hbone;
 use ambit_model::Snapshot;
@@ -16,8 +14,8 @@ use ambit_process::http_server::Server;
 use ambit_process::limits::raise_open_files;
 use ambit_process::ready::Ready;
 use ambit_process::workers::Workers;
-use ambit_process::{drain, metrics, signal};
-use ambit_telemetry::{Living, Logging, Values, expired};
+use ambit_process::{drain, metrics, series, signal};
+use ambit_telemetry::{Living, Logging};
 use ambit_transport::credentials;
 use anyhow::Context;
 use tokio::runtime::{Builder, LocalOptions};
@@ -27,9 +25,6 @@ use crate::admin::{self, Sources};
 use crate::node::{self, Agent, Board};
 use crate::proxy::{Limits, Shared, Worker};
 use crate::settings::{Settings, Task};
-
-/// How often metrics that can be forgotten are looked for.
-const SERIES_SWEEP: Duration = Duration::from_secs(60);
 
 /// Does what the settings ask for, until it is done or the process is told to stop.
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
@@ -107,7 +102,8 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
         settings: settings.clone(),
     };
     open_ports(sources, logging, quit, &ready).await?;
-    tokio::task::spawn_local(sweep_series(workers.clone(), snapshots, settings.series_idle));
+    let living = move || Living::of(&snapshots.load());
+    tokio::task::spawn_local(series::sweep(workers.clone(), |worker| &worker.meter, living, settings.series_idle));
     let discovery = ambit_discovery::run(discovery, publisher, reports_publisher, stopping(&drain));
     let trust = shared.certificates.trust_store().clone();
     tokio::task::spawn_local(credentials::follow(settings.credentials(), watched, trust));
@@ -193,29 +189,4 @@ async fn start_workers(
         std::future::ready(Ok::<_, std::io::Error>(worker))
     };
     Ok(Arc::new(Workers::start(count, setup).await?))
-}
-
-/// Forgets, now and then, the metrics of pods that have been gone for `idle`.
-async fn sweep_series(workers: Arc<Workers<Worker>>, snapshots: Published<Snapshot>, idle: Duration) {
-    loop {
-        tokio::time::sleep(SERIES_SWEEP.min(idle.max(Duration::from_secs(1)))).await;
-        let values = workers.ask(|worker: &Rc<Worker>| worker.meter.values()).await;
-        let merged = match values {
-            Ok(values) => Values::merge(values),
-            Err(error) => {
-                warn!("metrics cannot be gathered: {error}");
-                continue;
-            }
-        };
-        let now = Instant::now();
-        let living = Arc::new(Living::of(&snapshots.load()));
-        let held = living.clone();
-        workers.tell(move |worker: &Rc<Worker>| worker.meter.forget_trials(&held));
-        let dead = Arc::new(expired(&merged, &living, now, idle));
-        if let Some(since) = now.checked_sub(idle).filter(|_| !dead.is_empty()) {
-            workers.tell(move |worker: &Rc<Worker>| {
-                worker.meter.forget(&dead, since);
-            });
-        }
-    }
 }

@@ -12,6 +12,9 @@
 #[path = "../../../fuzz/src/mutate.rs"]
 mod mutate;
 #[allow(unreachable_pub, reason = "it is a crate of its own for the fuzz targets")]
+#[path = "../../../fuzz/src/requests.rs"]
+mod requests;
+#[allow(unreachable_pub, reason = "it is a crate of its own for the fuzz targets")]
 #[path = "../../../fuzz/src/translation.rs"]
 mod targets;
 
@@ -84,6 +87,34 @@ const OF_RULES: &[&[u8]] = &[
     b"\xc3\xa9",
 ];
 
+/// Heads of requests: method, authority and path, and fields.
+const HEADS: [&str; 4] = [
+    "GET reviews:9080 /a/b?q=1\ncookie:a=b; f=on\nh:v",
+    "POST evil.example /x/1/y/2/3\nh:xv\norigin:http://a",
+    "OPTIONS r /r/../admin",
+    "GET a /%61dmin//x;y\\z",
+];
+
+/// What stands in paths and fields, and what should not.
+const OF_HEADS: &[&[u8]] = &[
+    b"/",
+    b"//",
+    b"/./",
+    b"/../",
+    b"\\",
+    b"%2f",
+    b"%5C",
+    b"%2e",
+    b"%00",
+    b"%",
+    b"?",
+    b"#",
+    b";",
+    b"xxxxxxxx",
+    b"\xff",
+    b"\n",
+];
+
 /// A few small changes, each by some of what the reader may look for.
 fn edits(words: &'static [&'static [u8]]) -> impl Strategy<Value = Vec<mutate::Edit>> {
     let by = prop_oneof![select(words).prop_map(<[u8]>::to_vec), vec(any::<u8>(), 0..6)];
@@ -97,6 +128,16 @@ proptest! {
     fn policies_and_rules_withstand_any_bytes(bytes in vec(any::<u8>(), 0..200)) {
         targets::policy(&bytes);
         targets::rule(&bytes);
+    }
+
+    #[test]
+    fn routes_and_policies_withstand_any_request(bytes in vec(any::<u8>(), 0..200)) {
+        requests::head(&bytes);
+    }
+
+    #[test]
+    fn routes_and_policies_withstand_nearly_right_requests(valid in select(&HEADS[..]), edits in edits(OF_HEADS)) {
+        requests::head(&mutate::mutated(valid.as_bytes(), &edits));
     }
 
     #[test]
@@ -118,6 +159,7 @@ fn what_is_right_is_taken() {
     for valid in RULES {
         assert!(targets::rule(valid.as_bytes()), "{valid}");
     }
+    assert_eq!(HEADS.map(|head| requests::head(head.as_bytes())), [true, false, true, true]);
     assert!(!targets::rule(br#"{"metadata":{"name":"p"},"spec":{"host":"**"}}"#));
     assert!(!targets::policy(br#"{"metadata":{"name":"p"},"spec":{"rule":[]}}"#));
 }

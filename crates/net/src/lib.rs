@@ -1,6 +1,7 @@
 //! Sockets: where they are opened, what they carry, and how their bytes are relayed. Knows nothing of who may talk to
 //! whom.
 
+pub mod accept;
 mod buffers;
 pub mod netns;
 pub mod ports;

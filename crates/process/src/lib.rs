@@ -13,6 +13,7 @@ pub mod pprof;
 pub mod program;
 pub mod ready;
 pub mod routes;
+pub mod series;
 pub mod settings;
 pub mod signal;
 pub mod workers;

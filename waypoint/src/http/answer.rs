@@ -24,6 +24,8 @@ pub(crate) struct Answer {
     pub(crate) flag: Option<ResponseFlag>,
     /// Why it was refused, where the mesh has a reason for it.
     pub(crate) reason: Option<(Reason, String)>,
+    /// What was seen of the endpoint's connection, where that is why (Envoy, `%UPSTREAM_TRANSPORT_FAILURE_REASON%`).
+    pub(crate) transport: Option<String>,
     /// The policy that refused it, if one did.
     pub(crate) policy: Option<PolicyKey>,
     /// Fields that it has.
@@ -38,14 +40,27 @@ impl Answer {
             details: Cow::Borrowed(details),
             flag,
             reason: None,
+            transport: None,
             policy: None,
             fields: Vec::new(),
         }
     }
 
-    /// A request that breaks the rules of HTTP.
+    /// A request that breaks the rules of HTTP. Nothing that comes behind it is looked at; of HTTP/2, which has streams for
+    /// that, hyper leaves the field out.
     pub(crate) fn malformed(details: &'static str) -> Self {
-        Self::new(400, "", details, Some(ResponseFlag::DownstreamProtocolError))
+        let close = (http::header::CONNECTION, HeaderValue::from_static("close"));
+        Self { fields: vec![close], ..Self::new(400, "", details, Some(ResponseFlag::DownstreamProtocolError)) }
+    }
+
+    /// A request whose head is longer than is taken.
+    pub(crate) fn too_large() -> Self {
+        Self { status: Status::Http(431), ..Self::malformed("http1.headers_too_large") }
+    }
+
+    /// A request whose client broke it off; nobody is left to be answered.
+    pub(crate) fn abandoned() -> Self {
+        Self::new(400, "", "downstream_remote_disconnect", Some(ResponseFlag::DownstreamConnectionTermination))
     }
 
     /// There are routes and none is for the request.
@@ -56,6 +71,14 @@ impl Answer {
     /// The route names a host or a subset that is none.
     pub(crate) fn no_cluster() -> Self {
         Self::new(503, "", "cluster_not_found", Some(ResponseFlag::NoClusterFound))
+    }
+
+    /// The same answer, with what was seen.
+    pub(crate) fn seen(self, what: &dyn std::error::Error) -> Self {
+        Self {
+            transport: Some(what.source().map_or_else(|| what.to_string(), |cause| format!("{what}: {cause}"))),
+            ..self
+        }
     }
 
     /// There is no endpoint to forward to.
@@ -80,6 +103,7 @@ impl Answer {
     /// The endpoint could not be connected to.
     pub(crate) fn unconnected(reason: Reason, detail: String) -> Self {
         Self {
+            transport: Some(detail.clone()),
             reason: Some((reason, detail)),
             ..Self::new(
                 503,

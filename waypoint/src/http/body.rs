@@ -129,6 +129,11 @@ impl Upload {
         !state.broken && (state.keeps || !state.consumed)
     }
 
+    /// True if the client broke it off.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.0.borrow().broken
+    }
+
     /// Holds nothing any more that has been read: there will be no other try.
     pub(crate) fn settle(&self) {
         let mut state = self.0.borrow_mut();

@@ -98,8 +98,10 @@ impl Journey<'_> {
         if let Some(picked) = trail.unanswered() {
             place.learn(&picked, Err(true));
         }
+        let carried = outcome?;
+        // Of what an endpoint says; what is said in its place has time.
         ending.deadline = until.get().map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
-        outcome
+        Ok(carried)
     }
 
     /// Resolves when `limit` is over, and says before `until` when that is. The client's own time does not count: what it
@@ -141,6 +143,9 @@ impl Journey<'_> {
             }
             if made > 0 && wanted(0) {
                 ending.story().flag(ResponseFlag::UpstreamRetryLimitExceeded);
+            }
+            if outcome.is_err() && self.upload.is_broken() {
+                return Err(Answer::abandoned());
             }
             let (Sent { response, upgraded, place }, picked) = outcome.map_err(Failed::answer)?;
             self.upload.settle();
@@ -192,7 +197,7 @@ impl Journey<'_> {
         };
         let outcome = outcome.and_then(|sent| self.expected(sent));
         let (picked, begun) = trail.current.take().ok_or(Failed::NoEndpoint)?;
-        let blamed = |failed: &Failed| failed.is_of_endpoint(begun.get());
+        let blamed = |failed: &Failed| failed.is_of_endpoint(begun.get()) && !self.upload.is_broken();
         place.learn(&picked, outcome.as_ref().map(|sent| &sent.response).map_err(blamed));
         outcome.map(|sent| (sent, picked))
     }
@@ -289,14 +294,16 @@ impl Failed {
             Self::NoEndpoint => Answer::no_endpoint(),
             Self::Malformed => Answer::malformed("invalid_request_target"),
             Self::TryTimeout => Answer::try_timeout(),
-            Self::Unsent(Unsent::Overflow(_)) => Answer::overflow(),
+            Self::Unsent(Unsent::Overflow(why)) => Answer::overflow().seen(&why),
             Self::Unsent(Unsent::Unconnected(why)) => {
                 let (reason, detail) = why.told();
                 Answer::unconnected(reason, detail)
             }
-            Self::Unsent(Unsent::RefusedStream | Unsent::Reset(_)) => Answer::reset(),
-            Self::Unsent(Unsent::Terminated(_)) => Answer::terminated(),
-            Self::Unexpected | Self::Unsent(Unsent::Protocol(_)) => Answer::protocol_error(),
+            Self::Unsent(Unsent::RefusedStream) => Answer::reset(),
+            Self::Unsent(Unsent::Reset(why)) => Answer::reset().seen(&why),
+            Self::Unsent(Unsent::Terminated(why)) => Answer::terminated().seen(&why),
+            Self::Unexpected => Answer::protocol_error(),
+            Self::Unsent(Unsent::Protocol(why)) => Answer::protocol_error().seen(&why),
         }
     }
 }

@@ -7,6 +7,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Uri, Version, request};
 
 use super::answer::Answer;
+use super::serve::HEAD;
 
 /// Header fields as routing looks at them.
 #[derive(Clone, Copy)]
@@ -68,6 +69,11 @@ pub(crate) struct Asked {
 /// The answer to one that is malformed.
 pub(crate) fn receive(head: &mut request::Parts) -> Result<Asked, Answer> {
     let fields = &mut head.headers;
+    // hyper asks for no more of a head than that, but takes what came with it.
+    let length: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if length > HEAD as usize {
+        return Err(Answer::too_large());
+    }
     if fields.contains_key(header::TRANSFER_ENCODING) && fields.contains_key(header::CONTENT_LENGTH) {
         // One of the two is meant for somebody else (RFC 9112 section 6.1).
         return Err(Answer::malformed("http1.content_length_and_chunked_not_allowed"));

@@ -38,7 +38,7 @@ pub(crate) enum Version {
 }
 
 /// Bytes that the head of a request may have, as Envoy bounds them.
-const HEAD: u32 = 60 << 10;
+pub(super) const HEAD: u32 = 60 << 10;
 
 /// Fields that it may have.
 const FIELDS: usize = 256;
@@ -82,11 +82,8 @@ where
     S: ByteSource + Unpin + 'static,
     K: ByteSink + Unpin + 'static,
 {
-    let mut connection = http1::Builder::new()
-        .max_headers(FIELDS)
-        .max_buf_size(HEAD as usize)
-        .pipeline_flush(true)
-        .serve_connection(stream, requests);
+    let mut connection =
+        http1::Builder::new().max_headers(FIELDS).max_buf_size(HEAD as usize).serve_connection(stream, requests);
     let mut leaving = pin!(proxy.leaving());
     let mut cut = pin!(proxy.cut());
     let mut told = false;

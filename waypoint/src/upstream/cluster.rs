@@ -228,11 +228,6 @@ impl Cluster {
         events
     }
 
-    /// What holds for it.
-    pub(crate) fn settings(&self) -> Arc<Settings> {
-        self.roster.load().settings.clone()
-    }
-
     /// The limits of its connections and requests.
     pub(crate) fn limits(&self) -> &Arc<Limits> {
         &self.limits

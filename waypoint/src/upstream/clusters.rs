@@ -17,8 +17,8 @@ use http::{Response, Version};
 use hyper::body::Incoming;
 
 use super::cluster::{Ask, Cluster, Endpoint, Picked, Settings};
-use super::endpoints::Conn2;
 use super::limits::{Limits, RequestSlot, RetrySlot};
+use super::multiplexed::Place as SharedPlace;
 use super::outlier::{Event, Outcome};
 use crate::arrival::{Addressed, Arrival};
 use crate::protocol::Declared;
@@ -43,8 +43,6 @@ pub(crate) struct Registry {
 
 /// A cluster, and what it was made of.
 pub(crate) struct Known {
-    /// Which it is.
-    pub(crate) key: ClusterKey,
     /// How the log calls it.
     pub(crate) name: Arc<str>,
     /// Its endpoints.
@@ -84,7 +82,7 @@ pub(crate) struct NoCluster;
 pub(crate) struct Held {
     _request: RequestSlot,
     retries: Vec<RetrySlot>,
-    endpoint: Option<(Picked, Option<Conn2>)>,
+    endpoint: Option<(Picked, Option<SharedPlace>)>,
 }
 
 impl Held {
@@ -99,7 +97,7 @@ impl Held {
     }
 
     /// The endpoint that answers, and its place on a connection that is shared.
-    pub(crate) fn endpoint(&mut self, picked: Picked, place: Option<Conn2>) {
+    pub(crate) fn endpoint(&mut self, picked: Picked, place: Option<SharedPlace>) {
         self.endpoint = Some((picked, place));
     }
 }
@@ -266,7 +264,6 @@ impl Registry {
             return known;
         }
         let known = Arc::new(Known {
-            key: key.0.clone(),
             name: Arc::from(name()),
             cluster: Cluster::new(settings, endpoints.clone(), now),
             number: self.last.fetch_add(1, Ordering::Relaxed),

@@ -14,19 +14,18 @@ use ambit_transport::Failure;
 use bytes::Bytes;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
-use hyper_util::rt::TokioTimer;
-use tokio::sync::{Mutex, oneshot};
+use hyper::client::conn::{TrySendError, http1};
+use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
 use super::connect::{Dialler, Sink, Source, Stream};
 use super::limits::{ConnectionSlot, Limits, Overflow};
+use super::multiplexed::{Place as SharedPlace, Shelf};
 use super::pool::{Pool, PoolKey};
 use crate::arrival::Arrival;
 use crate::http::RequestBody;
 use crate::io::{Duplex, Prefixed};
 use crate::proxy::Shared;
-use crate::tasks::LocalExecutor;
 
 /// A connection that has stopped to speak HTTP.
 pub(crate) struct Bare {
@@ -40,9 +39,6 @@ pub(crate) struct Bare {
 
 /// A connection, once it has stopped to speak HTTP.
 pub(crate) type Upgraded = oneshot::Receiver<Bare>;
-
-/// Streams of one HTTP/2 connection where nothing is said.
-const STREAMS: u32 = 1024;
 
 /// How often idle connections are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -74,7 +70,7 @@ pub(crate) struct Sent {
     /// The connection, once it speaks something else.
     pub(crate) upgraded: Option<Upgraded>,
     /// To be held until the answer has ended: its place on a connection that is shared.
-    pub(crate) place: Option<Conn2>,
+    pub(crate) place: Option<SharedPlace>,
 }
 
 /// Why a request was not answered.
@@ -98,7 +94,7 @@ pub(crate) enum Unsent {
 pub(crate) struct Endpoints {
     dialler: Dialler,
     idle: Rc<RefCell<Pool<Conn1>>>,
-    shared: Rc<RefCell<HashMap<PoolKey, Rc<Shelf2>>>>,
+    shared: Rc<RefCell<HashMap<PoolKey, Rc<Shelf>>>>,
 }
 
 /// An HTTP/1.1 connection between two requests.
@@ -108,24 +104,6 @@ struct Conn1 {
     carried: u32,
     born: Instant,
     limits: Arc<Limits>,
-}
-
-/// The HTTP/2 connections to one endpoint.
-#[derive(Default)]
-struct Shelf2 {
-    connections: RefCell<Vec<Conn2>>,
-    /// Held while one is made, so that those who come meanwhile share it.
-    making: Mutex<()>,
-}
-
-/// A place on an HTTP/2 connection.
-#[derive(Clone)]
-pub(crate) struct Conn2 {
-    sender: http2::SendRequest<RequestBody>,
-    carried: Rc<Cell<u32>>,
-    born: Instant,
-    last_used: Rc<Cell<Instant>>,
-    keep: Duration,
 }
 
 impl Endpoints {
@@ -139,10 +117,7 @@ impl Endpoints {
                 let (Some(idle), Some(shelves)) = (idle.upgrade(), shelves.upgrade()) else { return };
                 let now = Instant::now();
                 idle.borrow_mut().sweep(now, Conn1::is_usable);
-                shelves.borrow_mut().retain(|_, shelf| {
-                    shelf.connections.borrow_mut().retain(|connection| connection.is_worth_keeping(now));
-                    !shelf.connections.borrow().is_empty() || Rc::strong_count(shelf) > 1
-                });
+                shelves.borrow_mut().retain(|_, shelf| shelf.sweep(now) || Rc::strong_count(shelf) > 1);
             }
         });
         endpoints
@@ -258,53 +233,18 @@ impl Endpoints {
     }
 
     async fn send2(&self, exchange: &Exchange<'_>, mut request: Request<RequestBody>) -> Result<Sent, Unsent> {
+        let shelf = self.shared.borrow_mut().entry(exchange.key()).or_default().clone();
         loop {
-            let (mut connection, fresh) = self.connection2(exchange).await?;
+            let (mut place, fresh) = shelf.place(exchange, || self.open(exchange)).await?;
             exchange.begun.set(true);
-            match connection.sender.try_send_request(request).await {
-                Ok(response) => return Ok(Sent { response, upgraded: None, place: Some(connection) }),
+            match place.sender.try_send_request(request).await {
+                Ok(response) => return Ok(Sent { response, upgraded: None, place: Some(place) }),
                 Err(mut error) => match error.take_message().filter(|_| !fresh) {
                     Some(unsent) => request = unsent,
                     None => return Err(why(error)),
                 },
             }
         }
-    }
-
-    /// A connection to share, and whether it was made for this.
-    async fn connection2(&self, exchange: &Exchange<'_>) -> Result<(Conn2, bool), Unsent> {
-        let shelf = self.shared.borrow_mut().entry(exchange.key()).or_default().clone();
-        if let Some(connection) = shelf.take(exchange.settings) {
-            return Ok((connection, false));
-        }
-        let pending = exchange.limits.pending().map_err(Unsent::Overflow)?;
-        let _making = shelf.making.lock().await;
-        if let Some(connection) = shelf.take(exchange.settings) {
-            return Ok((connection, false));
-        }
-        let slot = pending.slot().await;
-        let stream = self.open(exchange).await.map_err(Unsent::Unconnected)?;
-        let (source, sink) = stream.split();
-        let io = Duplex::new(Prefixed::new(Bytes::new(), source), sink);
-        let mut builder = http2::Builder::new(LocalExecutor);
-        builder.timer(TokioTimer::new()).initial_stream_window_size(256 << 10).initial_connection_window_size(16 << 20);
-        builder.max_header_list_size(96 << 10).max_send_buf_size(256 << 10);
-        if let Some(ping) = exchange.settings.ping {
-            builder.keep_alive_interval(ping.interval).keep_alive_timeout(ping.timeout);
-        }
-        let (sender, connection) = builder.handshake::<_, RequestBody>(io).await.map_err(Unsent::Terminated)?;
-        spawn_local(async move {
-            let _slot = slot;
-            if let Err(error) = connection.await {
-                tracing::debug!("an endpoint's connection ended: {error}");
-            }
-        });
-        let now = Instant::now();
-        let keep = exchange.settings.http_idle_timeout;
-        let connection = Conn2 { sender, carried: Rc::default(), born: now, last_used: Rc::new(Cell::new(now)), keep };
-        connection.carried.set(1);
-        shelf.connections.borrow_mut().push(connection.clone());
-        Ok((connection, true))
     }
 }
 
@@ -317,34 +257,6 @@ impl Exchange<'_> {
 impl Conn1 {
     fn is_usable(&self) -> bool {
         self.sender.is_ready()
-    }
-}
-
-impl Conn2 {
-    fn is_worth_keeping(&self, now: Instant) -> bool {
-        let idle = Rc::strong_count(&self.last_used) == 1;
-        !self.sender.is_closed() && !(idle && now.saturating_duration_since(self.last_used.get()) >= self.keep)
-    }
-}
-
-impl Shelf2 {
-    /// A connection that may take one more request. One that has taken its last leaves the shelf.
-    fn take(&self, settings: &ConnectionPool) -> Option<Conn2> {
-        let mut connections = self.connections.borrow_mut();
-        let most = settings.max_requests_per_connection.filter(|most| *most > 0).unwrap_or(u32::MAX);
-        let streams = settings.max_concurrent_streams.unwrap_or(STREAMS);
-        connections.retain(|connection| {
-            let old = settings.max_connection_duration.is_some_and(|most| connection.born.elapsed() >= most);
-            !connection.sender.is_closed() && connection.carried.get() < most && !old
-        });
-        let free = |connection: &&Conn2| {
-            let busy = u32::try_from(Rc::strong_count(&connection.last_used)).unwrap_or(u32::MAX).saturating_sub(1);
-            busy < streams && connection.sender.is_ready()
-        };
-        let connection = connections.iter().find(free)?;
-        connection.carried.set(connection.carried.get().saturating_add(1));
-        connection.last_used.set(Instant::now());
-        Some(connection.clone())
     }
 }
 

@@ -197,11 +197,6 @@ impl Limits {
         Ok(RetrySlot(self.clone()))
     }
 
-    /// How many requests wait for room that nobody has given up a connection for.
-    pub(crate) fn wanted(&self) -> u32 {
-        self.wanted.load(Ordering::Relaxed)
-    }
-
     /// True once for each request that waits for room: who asks then closes an idle connection. To be asked by whoever
     /// has one: when one becomes idle, and after each [`Limits::called`] until it is false.
     pub(crate) fn give_up(&self) -> bool {

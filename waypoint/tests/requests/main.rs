@@ -9,6 +9,13 @@
 )]
 
 mod basics;
+mod bytes;
+mod changes;
+mod copies;
+mod hostile;
+mod limits;
 mod policy;
+mod resilience;
 mod routing;
+mod streams;
 mod support;

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 
-pub(crate) use client::{Answer, Client, Http, request};
+pub(crate) use client::{Answer, Client, Here, Http, request};
 pub(crate) use rules::{destination_rule, near, subsets, virtual_service};
 pub(crate) use server::{Asked, Listening, Server, listen, read_head};
 
@@ -54,7 +54,7 @@ pub(crate) fn run(test: impl Future<Output = ()>) {
     }
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build_local(tokio::runtime::LocalOptions::default()).unwrap();
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(120), test).await.expect("the test hangs") });
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test hangs") });
 }
 
 fn ip(arguments: &[&str]) {
@@ -113,6 +113,8 @@ impl Mesh {
         let log = follow(&mut waypoint);
         let mesh = Self { directory, waypoint, log, certificates };
         mesh.ready().await;
+        // Its log is what later changes are told by.
+        mesh.logged(&["snapshot published"]).await;
         mesh
     }
 

@@ -3,18 +3,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
 
 use ambit_model::{Reason, WorkloadUid};
-use ambit_net::socket::turn_away;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tracing::warn;
 
 use super::pod::Pod;
 
@@ -78,53 +72,8 @@ impl Guest {
     }
 }
 
-/// Accepts from `listener` and hands each connection to `serve`, until `guest` leaves. Whoever the kernel has let in by
-/// then is still served: nobody who has been told "connected" is reset.
-pub(crate) async fn accept(guest: Rc<Guest>, listener: TcpListener, serve: impl Fn(TcpStream, SocketAddr)) {
-    let mut failing = false;
-    let mut each = |accepted: io::Result<(TcpStream, SocketAddr)>| match accepted {
-        Ok((stream, peer)) => {
-            failing = false;
-            serve(stream, peer);
-            true
-        }
-        // Whoever it was has gone again.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => true,
-        Err(error) => {
-            if !std::mem::replace(&mut failing, true) {
-                warn!(pod = %guest.pod.uid, "connections cannot be accepted: {error}; raise the limit of open files");
-            }
-            false
-        }
-    };
-    let leaving = guest.leaving();
-    tokio::pin!(leaving);
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => if !each(accepted) {
-                // Out of descriptors or memory: what was accepted must end before more can be.
-                let _ = timeout(PAUSE, guest.leaving()).await;
-            },
-            () = &mut leaving => break,
-        }
-    }
-    if let Err(error) = turn_away(&listener) {
-        warn!(pod = %guest.pod.uid, "new connections cannot be turned away: {error}; those of the last moment are reset");
-    }
-    let last = Instant::now() + ARRIVALS;
-    while let Ok(accepted) = timeout_at(last, listener.accept()).await {
-        if !each(accepted) {
-            sleep(PAUSE).await;
-        }
-    }
-}
-
 /// DNS queries of a pod that are forwarded at once; each has a socket.
 const QUERIES: usize = 256;
-/// Between two attempts to accept when the first has failed.
-const PAUSE: Duration = Duration::from_millis(50);
-/// How long handshakes that have begun may take to arrive: more than a round trip within a cluster.
-const ARRIVALS: Duration = Duration::from_millis(100);
 
 /// The pods that one worker serves. Clones are the same.
 #[derive(Clone, Default)]

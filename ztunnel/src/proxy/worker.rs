@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ambit_hbone::{Tunnels, pool};
 use ambit_identity::Peer;
 use ambit_model::{Connection, Decision, Reason, Snapshot, Upstream};
+use ambit_net::accept;
 use ambit_net::socket::{ConnectOptions, SPOOF_MARK, connect};
 use ambit_net::tcp::{self, TcpHalves};
 use ambit_process::drain::{self, Drain, Guard};
@@ -16,7 +17,7 @@ use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use super::failure::Failure;
-use super::guest::{self, Guest, Guests, Phase};
+use super::guest::{Guest, Guests, Phase};
 use super::listeners::Listeners;
 use super::pod::Pod;
 use super::shared::Shared;
@@ -200,7 +201,7 @@ impl Worker {
         // What has come by the time of a drain is accepted before it can end.
         let guard = self.guard();
         spawn_local(async move {
-            guest::accept(guest, listener, each).await;
+            accept::accept(listener, &guest.pod.uid, guest.leaving(), each).await;
             drop(guard);
         });
     }

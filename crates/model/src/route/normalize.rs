@@ -28,8 +28,8 @@ pub enum PathRejected {
     /// It has a fragment, which no client should send (RFC 9110 section 4.2.5).
     #[error("the path has a fragment")]
     Fragment,
-    /// It has an escaped NUL, at which many readers stop.
-    #[error("the path has %00")]
+    /// It has a NUL, escaped or not, at which many readers stop.
+    #[error("the path has a NUL")]
     Nul,
 }
 
@@ -70,6 +70,9 @@ pub fn normalize(path: &str, how: Normalization) -> Result<Cow<'_, str>, PathRej
     let (bare, query) = path.split_at(path.find('?').unwrap_or(path.len()));
     if how == Normalization::None || is_normal(bare) {
         return Ok(Cow::Borrowed(path));
+    }
+    if bare.contains('\0') {
+        return Err(PathRejected::Nul);
     }
     let decoded = if how == Normalization::DecodeAndMergeSlashes { with_slashes(bare) } else { Cow::Borrowed(bare) };
     let mut whole = canonical(&unescaped(&decoded)?);

@@ -87,7 +87,12 @@ impl Client {
 
     /// The same as bytes that can be read and written.
     pub(crate) async fn raw(&self, authority: &str) -> DuplexStream {
-        let (mut source, mut sink) = self.connect(authority).await.unwrap();
+        self.try_raw(authority).await.unwrap()
+    }
+
+    /// The same, if it is not refused at once.
+    pub(crate) async fn try_raw(&self, authority: &str) -> Result<DuplexStream, ambit_hbone::Error> {
+        let (mut source, mut sink) = self.connect(authority).await?;
         let (near, far) = duplex(256 << 10);
         let (mut read, mut write) = tokio::io::split(far);
         spawn_local(async move {
@@ -108,7 +113,7 @@ impl Client {
             }
             let _ = poll_fn(|cx| sink.poll_finish(cx)).await;
         });
-        near
+        Ok(near)
     }
 
     /// An HTTP/1.1 connection to `authority`.
