@@ -40,7 +40,7 @@ impl Outcome {
 /// Asks, and compares.
 pub(super) fn run(stage: &mut Stage, ask: &Ask) -> anyhow::Result<()> {
     for from in ask.from.split_whitespace() {
-        for ipv6 in [false, true].into_iter().take(if ask.ipv6.is_some() { 2 } else { 1 }) {
+        for ipv6 in [false, true].into_iter().take(if ask.ipv6 { 2 } else { 1 }) {
             stage.within(ask.within, |stage| {
                 stage.note_written()?;
                 let id = stage.next_asked();
@@ -79,7 +79,7 @@ fn send(stage: &Stage, ask: &Ask, (from, id): (&str, &str), ipv6: bool) -> anyho
         "headers": headers,
         "body": ask.body.as_deref().unwrap_or_default(),
         "protocol": ask.protocol.as_deref().unwrap_or("http1"),
-        "reuse": ask.anew.is_none(),
+        "reuse": !ask.anew,
         "concurrency": ask.concurrency,
         "patience": ask.patience.unwrap_or(20_000),
     }]);

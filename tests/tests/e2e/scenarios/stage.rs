@@ -135,7 +135,7 @@ impl Stage {
         for place in 0..self.pods.len() {
             self.serve(place)?;
         }
-        for spec in self.pods.iter().filter(|spec| spec.outside.is_none()) {
+        for spec in self.pods.iter().filter(|spec| !spec.outside) {
             self.world.agent(&spec.node).wait_captured(&spec.namespace, &spec.name, true, SOON)?;
         }
         self.settle()
@@ -144,7 +144,7 @@ impl Stage {
     /// Starts what a pod serves.
     fn serve(&mut self, place: usize) -> anyhow::Result<()> {
         let Some(spec) = self.pods.get(place) else { return Ok(()) };
-        if spec.postgres.is_some() {
+        if spec.postgres {
             self._databases.push(Postgres::start(&self.world, &spec.name));
         }
         let mut arguments: Vec<String> = Vec::new();
