@@ -1,5 +1,6 @@
 //! A server of HTTP/1.1 and of HTTP/2 with prior knowledge, on one port, that answers with what it was asked. The field
-//! `x-inspect` of a request says how it is to be answered, such as `server=v3&status=503&delay=100`.
+//! `x-inspect` of a request says how it is to be answered, such as `server=v3&status=503&delay=100`; `x-server` and `x-open`
+//! of the answer say by whom, and how many connections he has open.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ const PREFACE: &[u8] = b"PRI ";
 pub(crate) struct Inspector {
     name: Rc<str>,
     connections: Cell<u64>,
+    open: Cell<u64>,
     failed: RefCell<BTreeMap<String, u64>>,
 }
 
@@ -79,13 +81,14 @@ impl<F: Future + 'static> Executor<F> for Here {
 impl Inspector {
     /// A server that shows this name.
     pub(crate) fn new(name: Rc<str>) -> Self {
-        Self { name, connections: Cell::new(0), failed: RefCell::default() }
+        Self { name, connections: Cell::new(0), open: Cell::new(0), failed: RefCell::default() }
     }
 
     /// Answers every request of one connection.
     pub(crate) async fn serve(self: Rc<Self>, stream: TcpStream) -> anyhow::Result<()> {
         self.connections.set(self.connections.get() + 1);
         let (place, requests) = ((self.connections.get(), stream.peer_addr()?.ip().to_canonical()), Cell::new(0));
+        let _open = Open::new(self.clone());
         let is_http2 = is_http2(&stream).await?;
         let answer = service_fn(move |request| {
             requests.set(requests.get() + 1);
@@ -128,12 +131,14 @@ impl Inspector {
         let asked = Instructions::of(&head.headers, &self.name);
         tokio::time::sleep(Duration::from_millis(asked.delay)).await;
         let status = if self.still_fails(&asked) { asked.status.unwrap_or(200) } else { 200 };
+        let open = HeaderValue::from(self.open.get());
         let text = asked.body.map_or(seen, |length| "x".repeat(length));
         let mut response = match head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()) {
             Some(kind) if kind.starts_with("application/grpc") => grpc(&text, asked.grpc.unwrap_or(0))?,
             _ => Response::new(Full::from(text).boxed_unsync()),
         };
         *response.status_mut() = StatusCode::from_u16(status)?;
+        response.headers_mut().insert("x-open", open);
         response.headers_mut().insert("x-server", HeaderValue::from_str(&self.name)?);
         Ok(response)
     }
@@ -144,6 +149,22 @@ impl Inspector {
         let count = failed.entry(asked.key.clone()).or_default();
         *count += 1;
         *count <= first
+    }
+}
+
+/// A connection that is open.
+struct Open(Rc<Inspector>);
+
+impl Open {
+    fn new(inspector: Rc<Inspector>) -> Self {
+        inspector.open.set(inspector.open.get() + 1);
+        Self(inspector)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
     }
 }
 

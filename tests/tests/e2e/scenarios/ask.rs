@@ -40,7 +40,7 @@ impl Outcome {
 /// Asks, and compares.
 pub(super) fn run(stage: &mut Stage, ask: &Ask) -> anyhow::Result<()> {
     for from in ask.from.split_whitespace() {
-        for ipv6 in [false, true].into_iter().take(if ask.ipv6.is_some() { 2 } else { 1 }) {
+        for ipv6 in [false, true].into_iter().take(if ask.ipv6 { 2 } else { 1 }) {
             stage.within(ask.within, |stage| {
                 stage.note_written()?;
                 let id = stage.next_asked();
@@ -75,11 +75,11 @@ fn send(stage: &Stage, ask: &Ask, (from, id): (&str, &str), ipv6: bool) -> anyho
         "count": ask.count,
         "method": ask.method.as_deref().unwrap_or("GET"),
         "path": format!("/{path}"),
-        "host": ask.host.as_deref().unwrap_or(place),
+        "host": ask.host.as_deref().unwrap_or(place.trim_start_matches('@')),
         "headers": headers,
         "body": ask.body.as_deref().unwrap_or_default(),
         "protocol": ask.protocol.as_deref().unwrap_or("http1"),
-        "reuse": ask.anew.is_none(),
+        "reuse": !ask.anew,
         "concurrency": ask.concurrency,
         "patience": ask.patience.unwrap_or(20_000),
     }]);
@@ -184,6 +184,9 @@ impl Expect {
     }
 
     fn compare_connections(&self, outcomes: &[Outcome]) -> anyhow::Result<()> {
+        let open = |outcome: &Outcome| outcome.headers.get("x-open")?.first()?.parse::<u64>().ok();
+        let most = outcomes.iter().filter_map(open).max();
+        ensure!(self.open.is_none() || most == self.open, "{most:?} connections were open, not {:?}", self.open);
         if self.per_connection.is_none() && self.connections.is_none() {
             return Ok(());
         }

@@ -57,11 +57,11 @@ pub(super) struct PodSpec {
     #[serde(default)]
     pub(super) run: Vec<String>,
     /// It is not in the mesh.
-    #[serde(default)]
-    pub(super) outside: Option<String>,
+    #[serde(default, deserialize_with = "parse")]
+    pub(super) outside: bool,
     /// It has a real PostgreSQL.
-    #[serde(default)]
-    pub(super) postgres: Option<String>,
+    #[serde(default, deserialize_with = "parse")]
+    pub(super) postgres: bool,
 }
 
 /// A waypoint, in a pod of its own called as the waypoint or as `pod` says.
@@ -106,7 +106,7 @@ pub(super) enum Step {
     Unready(String),
     /// A label of a pod or a namespace, as `Kind/namespace/name key=value` or `key-`.
     Label(String),
-    /// Another client of `testapp`, which has to succeed.
+    /// Another client of `testapp`, with `{service:port}` for an address; it has to succeed.
     Run(Run),
 }
 
@@ -134,16 +134,16 @@ pub(super) struct Ask {
     #[serde(default)]
     pub(super) protocol: Option<String>,
     /// Each on a new connection.
-    #[serde(default)]
-    pub(super) anew: Option<String>,
+    #[serde(default, deserialize_with = "parse")]
+    pub(super) anew: bool,
     #[serde(default = "one", deserialize_with = "parse")]
     pub(super) concurrency: usize,
     /// Milliseconds until a request is given up.
     #[serde(default, deserialize_with = "parsed")]
     pub(super) patience: Option<u64>,
     /// The other family, too.
-    #[serde(default)]
-    pub(super) ipv6: Option<String>,
+    #[serde(default, deserialize_with = "parse")]
+    pub(super) ipv6: bool,
     /// Milliseconds within which it has to come to that; asked again until then.
     #[serde(default, deserialize_with = "parsed")]
     pub(super) within: Option<u64>,
@@ -190,6 +190,9 @@ pub(super) struct Expect {
     /// The most requests that a connection to a server carried.
     #[serde(deserialize_with = "parsed")]
     pub(super) per_connection: Option<u64>,
+    /// The most connections that a server had open at once.
+    #[serde(deserialize_with = "parsed")]
+    pub(super) open: Option<u64>,
     /// Connections to servers that carried them.
     #[serde(deserialize_with = "parsed")]
     pub(super) connections: Option<usize>,
@@ -225,10 +228,10 @@ pub(super) struct Dial {
     /// The pod by whose address the servers were reached.
     pub(super) peer: Option<String>,
     /// To PostgreSQL.
-    #[serde(default)]
-    pub(super) psql: Option<String>,
-    #[serde(default)]
-    pub(super) ipv6: Option<String>,
+    #[serde(default, deserialize_with = "parse")]
+    pub(super) psql: bool,
+    #[serde(default, deserialize_with = "parse")]
+    pub(super) ipv6: bool,
     #[serde(default, deserialize_with = "parsed")]
     pub(super) within: Option<u64>,
 }
@@ -275,6 +278,9 @@ pub(super) struct Reports {
 pub(super) struct Run {
     pub(super) from: String,
     pub(super) testapp: Vec<String>,
+    /// It does not end by itself, and is killed when it has reported.
+    #[serde(default, deserialize_with = "parse")]
+    pub(super) stays: bool,
     /// Texts of its report.
     pub(super) reports: Vec<String>,
 }

@@ -135,7 +135,7 @@ impl Stage {
         for place in 0..self.pods.len() {
             self.serve(place)?;
         }
-        for spec in self.pods.iter().filter(|spec| spec.outside.is_none()) {
+        for spec in self.pods.iter().filter(|spec| !spec.outside) {
             self.world.agent(&spec.node).wait_captured(&spec.namespace, &spec.name, true, SOON)?;
         }
         self.settle()
@@ -144,7 +144,7 @@ impl Stage {
     /// Starts what a pod serves.
     fn serve(&mut self, place: usize) -> anyhow::Result<()> {
         let Some(spec) = self.pods.get(place) else { return Ok(()) };
-        if spec.postgres.is_some() {
+        if spec.postgres {
             self._databases.push(Postgres::start(&self.world, &spec.name));
         }
         let mut arguments: Vec<String> = Vec::new();
@@ -152,13 +152,7 @@ impl Stage {
             arguments.extend(["serve".to_owned(), "--name".to_owned(), spec.name.clone()]);
             arguments.extend(spec.serve.iter().cloned());
         }
-        for argument in &spec.run {
-            let address = argument.strip_prefix('{').and_then(|argument| argument.strip_suffix('}'));
-            arguments.push(match address {
-                Some(to) => self.address(&spec.name, to, false)?.to_string(),
-                None => argument.clone(),
-            });
-        }
+        arguments.extend(self.arguments(&spec.name, &spec.run)?);
         if arguments.is_empty() {
             return Ok(());
         }
@@ -167,6 +161,16 @@ impl Stage {
         server.wait_line("listening", SOON)?;
         self.servers.insert(spec.name.clone(), server);
         Ok(())
+    }
+
+    /// `arguments` with the addresses that `{service:port}` stands for.
+    pub(super) fn arguments(&self, from: &str, arguments: &[String]) -> anyhow::Result<Vec<String>> {
+        let resolve =
+            |argument: &String| match argument.strip_prefix('{').and_then(|argument| argument.strip_suffix('}')) {
+                Some(to) => self.address(from, to, false).map(|address| address.to_string()),
+                None => Ok(argument.clone()),
+            };
+        arguments.iter().map(resolve).collect()
     }
 
     /// Kills the waypoint or the server in the pod `name`.

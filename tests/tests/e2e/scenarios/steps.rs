@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Command;
 
+use ambit_tests::Manifests;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
@@ -16,20 +17,8 @@ use crate::world::SOON;
 /// Does what `step` says, or finds that what it says is not so.
 pub(super) fn run(stage: &mut Stage, step: &Step) -> anyhow::Result<()> {
     match step {
-        Step::Apply(files) => files
-            .split_whitespace()
-            .try_for_each(|file| {
-                let text = stage.text(file)?;
-                stage.world.manifests.apply_text(&text).with_context(|| file.to_owned())
-            })
-            .and_then(|()| stage.settle()),
-        Step::Delete(files) => files
-            .split_whitespace()
-            .try_for_each(|file| {
-                let text = stage.text(file)?;
-                stage.world.manifests.delete_text(&text).with_context(|| file.to_owned())
-            })
-            .and_then(|()| stage.settle()),
+        Step::Apply(files) => write(stage, files, Manifests::apply_text),
+        Step::Delete(files) => write(stage, files, Manifests::delete_text),
         Step::Ask(asked) => ask::run(stage, asked).with_context(|| format!("{} asks {}", asked.from, asked.to)),
         Step::Dial(dialled) => dial(stage, dialled).with_context(|| format!("{} dials {}", dialled.from, dialled.to)),
         Step::Log(line) => log(stage, line),
@@ -44,13 +33,21 @@ pub(super) fn run(stage: &mut Stage, step: &Step) -> anyhow::Result<()> {
     }
 }
 
+/// Writes or removes what is in `files`, and waits until everything that runs knows.
+fn write(stage: &mut Stage, files: &str, write: fn(&mut Manifests, &str) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    for file in files.split_whitespace() {
+        let text = stage.text(file)?;
+        write(&mut stage.world.manifests, &text).with_context(|| file.to_owned())?;
+    }
+    stage.settle()
+}
+
 fn dial(stage: &mut Stage, dial: &Dial) -> anyhow::Result<()> {
     for from in dial.from.split_whitespace() {
-        for ipv6 in [false, true].into_iter().take(if dial.ipv6.is_some() { 2 } else { 1 }) {
+        for ipv6 in [false, true].into_iter().take(if dial.ipv6 { 2 } else { 1 }) {
             stage.within(dial.within, |stage| {
                 stage.note_written()?;
-                let served =
-                    if dial.psql.is_some() { query(stage, dial, from, ipv6)? } else { greet(stage, dial, from, ipv6)? };
+                let served = if dial.psql { query(stage, dial, from, ipv6)? } else { greet(stage, dial, from, ipv6)? };
                 dial.servers.compare_names("server", &served, dial.count).with_context(|| format!("{from}: {served:?}"))
             })?;
         }
@@ -164,23 +161,14 @@ fn label(stage: &mut Stage, what: &str) -> anyhow::Result<()> {
 
 fn client_runs(stage: &mut Stage, client: &Run) -> anyhow::Result<()> {
     stage.note_written()?;
-    let mut arguments = Vec::new();
-    for argument in &client.testapp {
-        let address = argument.strip_prefix('{').and_then(|argument| argument.strip_suffix('}'));
-        arguments.push(match address {
-            Some(to) => stage.address(&client.from, to, false)?.to_string(),
-            None => argument.clone(),
-        });
-    }
+    let arguments = stage.arguments(&client.from, &client.testapp)?;
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let finished = stage.world.topology.pod(&client.from)?.testapp(&arguments)?.finish(PATIENCE)?.success()?;
-    for text in &client.reports {
-        ensure!(
-            finished.stdout().contains(text),
-            "{:?} does not report {text:?}: {}",
-            client.testapp,
-            finished.stdout()
-        );
+    let process = stage.world.topology.pod(&client.from)?.testapp(&arguments)?;
+    if client.stays {
+        return client.reports.iter().try_for_each(|text| process.wait_line(text, PATIENCE).map(drop));
     }
+    let said = process.finish(PATIENCE)?.success()?.stdout();
+    let missing = client.reports.iter().find(|text| !said.contains(text.as_str()));
+    ensure!(missing.is_none(), "{:?} does not report {missing:?}: {said}", client.testapp);
     Ok(())
 }
