@@ -1,6 +1,8 @@
 //! Who may talk to whom, at the destination's agent: PeerAuthentication, AuthorizationPolicy by identity, and what a
 //! change of policy does to connections that are open (C-10, F-01, F-05, F-06).
 
+mod first_refusal;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -214,7 +216,11 @@ fn closed(lines: &[Line], direction: &str) -> Vec<Instant> {
 
 /// Median and maximum of what has passed between `begun` and each of `moments`.
 fn delays(begun: Instant, moments: &[Instant]) -> String {
-    let mut delays: Vec<Duration> = moments.iter().map(|at| at.saturating_duration_since(begun)).collect();
+    spread(&mut moments.iter().map(|at| at.saturating_duration_since(begun)).collect::<Vec<_>>())
+}
+
+/// Median and maximum of `delays`, which it sorts.
+fn spread(delays: &mut [Duration]) -> String {
     delays.sort();
     format!("median {:.1?}, maximum {:.1?}", delays[delays.len() / 2], delays[delays.len() - 1])
 }
