@@ -2,6 +2,7 @@
 //! change of policy does to connections that are open (C-10, F-01, F-05, F-06).
 
 mod first_refusal;
+mod levels;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
