@@ -5,6 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::headers::RefusedBy;
+
 /// Why a tunnel or a stream could not be opened, or why it ended other than in good order.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
@@ -16,6 +18,8 @@ pub enum Error {
         status: u16,
         /// The header `x-ambit-reason`.
         reason: Option<String>,
+        /// The header `x-ambit-policy`.
+        policy: Option<RefusedBy>,
     },
     /// The peer reset this stream: its application reset the connection, or it could not be reached. Look there.
     #[error("the peer reset the stream: {code}")]

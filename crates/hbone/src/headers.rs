@@ -3,10 +3,12 @@
 
 mod baggage;
 mod forwarded;
+mod refused_by;
 mod traceparent;
 
 pub use baggage::{Baggage, WorkloadKind};
 pub use forwarded::Forwarded;
+pub use refused_by::RefusedBy;
 pub use traceparent::Traceparent;
 
 /// Who the client workload is ([`Baggage`]).
@@ -21,3 +23,5 @@ pub const X_FORWARDED_NETWORK: &str = "x-forwarded-network";
 pub const X_ISTIO_SOURCE: &str = "x-istio-source";
 /// Why an Ambit refused a CONNECT: a code of docs/reasons.
 pub const X_AMBIT_REASON: &str = "x-ambit-reason";
+/// Which policy refused it ([`RefusedBy`]).
+pub const X_AMBIT_POLICY: &str = "x-ambit-policy";

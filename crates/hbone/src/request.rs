@@ -8,7 +8,7 @@ use http::header::{HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
 
 use crate::Error;
-use crate::headers::{self, Baggage, Forwarded, Traceparent};
+use crate::headers::{self, Baggage, Forwarded, RefusedBy, Traceparent};
 
 /// What a client asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,20 +108,22 @@ impl ConnectResponse {
         let fields = response.headers();
         if response.status() != StatusCode::OK {
             let reason = text_of(fields, headers::X_AMBIT_REASON);
-            return Err(Error::Refused { status: response.status().as_u16(), reason });
+            let policy = text_of(fields, headers::X_AMBIT_POLICY).and_then(|text| RefusedBy::parse(&text));
+            return Err(Error::Refused { status: response.status().as_u16(), reason, policy });
         }
         Ok(Self { baggage: Baggage::parse(values(fields, headers::BAGGAGE)) })
     }
 }
 
 /// The answer to a CONNECT that is refused. A status that is none becomes 503; a reason that is no code is left out.
-pub(crate) fn refusal(status: u16, reason: Option<&str>) -> Response<()> {
+pub(crate) fn refusal(status: u16, reason: Option<&str>, policy: Option<&RefusedBy>) -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() = match StatusCode::from_u16(status) {
         Ok(status) if status.is_client_error() || status.is_server_error() => status,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     insert(response.headers_mut(), headers::X_AMBIT_REASON, reason.as_ref());
+    insert(response.headers_mut(), headers::X_AMBIT_POLICY, policy);
     response
 }
 
@@ -228,14 +230,20 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_carries_its_status_and_reason() {
+    fn a_refusal_carries_its_status_reason_and_policy() {
         let read = |response| match ConnectResponse::from_http::<()>(&response) {
-            Err(Error::Refused { status, reason }) => (status, reason),
+            Err(Error::Refused { status, reason, policy }) => (status, reason, policy),
             other => panic!("{other:?}"),
         };
-        assert_eq!(read(refusal(401, Some("untrusted-domain"))), (401, Some("untrusted-domain".to_owned())));
-        assert_eq!(read(refusal(200, None)), (503, None));
-        assert_eq!(read(refusal(7, Some("bro\nken"))), (503, None));
+        let policy = RefusedBy::parse("AuthorizationPolicy shop/deny, rule 3");
+        let denied = || refusal(401, Some("policy-denied"), policy.as_ref());
+        assert_eq!(read(denied()), (401, Some("policy-denied".to_owned()), policy.clone()));
+        let mut forged = denied();
+        let value = HeaderValue::from_static("AuthorizationPolicy shop/deny\" src.identity=\"nobody");
+        forged.headers_mut().insert("x-ambit-policy", value);
+        assert_eq!(read(forged), (401, Some("policy-denied".to_owned()), None));
+        assert_eq!(read(refusal(200, None, None)), (503, None, None));
+        assert_eq!(read(refusal(7, Some("bro\nken"), None)), (503, None, None));
         let baggage = Some(Baggage { cluster: Some("c".to_owned()), ..Baggage::default() });
         let accepted = ConnectResponse { baggage };
         assert_eq!(ConnectResponse::from_http(&accepted.to_http()).unwrap(), accepted);

@@ -13,6 +13,7 @@ use h2::server::{Builder, Connection, SendResponse};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 
+use crate::headers::RefusedBy;
 use crate::keepalive::Pulse;
 use crate::request::refusal;
 use crate::stream::Flow;
@@ -82,12 +83,17 @@ impl Incoming {
     }
 
     /// Answers with a status other than 200 (features.md E-03), and a reason for an Ambit to log.
-    pub fn refuse(mut self, status: u16, reason: Option<&str>) {
-        self.answer_refusal(status, reason);
+    pub fn refuse(self, status: u16, reason: Option<&str>) {
+        self.refuse_by(status, reason, None);
     }
 
-    fn answer_refusal(&mut self, status: u16, reason: Option<&str>) {
-        if let Err(error) = self.respond.send_response(refusal(status, reason), true) {
+    /// The same, and the policy that refuses it, for an Ambit to log as well.
+    pub fn refuse_by(mut self, status: u16, reason: Option<&str>, policy: Option<&RefusedBy>) {
+        self.answer(status, refusal(status, reason, policy));
+    }
+
+    fn answer(&mut self, status: u16, refusal: http::Response<()>) {
+        if let Err(error) = self.respond.send_response(refusal, true) {
             tracing::debug!(%error, status, "the refusal could not be sent");
         }
     }
@@ -161,7 +167,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Serving<T> {
         self.widen();
         let mut incoming = Incoming { request, respond, flow };
         if incoming.request.is_err() {
-            incoming.answer_refusal(400, Some("bad-request"));
+            incoming.answer(400, refusal(400, Some("bad-request"), None));
         }
         incoming
     }

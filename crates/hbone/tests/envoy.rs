@@ -199,7 +199,7 @@ fn a_refusal_or_a_reset_by_envoy_is_told_apart() {
             let mut stream = open(&tunnel, authority);
             let error = stream.source.answer().await.unwrap_err();
             assert!(
-                matches!(error, Error::Refused { status, reason: None } if status == expected),
+                matches!(error, Error::Refused { status, reason: None, policy: None } if status == expected),
                 "{authority}: {error:?}"
             );
             assert!(matches!(support::inside(&stream.broken().await), Error::Refused { .. }));

@@ -140,7 +140,7 @@ fn a_refusal_reaches_both_halves_with_status_and_reason() {
                 },
             };
             assert!(
-                matches!(&error, Error::Refused { status: 503, reason: Some(reason) } if reason == "connection-refused"),
+                matches!(&error, Error::Refused { status: 503, reason: Some(reason), .. } if reason == "connection-refused"),
                 "{first}: {error:?}"
             );
             assert_eq!(client.receive().await.unwrap_err().kind(), ErrorKind::ConnectionRefused, "{first}");

@@ -141,12 +141,18 @@ pub struct Denial {
     pub early: bool,
 }
 
+impl Denial {
+    /// The policy and its rule, without how sure it is of it: `AuthorizationPolicy shop/deny, rule 0`.
+    #[must_use]
+    pub fn by(&self) -> String {
+        let rule = self.rule.map_or_else(String::new, |rule| format!(", rule {rule}"));
+        format!("{} {}{rule}", self.kind, self.policy)
+    }
+}
+
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind, self.policy)?;
-        if let Some(rule) = self.rule {
-            write!(f, ", rule {rule}")?;
-        }
+        f.write_str(&self.by())?;
         if self.early {
             f.write_str(", by labels of a client whose pod is not known")?;
         } else if self.partial {

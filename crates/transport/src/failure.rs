@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use ambit_hbone as hbone;
+use ambit_hbone::headers::RefusedBy;
 use ambit_identity::tls;
 use ambit_model::{Denial, Reason};
 use ambit_net::socket::ConnectError;
@@ -12,6 +13,9 @@ use ambit_net::socket::ConnectError;
 /// not known (RFC 9113 section 7).
 const CODES: [(Reason, hbone::Code); 2] =
     [(Reason::PolicyChanged, hbone::Code(0x616d_6270)), (Reason::CertificateRevoked, hbone::Code(0x616d_6272))];
+
+/// The reasons that a CONNECT is refused for by a policy.
+const POLICIES: [Reason; 2] = [Reason::PolicyDenied, Reason::NoPolicyMatched];
 
 /// The HTTP/2 code that a stream is reset with for `reason`.
 pub fn code_of(reason: Reason) -> hbone::Code {
@@ -25,12 +29,14 @@ pub struct Failure {
     pub reason: Reason,
     /// What was seen: addresses, identities, the kernel's words. May be empty.
     pub detail: String,
+    /// The policy that refuses, for the peer that asked; what a peer says of its own is not handed on.
+    pub policy: Option<RefusedBy>,
 }
 
 impl Failure {
     /// A failure with what was seen of it.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into() }
+        Self { reason, detail: detail.into(), policy: None }
     }
 
     /// The reason, and what the log says: the reason's text with what was seen.
@@ -58,7 +64,7 @@ impl Failure {
     pub fn of_stream(usual: Reason, error: &hbone::Error) -> Self {
         use hbone::Error as E;
         match error {
-            E::Refused { status, reason } => Self::of_refusal(*status, reason.as_deref()),
+            E::Refused { status, reason, policy } => Self::of_refusal(*status, reason.as_deref(), policy.as_ref()),
             E::Reset { code } => match CODES.iter().find(|(_, known)| known == code) {
                 Some((reason, _)) => (*reason).into(),
                 None => Self::new(usual, code.to_string()),
@@ -81,10 +87,15 @@ impl Failure {
         }
     }
 
-    /// The peer answered a CONNECT with `status`, and if it is an Ambit with the `code` of a reason.
-    fn of_refusal(status: u16, code: Option<&str>) -> Self {
-        match (code.and_then(Reason::from_code), code) {
-            (Some(reason), _) => Self::new(reason, format!("the peer answered with status {status}")),
+    /// The peer answered a CONNECT with `status`, and if it is an Ambit with the `code` of a reason and with the policy.
+    fn of_refusal(status: u16, code: Option<&str>, policy: Option<&RefusedBy>) -> Self {
+        let reason = code.and_then(Reason::from_code);
+        let policy = policy.filter(|_| reason.is_some_and(|reason| POLICIES.contains(&reason)));
+        match (reason, code) {
+            (Some(reason), _) => {
+                let by = policy.map_or_else(String::new, |policy| format!("{policy}: "));
+                Self::new(reason, format!("{by}the peer answered with status {status}"))
+            }
             (None, Some(code)) => Self::new(Reason::RefusedByPeer, format!("status {status}, {code}")),
             (None, None) => Self::new(Reason::RefusedByPeer, format!("status {status}")),
         }
@@ -130,7 +141,7 @@ impl From<Reason> for Failure {
 
 impl From<&Denial> for Failure {
     fn from(denial: &Denial) -> Self {
-        Self::new(denial.reason, denial.to_string())
+        Self { policy: RefusedBy::parse(&denial.by()), ..Self::new(denial.reason, denial.to_string()) }
     }
 }
 
@@ -142,7 +153,7 @@ impl From<hbone::Error> for Failure {
 
 impl From<tls::Failure> for Failure {
     fn from(tls::Failure { reason, detail }: tls::Failure) -> Self {
-        Self { reason, detail }
+        Self::new(reason, detail)
     }
 }
 

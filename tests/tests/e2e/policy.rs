@@ -1,6 +1,9 @@
 //! Who may talk to whom, at the destination's agent: PeerAuthentication, AuthorizationPolicy by identity, and what a
 //! change of policy does to connections that are open (C-10, F-01, F-05, F-06).
 
+mod first_refusal;
+mod levels;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -79,8 +82,8 @@ impl Refusal<'_> {
         self.ends().map(|(agent, direction)| self.lines(&agent.access_log(), direction).len()).collect()
     }
 
-    /// Waits until each end has logged it once more than `before`: with both identities, where there are two, and at the
-    /// server with the policy; and has counted it.
+    /// Waits until each end has logged it once more than `before`: with both identities, where there are two, and with
+    /// the policy; and has counted it.
     pub(crate) fn wait_beyond(&self, before: &[usize]) {
         let Self { client, server, to, reason, .. } = self;
         for ((agent, direction), before) in self.ends().zip(before) {
@@ -95,11 +98,11 @@ impl Refusal<'_> {
             assert_eq!(identities[0], !client.starts_with("outsider"), "{line:?}");
             assert!(identities[1] || client.starts_with("outsider"), "{line:?}");
             let named = match *reason {
-                "policy-denied" => "AuthorizationPolicy ",
+                "policy-denied" | "no-policy-matched" => "AuthorizationPolicy ",
                 "mtls-required" => "PeerAuthentication ",
                 _ => "",
             };
-            assert!(direction == "outbound" || line.field("error").contains(named), "{line:?}");
+            assert!(line.field("error").contains(named), "{line:?}");
             let counted = agent.metrics().unwrap().sum("ambit_refused_total", &[("reason", reason)]);
             assert!(counted >= (before + 1) as f64, "{reason} is counted {counted} times");
         }
@@ -173,6 +176,9 @@ fn policies_admit_and_deny_by_principal_namespace_and_port_deny_first() {
         expect(&world, (server, WHOAMI), "policy-denied", &[("client", false)]);
         expect(&world, (server, BANNER), "policy-denied", &[("client", true)]);
     }
+    let told = "AuthorizationPolicy shop/deny, rule 0: the peer answered with status 401";
+    let is_told = |line: &AccessLog| line.field("dst.workload") == "far" && line.field("error").ends_with(told);
+    assert!(world.agent("a").access_log().iter().any(is_told), "the client's agent names the policy across nodes");
     // The same on trial: it is noted, and has no effect.
     let metadata = json!({"name": "deny", "namespace": SHOP, "annotations": {"istio.io/dry-run": "true"}});
     world.manifests.edit("AuthorizationPolicy", SHOP, "deny", |policy| policy["metadata"] = metadata).unwrap();
@@ -211,7 +217,11 @@ fn closed(lines: &[Line], direction: &str) -> Vec<Instant> {
 
 /// Median and maximum of what has passed between `begun` and each of `moments`.
 fn delays(begun: Instant, moments: &[Instant]) -> String {
-    let mut delays: Vec<Duration> = moments.iter().map(|at| at.saturating_duration_since(begun)).collect();
+    spread(&mut moments.iter().map(|at| at.saturating_duration_since(begun)).collect::<Vec<_>>())
+}
+
+/// Median and maximum of `delays`, which it sorts.
+fn spread(delays: &mut [Duration]) -> String {
     delays.sort();
     format!("median {:.1?}, maximum {:.1?}", delays[delays.len() / 2], delays[delays.len() - 1])
 }

@@ -168,7 +168,7 @@ pub(super) fn captured(
 /// Resets `client`, of which it is not known where it wants to go, and records `why`.
 pub(super) fn refuse_early(worker: &Worker, stream: TcpStream, client: SocketAddr, why: Failure) {
     let destination = stream.local_addr().unwrap_or(client);
-    tcp::split(stream).refuse(why.reason);
+    tcp::split(stream).refuse(&why);
     fail_early(worker, client, destination, why);
 }
 

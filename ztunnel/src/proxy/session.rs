@@ -32,7 +32,7 @@ pub(crate) trait Caller {
         |_| {}
     }
     /// Tells the caller that it is not, and why as far as its protocol can.
-    fn refuse(self, reason: Reason);
+    fn refuse(self, why: &Failure);
 }
 
 /// An application on a captured connection believes to be connected already, so refusing it is a reset.
@@ -49,7 +49,7 @@ impl Caller for TcpHalves {
         Ok(self)
     }
 
-    fn refuse(mut self, _: Reason) {
+    fn refuse(mut self, _: &Failure) {
         self.1.reset();
     }
 }
@@ -80,8 +80,8 @@ impl Caller for Asking {
         move |reason| code.set(failure::code_of(reason))
     }
 
-    fn refuse(self, reason: Reason) {
-        self.incoming.refuse(reason.status(), Some(reason.code()));
+    fn refuse(self, why: &Failure) {
+        self.incoming.refuse_by(why.reason.status(), Some(why.reason.code()), why.policy.as_ref());
     }
 }
 
@@ -102,7 +102,7 @@ pub(crate) async fn run<C: Caller, S: ByteSource, K: ByteSink>(
     let server = match dialled {
         Ok(server) => server,
         Err(failure) => {
-            caller.refuse(failure.reason);
+            caller.refuse(&failure);
             return lives.close(Err(failure));
         }
     };
@@ -133,7 +133,7 @@ pub(crate) async fn run<C: Caller, S: ByteSource, K: ByteSink>(
 /// Refuses `caller` and records why.
 pub(crate) fn refuse(caller: impl Caller, why: impl Into<Failure>, lives: Lives) {
     let why = why.into();
-    caller.refuse(why.reason);
+    caller.refuse(&why);
     lives.close(Err(why));
 }
 

@@ -51,8 +51,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, guest: Rc<Guest>, mut stream: TcpS
             outbound::carry(&worker, &guest, caller, call).await;
         }
         Err(reason) => {
-            outbound::fail_early(&worker, client, port, Failure::new(reason, wanted.to_string()));
-            caller.refuse(reason);
+            let why = Failure::new(reason, wanted.to_string());
+            caller.refuse(&why);
+            outbound::fail_early(&worker, client, port, why);
         }
     }
 }
@@ -100,8 +101,9 @@ impl Caller for Requester {
         }
     }
 
-    fn refuse(self, reason: Reason) {
-        spawn_local(async move { socks::dismiss(self.0, &Reply::from(reason).message()).await });
+    fn refuse(self, why: &Failure) {
+        let reply = Reply::from(why.reason);
+        spawn_local(async move { socks::dismiss(self.0, &reply.message()).await });
     }
 }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ambit_model::policy::PolicyKey;
+
 use super::*;
 
 fn told(failure: impl Into<Failure>) -> (&'static str, String) {
@@ -44,12 +46,25 @@ fn a_reset_is_the_applications_and_silence_is_the_networks() {
 #[test]
 fn a_stream_fails_for_the_reason_that_its_peer_gave() {
     let of = |error: hbone::Error| Failure::of_stream(Reason::ResetByServer, &error);
-    let refused =
-        |status: u16, code: Option<&str>| of(hbone::Error::Refused { status, reason: code.map(str::to_owned) });
+    let refused_by = |status: u16, code: Option<&str>, policy: Option<&RefusedBy>| {
+        of(hbone::Error::Refused { status, reason: code.map(str::to_owned), policy: policy.cloned() })
+    };
+    let refused = |status, code| refused_by(status, code, None);
     assert_eq!(refused(503, Some("connection-refused")).reason, Reason::ConnectionRefused);
     let stranger = refused(418, Some("no-such-code"));
     assert_eq!((stranger.reason, stranger.detail.as_str()), (Reason::RefusedByPeer, "status 418, no-such-code"));
     assert_eq!(refused(503, None).detail, "status 503");
+    // Of a policy nothing is said but where a policy can be the reason, and what is said is not handed on.
+    let policy = RefusedBy::parse("AuthorizationPolicy shop/deny, rule 2");
+    for (code, said) in [
+        ("policy-denied", "AuthorizationPolicy shop/deny, rule 2: the peer answered with status 401"),
+        ("no-policy-matched", "AuthorizationPolicy shop/deny, rule 2: the peer answered with status 401"),
+        ("draining", "the peer answered with status 401"),
+        ("no-such-code", "status 401, no-such-code"),
+    ] {
+        let failure = refused_by(401, Some(code), policy.as_ref());
+        assert_eq!((failure.detail.as_str(), &failure.policy), (said, &None), "{code}");
+    }
     let silence = Duration::from_secs(30);
     for (error, reason) in [
         (hbone::Error::Aborted, Reason::ResetByServer),
@@ -73,4 +88,21 @@ fn a_transport_breaks_by_its_peers_end_or_by_tls() {
     let own = Failure::new(Reason::TunnelPortBlocked, "10.0.0.7:15008");
     assert_eq!(Failure::from(hbone::Error::Connect(Arc::new(own.clone()))), own);
     assert_eq!(told(hbone::Error::Connect(Arc::new(io::Error::other("odd")))).0, "connect-failed");
+}
+
+#[test]
+fn a_denial_names_its_policy_to_the_peer_without_what_is_only_for_the_log_here() {
+    let denial = |name: &str, rule| Denial {
+        reason: Reason::PolicyDenied,
+        kind: "AuthorizationPolicy",
+        policy: PolicyKey::new("shop", name),
+        rule,
+        partial: true,
+        early: false,
+    };
+    let failure = Failure::from(&denial("deny", Some(1)));
+    assert!(failure.detail.starts_with("AuthorizationPolicy shop/deny, rule 1, which can"), "{}", failure.detail);
+    assert_eq!(failure.policy, RefusedBy::parse("AuthorizationPolicy shop/deny, rule 1"));
+    assert!(failure.policy.is_some());
+    assert_eq!(Failure::from(&denial("De ny", None)).policy, None);
 }
