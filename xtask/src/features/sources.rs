@@ -1,5 +1,5 @@
 //! The names of the tests in the workspace's sources, without building them: the modules are followed from each
-//! target's first file, and a test is a function with an attribute `#[test]` or `#[...::test]`, in `proptest!` too.
+//! target's first file, and a test is a function with an attribute `#[test]` or `#[...::test]`, in what is handed to a macro (`proptest!`) too.
 //! A test of a package's library, or of its only binary, is named `package::module::test`; one of an integration test
 //! or of a binary beside a library is named `package::target$module::test`.
 
@@ -82,7 +82,7 @@ impl Scan<'_> {
                     attributes.clear();
                 }
                 (TokenTree::Ident(name), Some(TokenTree::Punct(bang)))
-                    if name == "proptest" && bang.as_char() == '!' =>
+                    if name != "macro_rules" && bang.as_char() == '!' =>
                 {
                     tokens.next();
                     if let Some(TokenTree::Group(body)) = tokens.next() {
