@@ -1,5 +1,11 @@
 //! Our client with a CA that is not ours (`independent/ca.py`): certificates, their renewal, and refusals.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 
 use std::io::{BufRead as _, BufReader};
 use std::net::IpAddr;
