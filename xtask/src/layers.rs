@@ -333,7 +333,7 @@ mod tests {
         let text = violations(&metadata)[0].to_string();
         assert!(text.starts_with("ambit-common: is in no layer\n    give it one"), "{text}");
         let lines =
-            ["layer 3", "    ztunnel            ambit-common", "layer 0", "    ambit-model        ", "no layer"];
+            ["layer 4", "    ztunnel            ambit-common", "layer 0", "    ambit-model        ", "no layer"];
         assert!(tree(&metadata).starts_with(&lines.join("\n")), "{}", tree(&metadata));
     }
 }

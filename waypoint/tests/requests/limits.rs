@@ -76,12 +76,16 @@ fn there_are_never_more_connections_than_there_may_be() {
                 all.push(tokio::task::spawn_local(async move { http.get("/", &[]).await.status }));
             }
         }
-        until("a hundred are open", || server.count() == 100).await;
+        // The metrics do not tell when they change.
+        while mesh.metric(&["ambit_upstream_active{", "kind=\"pending\"", "reviews"]).await < 200.0 {}
+        until("a hundred have come", || server.count() == 100).await;
+        // Later on the server may see a new connection before it sees the end of the one that made way for it.
+        assert_eq!(server.open(), (100, 100));
         gate.add_permits(300);
         for answer in all {
             assert_eq!(answer.await.unwrap(), 200);
         }
-        assert_eq!((server.count(), server.open().1), (300, 100));
+        assert_eq!(server.count(), 300);
     });
 }
 
