@@ -86,7 +86,8 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
     };
     tokio::task::spawn_local(series::sweep(workers, |proxy| &proxy.meter, living, settings.series_idle));
     tokio::task::spawn_local(sweep(shared));
-    tokio::task::spawn_local(unready_when(drain.clone(), ready));
+    let stopping = drain.clone();
+    tokio::task::spawn_local(ready.withdraw_when(async move { stopping.graceful().await }));
     tokio::task::spawn_local(async move {
         if snapshots.changed().await.is_some() {
             configured.met();
@@ -183,13 +184,6 @@ async fn open_ports(sources: Sources, logging: &Logging, quit: signal::Quit, rea
     tokio::task::spawn_local(scrape.serve(metrics::routes(page)));
     tokio::task::spawn_local(readiness.serve(ready.routes()));
     Ok(())
-}
-
-/// Takes the readiness back when the process begins to stop.
-async fn unready_when(drain: drain::Drain, ready: Ready) {
-    drain.graceful().await;
-    // Never met: it only names what is the matter.
-    let _ = ready.wait_for("nothing: the process is stopping");
 }
 
 /// Brings back endpoints whose time is over, and forgets what is gone.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ambit_hbone::{StreamSink, StreamSource};
 use ambit_model::route::{self, Destination, Draw, Flow, StreamOutcome};
 use ambit_model::{Reason, Snapshot, Traffic, Workload};
-use ambit_net::relay::{Closed, relay};
+use ambit_net::relay::relay;
 use ambit_net::stream::ByteSink;
 use ambit_transport::Failure;
 use bytes::{Bytes, BytesMut};
@@ -141,11 +141,7 @@ async fn carry(proxy: &Rc<Proxy>, arrival: &Rc<Arrival>, client: Client, dialled
         () = proxy.cut() => Err(Reason::Draining.into()),
         () = lasts => Ok(()),
         () = idle => Ok(()),
-        closed = relay(client, (source, sink), live.traffic()) => match &closed {
-            Closed::Finished => Ok(()),
-            Closed::ResetByClient(error) => Err(Failure::of_abort(Reason::ResetByClient, error)),
-            Closed::ResetByServer(error) => Err(Failure::of_abort(Reason::ResetByServer, error)),
-        },
+        closed = relay(client, (source, sink), live.traffic()) => Failure::of_relay(&closed),
     };
     live.close(record::outcome(ended));
     drop(slot);

@@ -113,7 +113,7 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
     });
     let agent = Agent::new(node.to_owned(), capture, shared, workers.clone(), board);
     let agent = tokio::task::spawn_local(agent.run(stopping(&drain), move || captured.met()));
-    tokio::task::spawn_local(unready_when(stopping(&drain), ready));
+    tokio::task::spawn_local(ready.withdraw_when(stopping(&drain)));
     let stopped = tokio::select! {
         // If it ends without an error, the process is stopping, which takes longer.
         Err(error) = discovery => Err(error).context("the configuration cannot be read"),
@@ -138,13 +138,6 @@ async fn open_ports(sources: Sources, logging: &Logging, quit: signal::Quit, rea
     tokio::task::spawn_local(scrape.serve(metrics::routes(page)));
     tokio::task::spawn_local(readiness.serve(ready.routes()));
     Ok(())
-}
-
-/// Takes the readiness back when `stop` resolves.
-async fn unready_when(stop: impl Future<Output = ()>, ready: Ready) {
-    stop.await;
-    // Never met: it only names what is the matter.
-    let _ = ready.wait_for("nothing: the process is stopping");
 }
 
 /// Resolves when the process begins to stop.

@@ -42,6 +42,13 @@ impl Ready {
         self.set().iter().cloned().collect()
     }
 
+    /// Takes the readiness back when `stop` resolves: the process is stopping.
+    pub async fn withdraw_when(self, stop: impl Future<Output = ()>) {
+        stop.await;
+        // Never met: it only names what is the matter.
+        let _ = self.wait_for("nothing: the process is stopping");
+    }
+
     /// `/healthz/ready`: 200 when ready, else 503 with what is pending.
     #[must_use]
     pub fn routes(&self) -> Routes {

@@ -7,6 +7,7 @@ use ambit_hbone as hbone;
 use ambit_hbone::headers::RefusedBy;
 use ambit_identity::tls;
 use ambit_model::{Denial, Reason};
+use ambit_net::relay::Closed;
 use ambit_net::socket::ConnectError;
 
 /// How an Ambit tells another why a stream is cut. Whoever else is told takes it for INTERNAL_ERROR, as any code that is
@@ -57,6 +58,18 @@ impl Failure {
             // Says what the reason says.
             K::ConnectionReset | K::ConnectionAborted | K::BrokenPipe => usual.into(),
             _ => Self::new(usual, error.to_string()),
+        }
+    }
+
+    /// How a relayed connection ended.
+    ///
+    /// # Errors
+    /// Who aborted it, and how.
+    pub fn of_relay(closed: &Closed) -> Result<(), Self> {
+        match closed {
+            Closed::Finished => Ok(()),
+            Closed::ResetByClient(error) => Err(Self::of_abort(Reason::ResetByClient, error)),
+            Closed::ResetByServer(error) => Err(Self::of_abort(Reason::ResetByServer, error)),
         }
     }
 

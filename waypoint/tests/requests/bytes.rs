@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::support::{BYTES, Client, Listening, Mesh, RAW, REVIEWS, Server, destination_rule, listen, request, run};
+use super::support::{
+    BYTES, Client, Listening, Mesh, RAW, REVIEWS, Server, destination_rule, listen, request, run, until,
+};
 
 /// Servers at `bytes` that say which they are, and then what they are told.
 async fn servers() -> [Listening; 2] {
@@ -140,9 +142,8 @@ fn what_is_under_way_ends_before_the_process_does() {
         let (mut one, mut two) = (client.http1(REVIEWS).await, client.http2(REVIEWS).await);
         let first = tokio::task::spawn_local(async move { one.send(request("GET", "/slow", &[], "")).await });
         let second = tokio::task::spawn_local(async move { two.send(request("GET", "/slow", &[], "")).await });
-        while servers.iter().flat_map(Server::asked).filter(|asked| asked.path == "/slow").count() < 2 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        let slow = || servers.iter().flat_map(Server::asked).filter(|asked| asked.path == "/slow").count();
+        until("both have come", async || slow() == 2).await;
         let begun = Instant::now();
         mesh.terminate();
         for answer in [first.await.unwrap(), second.await.unwrap()] {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::support::{Asked, Mesh, REVIEWS, SOON, Server, near, request, run, subsets, virtual_service};
+use super::support::{Asked, Mesh, REVIEWS, Server, near, request, run, subsets, until, virtual_service};
 
 fn mirroring(lines: &str) -> String {
     virtual_service(&format!("http:\n- route: [{{destination: {{host: reviews, subset: v1}}}}]\n{lines}")) + &subsets()
@@ -10,13 +10,7 @@ fn mirroring(lines: &str) -> String {
 
 /// Waits until `server` has been asked `count` times.
 async fn asked(server: &Server, count: usize) -> Vec<Asked> {
-    let enough = async {
-        // Nothing tells that a copy has come, but that it has.
-        while server.count() < count {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(SOON, enough).await.unwrap_or_else(|_| panic!("{} of {count}", server.count()));
+    until(&format!("{count} have come"), async || server.count() >= count).await;
     server.asked()
 }
 

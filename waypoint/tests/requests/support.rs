@@ -123,17 +123,8 @@ impl Mesh {
     }
 
     async fn ready(&self) {
-        let ready = async {
-            // Nothing tells that a port is open but asking.
-            while self
-                .page("127.0.0.1:15021", "/healthz/ready")
-                .await
-                .is_none_or(|page| !page.starts_with("HTTP/1.1 200"))
-            {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(SOON, ready).await.unwrap_or_else(|_| panic!("not ready\n{}", self.log_text()));
+        let page = async || self.page("127.0.0.1:15021", "/healthz/ready").await;
+        until("it is ready", async || page().await.is_some_and(|page| page.starts_with("HTTP/1.1 200"))).await;
     }
 
     /// Writes other objects, and waits until they are in force.
@@ -318,6 +309,16 @@ ports: [{ports}]
 endpoints:
 {endpoints}"
     )
+}
+
+/// Asks `holds` again and again until it is true: for what can be asked, and does not tell.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let asking = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(SOON, asking).await.unwrap_or_else(|_| panic!("it is never so that {what}"));
 }
 
 /// `text` as a socket address.

@@ -10,6 +10,7 @@ use ambit_hbone::{ConnectRequest, ConnectResponse};
 use ambit_identity::{Peer, tls};
 use ambit_model::{Authority, Connection, Decision, Reason, Service, Snapshot, Upstream};
 use ambit_net::tcp;
+use ambit_transport::secured::revoked;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tokio_rustls::server::TlsStream;
@@ -20,7 +21,7 @@ use super::introduction::baggage;
 use super::session::Asking;
 use super::verdict::Verdict;
 use super::worker::{Arrival, Worker};
-use super::{probe, record, session, standing};
+use super::{probe, record, session};
 
 /// Serves one peer's tunnel to `guest`: the handshake, then every stream of it.
 pub(crate) async fn serve_tunnel(worker: Rc<Worker>, guest: Rc<Guest>, stream: TcpStream, peer: SocketAddr) {
@@ -118,7 +119,7 @@ impl Ask {
             // The tunnel was there before the list.
             Decision::Local(to) if worker.shared.certificates.trust_store().revokes(known) => {
                 let lives = record.hbone(said, to.address.ip(), authority, to.service);
-                session::refuse(asking, standing::revoked(known), lives);
+                session::refuse(asking, revoked(known), lives);
             }
             Decision::Local(to) => {
                 let named = request.forwarded.and_then(|forwarded| forwarded.host);

@@ -6,7 +6,7 @@ use std::pin::pin;
 use ambit_hbone::server::Incoming;
 use ambit_hbone::{ConnectResponse, StreamSink, StreamSource};
 use ambit_model::Reason;
-use ambit_net::relay::{Closed, relay};
+use ambit_net::relay::relay;
 use ambit_net::stream::{ByteSink, ByteSource};
 use ambit_net::tcp::{TcpHalves, TcpSink, TcpSource};
 
@@ -125,7 +125,7 @@ pub(crate) async fn run<C: Caller, S: ByteSource, K: ByteSink>(
         biased;
         // First: what is cut may break in more ways than one at the same moment, and this is why.
         why = told => Err(why),
-        closed = relay(client, server, lives.traffic()) => outcome(&closed),
+        closed = relay(client, server, lives.traffic()) => Failure::of_relay(&closed),
     };
     lives.close(outcome);
 }
@@ -135,12 +135,4 @@ pub(crate) fn refuse(caller: impl Caller, why: impl Into<Failure>, lives: Lives)
     let why = why.into();
     caller.refuse(&why);
     lives.close(Err(why));
-}
-
-fn outcome(closed: &Closed) -> Result<(), Failure> {
-    match closed {
-        Closed::Finished => Ok(()),
-        Closed::ResetByClient(error) => Err(Failure::of_abort(Reason::ResetByClient, error)),
-        Closed::ResetByServer(error) => Err(Failure::of_abort(Reason::ResetByServer, error)),
-    }
 }

@@ -5,12 +5,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
 use ambit_discovery::Snapshots;
 use ambit_identity::{Peer, TrustStore};
 use ambit_model::policy::Client;
 use ambit_model::{Access, Connection, Reason, Snapshot, Upstream, judge};
+use ambit_transport::secured::revoked;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
@@ -100,20 +100,14 @@ impl Leave {
         }
     }
 
-    /// Resolves when the leave is revoked.
+    /// Resolves when the leave is revoked, with why.
     pub(crate) async fn revoked(&mut self) -> Failure {
-        std::future::poll_fn(|cx| self.poll_revoked(cx)).await
-    }
-
-    /// Why the leave was revoked; pending while it was not.
-    pub(crate) fn poll_revoked(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
-        if self.revoked.is_terminated() {
-            return Poll::Pending;
+        if !self.revoked.is_terminated()
+            && let Ok(why) = (&mut self.revoked).await
+        {
+            return why;
         }
-        match std::pin::Pin::new(&mut self.revoked).poll(cx) {
-            Poll::Ready(Ok(why)) => Poll::Ready(why),
-            _ => Poll::Pending,
-        }
+        std::future::pending().await
     }
 }
 
@@ -140,11 +134,6 @@ pub(crate) async fn follow_revocations(store: TrustStore, standing: Standing) {
     while changes.changed().await.is_ok() {
         standing.review(|entry| entry.peer.as_ref().filter(|peer| store.revokes(peer)).map(|peer| revoked(peer))).await;
     }
-}
-
-/// What is said of whom `peer` was.
-pub(crate) fn revoked(peer: &Peer) -> Failure {
-    Failure::new(Reason::CertificateRevoked, peer.identity.to_string())
 }
 
 /// Why `access` would be refused now. Who has left the mesh since is not refused for it: his connections end as his pod
