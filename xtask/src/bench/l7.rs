@@ -1,6 +1,7 @@
 //! `cargo xtask bench l7`: requests through a waypoint against the raw path and, where it is given, Envoy with the same
 //! routes, alternating in one run.
 
+use std::fmt;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -20,13 +21,29 @@ use super::outcome::Spread;
 const NAME: &str = "ambit-bench-l7";
 const DIRECTORY: &str = "/run/ambit-bench-l7";
 const SOON: Duration = Duration::from_secs(20);
-const PORT: u16 = 7001;
-const ENVOY: u16 = 10_000;
+/// Ports of the servers, and of the service: for HTTP/1.1 and for HTTP/2.
+const PORTS: [u16; 2] = [7001, 7002];
+/// Where Envoy listens for each.
+const ENVOY: [u16; 2] = [10_000, 10_001];
 const VIP: &str = "10.96.0.1";
 
-/// How many routes there are before the one that is taken.
+/// How many routes there are, of which the last is taken.
 const ROUTES: [usize; 2] = [1, 1000];
-const CONNECTIONS: [u32; 2] = [16, 64];
+const LOADS: [Load; 3] = [
+    Load { version: 0, connections: 16, streams: None },
+    Load { version: 0, connections: 64, streams: None },
+    Load { version: 1, connections: 16, streams: Some(10) },
+];
+
+/// What is sent.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    /// Which of the ports.
+    version: usize,
+    connections: u32,
+    /// Requests at once on each connection; none for HTTP/1.1.
+    streams: Option<u32>,
+}
 
 /// What one case came to.
 #[derive(Debug, Serialize)]
@@ -57,7 +74,7 @@ struct Figures {
 }
 
 #[derive(Deserialize)]
-struct Load {
+struct Report {
     units: u64,
     per_second: f64,
     failed: u64,
@@ -73,7 +90,7 @@ struct Latency {
 /// One way to the server: who asks, whom, and who stands between.
 struct Way {
     client: &'static str,
-    to: SocketAddr,
+    to: [SocketAddr; 2],
     proxy: Option<u32>,
     idle_bytes: u64,
     found: Vec<[f64; 4]>,
@@ -88,8 +105,8 @@ pub(crate) fn run(binaries: &Binaries, envoy: Option<&Path>, rounds: u32, second
     let mut field = Field::lay(binaries, envoy)?;
     for routes in ROUTES {
         field.route(routes)?;
-        for connections in CONNECTIONS {
-            let outcome = field.measure((routes, connections), rounds, seconds)?;
+        for sent in LOADS {
+            let outcome = field.measure((routes, sent), rounds, seconds)?;
             println!("{}", serde_json::to_string(&outcome)?);
             let envoy = outcome.envoy.as_ref().map_or_else(String::new, |envoy| {
                 format!(", envoy {:.1}k/s {:.1} us", envoy.per_second.median / 1e3, envoy.cpu_us.median)
@@ -143,7 +160,8 @@ impl Field {
         let topology = pods.iter().fold(plan, |plan, (pod, node)| plan.pod(pod, node)).build()?;
         let mut servers = Vec::new();
         for pod in ["v1", "v2", "bare"] {
-            let server = topology.pod(pod)?.testapp(&["serve", &format!("http={PORT}")])?;
+            let [http1, http2] = [format!("http={}", PORTS[0]), format!("http2={}", PORTS[1])];
+            let server = topology.pod(pod)?.testapp(&["serve", &http1, &http2])?;
             server.wait_line("listening", SOON)?;
             servers.push(server);
         }
@@ -153,22 +171,24 @@ impl Field {
             mesh.agent(node)?.wait_captured("bench", pod, true, SOON)?;
         }
         let pod = topology.pod("waypoint")?;
-        // The access log is written, as in production.
-        let mut waypoint = Waypoint::new(&topology, manifests.directory(), ("bench", "waypoint"), pod, &[])?;
+        // The access log is written, as in production; and what is in force, which only happens between measurements.
+        let log = ["--log-level", "info,ambit_discovery=debug"];
+        let mut waypoint = Waypoint::new(&topology, manifests.directory(), ("bench", "waypoint"), pod, &log)?;
         waypoint.start()?;
-        let at = |pod: &str, port| anyhow::Ok(SocketAddr::new(IpAddr::V4(topology.pod(pod)?.v4), port));
+        let at = |address: IpAddr, ports: [u16; 2]| ports.map(|port| SocketAddr::new(address, port));
+        let of = |pod: &str| anyhow::Ok(IpAddr::V4(topology.pod(pod)?.v4));
         let way = |client, to, proxy: Option<u32>| {
             let idle_bytes = proxy.map(resident_bytes_of).transpose()?.unwrap_or_default();
             anyhow::Ok(Way { client, to, proxy, idle_bytes, found: Vec::new() })
         };
         let process = match envoy {
-            Some(program) => Some(start_envoy(program, &topology, at("bare", PORT)?)?),
+            Some(program) => Some(start_envoy(program, &topology, at(of("bare")?, PORTS))?),
             None => None,
         };
         let ways = [
-            way("outside", at("bare", PORT)?, None)?,
-            way("client", SocketAddr::new(VIP.parse()?, PORT), Some(waypoint.process()?.pid()))?,
-            way("outside", at("envoy", ENVOY)?, process.as_ref().map(Process::pid))?,
+            way("outside", at(of("bare")?, PORTS), None)?,
+            way("client", at(VIP.parse()?, PORTS), Some(waypoint.process()?.pid()))?,
+            way("outside", at(of("envoy")?, ENVOY), process.as_ref().map(Process::pid))?,
         ];
         let has_envoy = process.is_some();
         Ok(Self { envoy: process, waypoint, _mesh: mesh, manifests, _servers: servers, topology, ways, has_envoy })
@@ -197,23 +217,23 @@ impl Field {
         Ok(())
     }
 
-    fn measure(&mut self, (routes, connections): (usize, u32), rounds: u32, seconds: f64) -> anyhow::Result<Outcome> {
+    fn measure(&mut self, (routes, sent): (usize, Load), rounds: u32, seconds: f64) -> anyhow::Result<Outcome> {
         let taken = if self.has_envoy && routes == 1 { 3 } else { 2 };
         for way in self.ways.iter_mut().take(taken) {
             way.found.clear();
             // Once without counting: caches, tunnels and the processor's clock are then as they will be.
-            load(&self.topology, way, connections, seconds.min(0.5))?;
+            load(&self.topology, way, sent, seconds.min(0.5))?;
         }
         for _ in 0..rounds {
             for way in self.ways.iter_mut().take(taken) {
-                let found = load(&self.topology, way, connections, seconds)?;
+                let found = load(&self.topology, way, sent, seconds)?;
                 way.found.push(found);
             }
         }
         let [raw, waypoint, envoy] = self.ways.each_ref().map(Way::figures);
         let envoy = (taken == 3).then_some(envoy);
         Ok(Outcome {
-            case: format!("l7 {connections} connections, {routes} routes"),
+            case: format!("l7 {sent}, {routes} routes"),
             ratio: waypoint.per_second.median / raw.per_second.median,
             cpu_ratio: envoy.as_ref().map(|envoy| envoy.cpu_us.median / waypoint.cpu_us.median),
             raw,
@@ -246,15 +266,30 @@ impl Way {
     }
 }
 
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.streams {
+            Some(streams) => write!(f, "HTTP/2 {} connections x {streams}", self.connections),
+            None => write!(f, "HTTP/1.1 {} connections", self.connections),
+        }
+    }
+}
+
 /// Requests a second, the median and the last hundredth of their times, and what the proxy spent on each.
 #[allow(clippy::cast_precision_loss, reason = "counts of one run are far below 2^52")]
-fn load(topology: &Topology, way: &Way, connections: u32, seconds: f64) -> anyhow::Result<[f64; 4]> {
-    let (to, connections, time) = (way.to.to_string(), connections.to_string(), seconds.to_string());
+fn load(topology: &Topology, way: &Way, sent: Load, seconds: f64) -> anyhow::Result<[f64; 4]> {
+    let to = way.to.get(sent.version).context("there is no such version")?.to_string();
+    let (connections, time) = (sent.connections.to_string(), seconds.to_string());
+    let (kind, streams) = match sent.streams {
+        Some(streams) => ("streams", vec!["--streams".to_owned(), streams.to_string()]),
+        None => ("requests", Vec::new()),
+    };
     let spent = || way.proxy.map_or(Ok(0.0), cpu_seconds_of);
     let before = spent()?;
-    let arguments = ["load", "requests", "--to", &to, "--connections", &connections, "--seconds", &time];
+    let mut arguments = vec!["load", kind, "--to", &to, "--connections", &connections, "--seconds", &time];
+    arguments.extend(streams.iter().map(String::as_str));
     let client = topology.pod(way.client)?.testapp(&arguments)?;
-    let load: Load = client.report(Duration::from_secs_f64(seconds) + SOON)?;
+    let load: Report = client.report(Duration::from_secs_f64(seconds) + SOON)?;
     let cpu = spent()? - before;
     ensure!(load.failed == 0 && load.units > 0, "{} of {} failed", load.failed, load.units);
     let [p50, p99] = [load.latency.p50_us as f64, load.latency.p99_us as f64];
@@ -269,10 +304,12 @@ fn manifests(topology: &Topology) -> anyhow::Result<Manifests> {
         manifests.pod("bench", topology.pod(name)?, app)?;
         manifests.label(("Pod", "bench", name), "version", Some(name))?;
     }
-    manifests.service("bench", &ServiceSpec { name: "web", vips: &[vip], ports: &[(PORT, PORT)] })?;
+    manifests.service("bench", &ServiceSpec { name: "web", vips: &[vip], ports: &PORTS.map(|port| (port, port)) })?;
     manifests.edit("Service", "bench", "web", |service| {
-        if let Some(name) = service.pointer_mut("/spec/ports/0/name") {
-            *name = json!("http");
+        for (place, protocol) in ["http", "http2"].iter().enumerate() {
+            if let Some(name) = service.pointer_mut(&format!("/spec/ports/{place}/name")) {
+                *name = json!(protocol);
+            }
         }
     })?;
     manifests.label(("Service", "bench", "web"), "istio.io/use-waypoint", Some("waypoint"))?;
@@ -298,19 +335,47 @@ fn manifests(topology: &Topology) -> anyhow::Result<Manifests> {
 }
 
 /// Envoy with the route that is taken, in clear on both sides.
-fn start_envoy(program: &Path, topology: &Topology, server: SocketAddr) -> anyhow::Result<Process> {
+fn start_envoy(program: &Path, topology: &Topology, servers: [SocketAddr; 2]) -> anyhow::Result<Process> {
+    let (listeners, clusters): (Vec<_>, Vec<_>) =
+        ENVOY.into_iter().zip(servers).map(|(port, server)| envoy_listener(port, server)).unzip();
+    let clusters: Vec<Value> = clusters.into_iter().flatten().collect();
+    let config = json!({"static_resources": {"listeners": listeners, "clusters": clusters}});
+    let file = topology.directory().join("envoy.json");
+    fs::write(&file, config.to_string())?;
+    let mut command = Command::new(program);
+    command.arg("--config-path").arg(&file).args(["--concurrency", "2", "--base-id", "77", "--log-level", "info"]);
+    let process = topology.pod("envoy")?.start(command)?;
+    process.wait_line("starting main dispatch loop", SOON).context("Envoy does not start")?;
+    Ok(process)
+}
+
+/// A listener of Envoy's, and the clusters that it sends to, all being `server`.
+fn envoy_listener(port: u16, server: SocketAddr) -> (Value, [Value; 2]) {
+    let named = |name: &str| format!("{name}-{port}");
     let cluster = |name: &str| {
         let address = json!({"socket_address": {"address": server.ip().to_string(), "port_value": server.port()}});
-        json!({
-            "name": name,
+        let mut cluster = json!({
+            "name": named(name),
             "type": "STATIC",
-            "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]},
-        })
+            "load_assignment": {
+                "cluster_name": named(name),
+                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+            },
+        });
+        if port == ENVOY[1] {
+            cluster["typed_extension_protocol_options"] = json!({
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                    "explicit_http_config": {"http2_protocol_options": {}},
+                },
+            });
+        }
+        cluster
     };
-    let weights = [("v1", 90), ("v2", 10)].map(|(name, weight)| json!({"name": name, "weight": weight}));
+    let weights = [("v1", 90), ("v2", 10)].map(|(name, weight)| json!({"name": named(name), "weight": weight}));
     let group = json!({"prefix": "/api/", "headers": [{"name": "x-group", "string_match": {"exact": "1"}}]});
     let routes = json!([
-        {"match": group, "route": {"cluster": "v2"}},
+        {"match": group, "route": {"cluster": named("v2")}},
         {"match": {"prefix": "/"}, "route": {"weighted_clusters": {"clusters": weights}}},
     ]);
     let manager = json!({
@@ -330,18 +395,11 @@ fn start_envoy(program: &Path, topology: &Topology, server: SocketAddr) -> anyho
         }],
     });
     let listener = json!({
-        "address": {"socket_address": {"address": "0.0.0.0", "port_value": ENVOY}},
+        "address": {"socket_address": {"address": "0.0.0.0", "port_value": port}},
         "filter_chains": [{"filters": [{
             "name": "envoy.filters.network.http_connection_manager",
             "typed_config": manager,
         }]}],
     });
-    let config = json!({"static_resources": {"listeners": [listener], "clusters": [cluster("v1"), cluster("v2")]}});
-    let file = topology.directory().join("envoy.json");
-    fs::write(&file, config.to_string())?;
-    let mut command = Command::new(program);
-    command.arg("--config-path").arg(&file).args(["--concurrency", "2", "--base-id", "77", "--log-level", "info"]);
-    let process = topology.pod("envoy")?.start(command)?;
-    process.wait_line("starting main dispatch loop", SOON).context("Envoy does not start")?;
-    Ok(process)
+    (listener, ["v1", "v2"].map(cluster))
 }

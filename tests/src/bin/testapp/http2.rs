@@ -160,7 +160,8 @@ pub(crate) async fn h2c(args: H2cArgs) -> anyhow::Result<()> {
     print(&H2cReport { ok: args.requests, latency: Latency::of(durations) })
 }
 
-async fn request(client: SendRequest<Bytes>, to: SocketAddr) -> anyhow::Result<Duration> {
+/// Sends one request, and returns how long its answer took to the end.
+pub(crate) async fn request(client: SendRequest<Bytes>, to: SocketAddr) -> anyhow::Result<Duration> {
     let begun = Instant::now();
     let mut client = client.ready().await?;
     let (answer, _) = client.send_request(Request::get(format!("http://{to}/")).body(())?, true)?;
@@ -175,7 +176,8 @@ async fn request(client: SendRequest<Bytes>, to: SocketAddr) -> anyhow::Result<D
     Ok(begun.elapsed())
 }
 
-async fn connect(to: SocketAddr) -> anyhow::Result<SendRequest<Bytes>> {
+/// A connection for requests.
+pub(crate) async fn connect(to: SocketAddr) -> anyhow::Result<SendRequest<Bytes>> {
     let stream = dial(to, Duration::from_secs(10)).await?;
     let (client, connection) = h2::client::handshake(stream).await?;
     spawn_local(connection);

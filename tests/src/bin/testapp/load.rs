@@ -1,4 +1,5 @@
-//! Load and its measure: bytes in bulk, requests on kept connections, or new connections, for a fixed time.
+//! Load and its measure: bytes in bulk, requests on kept connections by HTTP/1.1 or HTTP/2, or new connections, for a fixed
+//! time.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::dial::dial;
 use crate::summary::{Latency, Tally};
-use crate::{failure, print};
+use crate::{failure, http2, print};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: ambit-load\r\n\r\n";
 
@@ -28,6 +29,14 @@ enum Kind {
     Bulk(Shape),
     /// Sends one request after the other to an `http` server on every connection.
     Requests(Shape),
+    /// Sends one request after the other to an `http2` server on every stream of every connection.
+    Streams {
+        #[command(flatten)]
+        shape: Shape,
+        /// Streams of each connection at once.
+        #[arg(long, default_value_t = 10)]
+        streams: usize,
+    },
     /// Makes one connection after the other to an `http` server, with one request each.
     Connections(Shape),
 }
@@ -64,7 +73,8 @@ struct Done {
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    let (Kind::Bulk(shape) | Kind::Requests(shape) | Kind::Connections(shape)) = args.kind;
+    let (Kind::Bulk(shape) | Kind::Requests(shape) | Kind::Streams { shape, .. } | Kind::Connections(shape)) =
+        args.kind;
     let started = Instant::now();
     let until = started + Duration::from_secs_f64(shape.seconds);
     let mut running = JoinSet::new();
@@ -72,6 +82,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         match args.kind {
             Kind::Bulk(_) => running.spawn_local(bulk(shape.to, until)),
             Kind::Requests(_) => running.spawn_local(requests(shape.to, until)),
+            Kind::Streams { streams, .. } => running.spawn_local(multiplexed(shape.to, until, streams)),
             Kind::Connections(_) => running.spawn_local(connections(shape.to, until)),
         };
     }
@@ -114,6 +125,28 @@ async fn requests(to: SocketAddr, until: Instant) -> anyhow::Result<Done> {
         done.durations.push(begun.elapsed());
         done.units += 1;
     }
+    done.tally.ok = done.units;
+    Ok(done)
+}
+
+async fn multiplexed(to: SocketAddr, until: Instant, streams: usize) -> anyhow::Result<Done> {
+    let client = http2::connect(to).await?;
+    let mut running = JoinSet::new();
+    for _ in 0..streams {
+        let client = client.clone();
+        running.spawn_local(async move {
+            let mut durations = Vec::new();
+            while Instant::now() < until {
+                durations.push(http2::request(client.clone(), to).await?);
+            }
+            anyhow::Ok(durations)
+        });
+    }
+    let mut done = Done::default();
+    while let Some(durations) = running.join_next().await {
+        done.durations.extend(durations??);
+    }
+    done.units = done.durations.len() as u64;
     done.tally.ok = done.units;
     Ok(done)
 }
