@@ -60,6 +60,7 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
         identity: settings.identity(),
         key: WaypointKey::new(&settings.namespace, &settings.name),
         registry: Registry::default(),
+        originators: Arc::default(),
         mirrors: Mirrors::default(),
         limits: limits(settings),
         server: server_header(settings)?,
@@ -122,6 +123,7 @@ fn limits(settings: &Settings) -> Limits {
         header: settings.header_timeout,
         patience: settings.patience,
         normalization: settings.path_normalization,
+        forwarded_for: settings.forwarded_for,
         tunnel: hbone::Config { drain_timeout: None, ..hbone::Config::default() },
         tunnel_idle: Duration::from_secs(300),
     }

@@ -59,6 +59,11 @@ impl<S: ByteSource, K: ByteSink> Duplex<S, K> {
         (Prefixed::new(read, self.source), self.sink)
     }
 
+    /// The half that sends.
+    pub(crate) fn sink_mut(&mut self) -> &mut K {
+        &mut self.sink
+    }
+
     /// Ends what is sent in good order, as far as the other end lets it.
     pub(crate) async fn finish(mut self)
     where

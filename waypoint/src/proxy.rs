@@ -16,8 +16,9 @@ use ambit_telemetry::{AccessLog, Meter};
 use ambit_transport::Failure;
 use ambit_transport::credentials::Signer;
 
+use crate::http::ForwardedFor;
 use crate::record::Mirrors;
-use crate::upstream::{Clusters, Endpoints, Registry};
+use crate::upstream::{Clusters, Endpoints, Originators, Registry};
 
 /// What all workers see.
 pub(crate) struct Shared {
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) key: WaypointKey,
     /// What limits, balances and counts for all workers together.
     pub(crate) registry: Registry,
+    /// TLS towards applications.
+    pub(crate) originators: Arc<Originators>,
     /// Copies that were sent to mirrors.
     pub(crate) mirrors: Mirrors,
     /// Patience and sizes.
@@ -50,6 +53,8 @@ pub(crate) struct Limits {
     pub(crate) patience: Duration,
     /// What is done to paths before anybody looks at them.
     pub(crate) normalization: Normalization,
+    /// What becomes of `x-forwarded-for`.
+    pub(crate) forwarded_for: ForwardedFor,
     /// What a tunnel may use.
     pub(crate) tunnel: hbone::Config,
     /// How long a tunnel to a pod is kept without a stream.

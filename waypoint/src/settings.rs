@@ -12,6 +12,8 @@ use ambit_transport::credentials;
 use clap::Parser;
 use serde::Serialize;
 
+use crate::http::ForwardedFor;
+
 /// A waypoint of the Ambit service mesh: the proxy of a namespace's services that knows HTTP. Agents carry to it what is
 /// addressed to services that a label binds to it (istio.io/use-waypoint), and it carries that on to their pods as
 /// VirtualServices, DestinationRules and AuthorizationPolicies say.
@@ -119,6 +121,11 @@ pub(crate) struct Settings {
     #[arg(long, env = "WAYPOINT_PATH_NORMALIZATION", value_name = "NAME", default_value = "BASE")]
     #[serde(serialize_with = "named")]
     pub(crate) path_normalization: Normalization,
+
+    /// What becomes of the field x-forwarded-for of requests: the client's address is appended to it, replaces it, or it is
+    /// kept as it is.
+    #[arg(long = "x-forwarded-for", env = "WAYPOINT_X_FORWARDED_FOR", value_enum, default_value = "append")]
+    pub(crate) forwarded_for: ForwardedFor,
 
     /// Seconds for which a client is held whose pod the waypoint may not know yet, where policies ask for its labels.
     #[arg(long, env = "WAYPOINT_PATIENCE", value_name = "SECONDS", default_value = "5", value_parser = seconds)]

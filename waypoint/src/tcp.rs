@@ -14,7 +14,6 @@ use ambit_net::relay::relay;
 use ambit_net::stream::ByteSink;
 use ambit_transport::Failure;
 use bytes::{Bytes, BytesMut};
-use http::Version;
 
 use crate::arrival::Arrival;
 use crate::authorize;
@@ -214,20 +213,10 @@ async fn dial(proxy: &Rc<Proxy>, arrival: &Rc<Arrival>, sni: Option<&str>) -> Re
             return Err(failed);
         }
         tried.push(endpoint.address);
-        let exchange = Exchange {
-            cluster: place.number(),
-            limits: place.limits(),
-            settings: &place.settings().pool,
-            address: endpoint.address,
-            workload: endpoint.workload.as_deref(),
-            arrival,
-            version: Version::HTTP_09,
-            begun: Rc::default(),
-        };
+        let exchange = Exchange::new(&place, &endpoint, arrival, destination.host.as_str());
         match proxy.endpoints.open(&exchange).await {
-            Ok(stream) => {
+            Ok((source, sink)) => {
                 place.learn_connected(&picked, true);
-                let (source, sink) = stream.split();
                 let source = Prefixed::new(Bytes::new(), source);
                 return Ok(Dialled { source, sink, picked, slot, place });
             }

@@ -12,9 +12,11 @@ mod hash;
 mod limits;
 mod locality;
 mod multiplexed;
+mod origination;
 mod outlier;
 mod pool;
 mod retry_budget;
+mod secured;
 
 pub(crate) use cluster::{Ask, Picked};
 pub(crate) use clusters::{Clusters, Held, NoCluster, Place, Registry};
@@ -22,3 +24,4 @@ pub(crate) use connect::{Sink, Source};
 pub(crate) use endpoints::{Bare, Endpoints, Exchange, Sent, Unsent, Upgraded};
 pub(crate) use hash::{given_cookie, key_hash};
 pub(crate) use limits::ConnectionSlot;
+pub(crate) use origination::Originators;

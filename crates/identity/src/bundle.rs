@@ -45,6 +45,20 @@ impl Bundle {
         Ok(Self::of(roots))
     }
 
+    /// The authorities that this system trusts, those of them that can be read.
+    ///
+    /// # Errors
+    /// [`Error::BadBundle`] if there are none.
+    pub fn system() -> Result<Self, Error> {
+        let found = rustls_native_certs::load_native_certs();
+        let roots: Vec<_> = found.certs.into_iter().filter_map(|root| Root::parse(root).ok()).collect();
+        match (roots.is_empty(), found.errors.first()) {
+            (false, _) => Ok(Self::of(roots)),
+            (true, Some(error)) => Err(Error::BadBundle(format!("this system's authorities: {error}"))),
+            (true, None) => Err(Error::BadBundle("this system has no authorities".to_owned())),
+        }
+    }
+
     /// This bundle's roots and those of `other` that it lacks.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {

@@ -59,6 +59,13 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
+    /// A name that a server is to prove is none: correct it to a DNS name, an address or a URI.
+    #[error("{0:?} is no DNS name, address or URI that a certificate could carry")]
+    BadServerName(String),
+    /// The certificate that a server is to be shown, or its key, cannot be read, or they do not belong together: correct the
+    /// files.
+    #[error("the client certificate cannot be used: {0}")]
+    BadClientCertificate(String),
     /// Someone asked the CA to certify what is not a certificate signing request with a valid signature.
     #[error("the certificate signing request cannot be used: {0}")]
     BadRequest(String),

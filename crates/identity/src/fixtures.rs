@@ -63,6 +63,12 @@ impl Ca {
         certified(vec![certificate.der().clone()], &key)
     }
 
+    /// The certificate of `params` and its key, in PEM.
+    pub(crate) fn certify_pem(&self, params: &CertificateParams) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
+    }
+
     /// The key and the certificate of `params`, by way of an intermediate CA.
     pub(crate) fn certify_indirectly(&self, params: &CertificateParams) -> Arc<CertifiedKey> {
         let mut between = leaf(&[]);

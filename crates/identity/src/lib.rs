@@ -10,6 +10,7 @@
 //! | [`trust`] | both of them as they are in force, and who has proved himself by them |
 //! | [`authority`] | a certificate authority, and the file that a local one lives in |
 //! | [`channel`] | TLS between a CA and those who ask it |
+//! | [`origination`] | TLS towards applications |
 //! | [`client`] | the seam behind which requests are signed |
 //! | [`renewal`] | when to ask for the next certificate (pure) |
 //! | [`store`] | the certificates in use, in memory only |
@@ -26,6 +27,7 @@ pub mod csr;
 pub mod error;
 #[cfg(test)]
 mod fixtures;
+pub mod origination;
 pub mod provider;
 pub mod renewal;
 pub mod revocation;
@@ -40,6 +42,7 @@ pub use client::{Chain, Issuer, LocalIssuer};
 pub use clock::Clock;
 pub use csr::Csr;
 pub use error::Error;
+pub use origination::Originator;
 pub use revocation::Revocations;
 pub use store::{CertificateFacts, CertificateKind, CertificateStatus, CertificateSummary, Certificates};
 pub use tls::Failure;

@@ -67,7 +67,9 @@ where
     Ok((stream, peer))
 }
 
-async fn complete<T, S, F>(handshake: F, timeout: Duration) -> Result<(S, Option<Verdict>), Failure>
+/// Waits for a handshake within `timeout`, and tells what the verifier found. A peer that was refused is given time to read
+/// why.
+pub(crate) async fn complete<T, S, F>(handshake: F, timeout: Duration) -> Result<(S, Option<Verdict>), Failure>
 where
     T: AsyncRead + AsyncWrite + Unpin,
     F: Future<Output = Result<S, (io::Error, T)>>,

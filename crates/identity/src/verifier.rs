@@ -4,6 +4,8 @@
 //! A refusal is told to the peer by the alert of RFC 8446 section 6.2 that fits it best, and the two sides derive
 //! their [`Reason`](ambit_model::Reason) from that same alert, so that they agree.
 
+mod server;
+
 use std::cell::RefCell;
 use std::future::Future;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use webpki::{EndEntityCert, KeyUsage};
 use crate::certificate::Certificate;
 use crate::provider::provider;
 use crate::trust::{Peer, TrustStore, Trusted};
+pub(crate) use server::{ExpectedName, ServerVerifier};
 
 tokio::task_local! {
     // rustls tells the caller of a handshake neither what the verifier saw nor, after a failure, what the peer sent.
@@ -64,6 +67,19 @@ struct Refusal {
     detail: String,
 }
 
+impl Refusal {
+    /// What rustls is told, once the observer has been.
+    fn noted(self) -> rustls::Error {
+        note(Verdict::Refused(self.detail));
+        rustls::Error::InvalidCertificate(self.error)
+    }
+}
+
+/// Without an observer there is nobody to tell; the verifier's result alone decides.
+fn note(verdict: Verdict) {
+    let _ = VERDICT.try_with(|cell| cell.replace(Some(verdict)));
+}
+
 impl Verifier {
     fn verify(
         &self,
@@ -76,13 +92,13 @@ impl Verifier {
         let verdict = chain(&trusted, end_entity, intermediates, now, usage)
             .and_then(|()| self.identity(end_entity))
             .and_then(|(leaf, identity)| standing(&trusted, &leaf, identity, intermediates));
-        let (verdict, result) = match verdict {
-            Ok(peer) => (Verdict::Accepted(peer), Ok(())),
-            Err(refusal) => (Verdict::Refused(refusal.detail), Err(rustls::Error::InvalidCertificate(refusal.error))),
-        };
-        // Without an observer there is nobody to tell; the result alone decides.
-        let _ = VERDICT.try_with(|cell| cell.replace(Some(verdict)));
-        result
+        match verdict {
+            Ok(peer) => {
+                note(Verdict::Accepted(peer));
+                Ok(())
+            }
+            Err(refusal) => Err(refusal.noted()),
+        }
     }
 
     fn identity(&self, end_entity: &CertificateDer<'_>) -> Result<(Certificate, Identity), Refusal> {
@@ -135,11 +151,21 @@ fn standing(
     identity: Identity,
     intermediates: &[CertificateDer<'_>],
 ) -> Result<Peer, Refusal> {
+    let between = unrevoked(trusted, leaf, intermediates)?;
+    Ok(Peer::new(identity, std::iter::once(leaf).chain(&between)))
+}
+
+/// The certificates between `leaf` and its root, none of them being revoked.
+fn unrevoked(
+    trusted: &Trusted,
+    leaf: &Certificate,
+    intermediates: &[CertificateDer<'_>],
+) -> Result<Vec<Certificate>, Refusal> {
     let between: Result<Vec<_>, _> = intermediates.iter().map(|der| Certificate::parse(der)).collect();
     let between = between.map_err(|detail| Refusal { error: CertificateError::BadEncoding, detail })?;
     let mut shown = std::iter::once(leaf).chain(&between);
     match shown.find(|certificate| trusted.revocations.revokes([&certificate.id])) {
-        None => Ok(Peer::new(identity, std::iter::once(leaf).chain(&between))),
+        None => Ok(between),
         Some(revoked) => {
             let detail = format!("serial {} is revoked: {}", revoked.serial, leaf.describe());
             Err(Refusal { error: CertificateError::Revoked, detail })

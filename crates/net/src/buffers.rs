@@ -3,8 +3,11 @@
 
 use std::cell::RefCell;
 use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use tokio::io::{AsyncRead, ReadBuf};
 
 /// The sizes of buffer, and how many of each a thread keeps while nobody uses them: at most 1.5 MiB in all.
 const KEPT: [(usize, usize); 3] = [(16 << 10, 16), (64 << 10, 4), (256 << 10, 4)];
@@ -17,7 +20,7 @@ thread_local! {
 
 /// How large a buffer a connection reads into: grows while reads fill it, shrinks when they leave most of it empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Size(usize);
+pub struct Size(usize);
 
 impl Size {
     /// The size for the next read, after a read of `filled` bytes into a buffer of this one.
@@ -36,6 +39,26 @@ impl Size {
     fn bytes(self) -> usize {
         KEPT.get(self.0).map_or(0, |(bytes, _)| *bytes)
     }
+}
+
+/// Reads of `from` what is there, never nothing, into a buffer of `size`; `Ok(None)` at its end.
+///
+/// # Errors
+/// The reader's.
+pub fn poll_read(
+    from: Pin<&mut impl AsyncRead>,
+    size: &mut Size,
+    cx: &mut Context<'_>,
+) -> Poll<std::io::Result<Option<Bytes>>> {
+    let mut buffer = Buffer::take(*size);
+    let mut room = ReadBuf::new(buffer.room());
+    ready!(from.poll_read(cx, &mut room))?;
+    let filled = room.filled().len();
+    if filled == 0 {
+        return Poll::Ready(Ok(None));
+    }
+    *size = size.after(filled);
+    Poll::Ready(Ok(Some(buffer.into_chunk(filled))))
 }
 
 /// A buffer of this thread's, which takes it back when dropped.

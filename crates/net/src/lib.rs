@@ -2,7 +2,7 @@
 //! whom.
 
 pub mod accept;
-mod buffers;
+pub mod buffers;
 pub mod netns;
 pub mod ports;
 pub mod relay;

@@ -31,8 +31,8 @@ impl Files {
         }
     }
 
-    /// Looks at all of them; whether one has changed.
-    fn look(&mut self) -> bool {
+    /// Looks at all of them; whether one has changed since it was looked at last.
+    pub fn look(&mut self) -> bool {
         let mut changed = false;
         for (path, before) in &mut self.0 {
             let now = stamp(path);

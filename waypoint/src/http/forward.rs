@@ -178,17 +178,9 @@ impl Journey<'_> {
         let begun = trail.turn_to(picked);
         ending.story().upstream(endpoint.address, endpoint.workload.clone());
         let version = place.version(self.head.version, self.is_grpc, self.asked.upgrade.is_some());
-        let request = self.request(version, made).map_err(|_| Failed::Malformed)?;
-        let exchange = Exchange {
-            cluster: place.number(),
-            limits: place.limits(),
-            settings: &place.settings().pool,
-            address: endpoint.address,
-            workload: endpoint.workload.as_deref(),
-            arrival: self.arrival,
-            version,
-            begun,
-        };
+        let exchange = Exchange::new(place, &endpoint, self.arrival, self.authority());
+        let request = self.request(version, exchange.tls.is_some(), made).map_err(|_| Failed::Malformed)?;
+        let exchange = Exchange { begun, ..exchange.by(version) };
         let until = Cell::new(None);
         let outcome = tokio::select! {
             biased;
@@ -207,10 +199,14 @@ impl Journey<'_> {
         if sent.upgraded.is_some() && self.asked.upgrade.is_none() { Err(Failed::Unexpected) } else { Ok(sent) }
     }
 
-    fn request(&self, version: Version, made: u32) -> Result<Request<RequestBody>, http::Error> {
+    /// Whom an endpoint is asked for.
+    pub(super) fn authority(&self) -> &str {
+        self.forward.authority.unwrap_or(&self.asked.authority)
+    }
+
+    fn request(&self, version: Version, tls: bool, made: u32) -> Result<Request<RequestBody>, http::Error> {
         let mut fields = self.fields.clone();
-        let authority = self.forward.authority.unwrap_or(&self.asked.authority);
-        let target = Target { authority, path: &self.forward.path, version };
+        let target = Target { authority: self.authority(), path: &self.forward.path, version, tls };
         let uri = head::address(&mut fields, &target)?;
         if self.forward.path != self.asked.path
             && let Ok(original) = HeaderValue::from_str(&self.asked.path)

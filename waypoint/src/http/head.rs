@@ -1,6 +1,8 @@
 //! The heads of requests and responses: what is well-formed, what only proxies may say, what goes no further than one
 //! hop (RFC 9110 section 7.6.1). Knows no route.
 
+use std::net::IpAddr;
+
 use ambit_model::route::{Fields, HeaderOperations, Operation};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -131,6 +133,34 @@ pub(crate) fn clean(fields: &mut HeaderMap) {
     }
 }
 
+/// What becomes of the addresses that a request says it came by, `x-forwarded-for`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ForwardedFor {
+    /// The client's comes behind them: whoever counts from the end is told the truth.
+    Append,
+    /// The client's takes their place.
+    Replace,
+    /// They stay as they are.
+    Keep,
+}
+
+/// Tells by `fields` whose request it is.
+pub(crate) fn forwarded_for(fields: &mut HeaderMap, mode: ForwardedFor, client: IpAddr) {
+    const NAME: HeaderName = HeaderName::from_static("x-forwarded-for");
+    if mode == ForwardedFor::Keep {
+        return;
+    }
+    let client = client.to_canonical().to_string();
+    let said = fields.get_all(NAME).into_iter().map(HeaderValue::as_bytes).filter(|said| !said.is_empty());
+    let mut all: Vec<&[u8]> = if mode == ForwardedFor::Append { said.collect() } else { Vec::new() };
+    all.push(client.as_bytes());
+    // Of what can be in a field, joined by what can.
+    if let Ok(all) = HeaderValue::from_bytes(&all.join(&b", "[..])) {
+        fields.insert(NAME, all);
+    }
+}
+
 /// Does what routes say to `fields`. What cannot be a field is left out: translation has refused it before.
 pub(crate) fn apply(fields: &mut HeaderMap, operations: &[&HeaderOperations]) {
     for step in operations.iter().flat_map(|operations| operations.steps()) {
@@ -158,6 +188,8 @@ pub(crate) struct Target<'a> {
     pub(crate) path: &'a str,
     /// The version of HTTP that the endpoint speaks.
     pub(crate) version: Version,
+    /// It is spoken within TLS.
+    pub(crate) tls: bool,
 }
 
 /// The URI and fields that a request has on its way to an endpoint.
@@ -169,7 +201,8 @@ pub(crate) fn address(fields: &mut HeaderMap, target: &Target<'_>) -> Result<Uri
     if target.version == Version::HTTP_2 {
         fields.remove(header::HOST);
         let authority = if target.authority.is_empty() { "unknown" } else { target.authority };
-        return Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(path).build();
+        let scheme = if target.tls { Scheme::HTTPS } else { Scheme::HTTP };
+        return Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build();
     }
     fields.insert(header::HOST, HeaderValue::try_from(target.authority)?);
     join_crumbs(fields);

@@ -191,6 +191,8 @@ impl<'a> Life<'a> {
         if !fields.contains_key("x-forwarded-proto") {
             fields.insert("x-forwarded-proto", HeaderValue::from_static(self.asked.scheme));
         }
+        let limits = &self.proxy.shared.limits;
+        head::forwarded_for(&mut fields, limits.forwarded_for, self.arrival.client.ip());
         head::apply(&mut fields, operations);
         fields
     }

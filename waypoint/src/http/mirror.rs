@@ -31,7 +31,7 @@ pub(crate) fn send(journey: &Journey<'_>) {
             version: journey.head.version,
             is_grpc: journey.is_grpc,
             fields: journey.fields.clone(),
-            authority: shadow(journey.forward.authority.unwrap_or(&journey.asked.authority)),
+            authority: journey.authority().to_owned(),
             path: journey.forward.path.clone().into_owned(),
         };
         let place = journey.proxy.clusters.place(&journey.proxy.shared, journey.snapshot, journey.arrival, destination);
@@ -68,24 +68,15 @@ impl Copy {
         let Ok(_slot) = place.limits().request(Instant::now()) else { return Mirrored::Failed };
         let Some(picked) = place.pick_any(&self.arrival) else { return Mirrored::Failed };
         let version = place.version(self.version, self.is_grpc, false);
-        let target = Target { authority: &self.authority, path: &self.path, version };
+        let exchange = Exchange::new(place, picked.endpoint(), &self.arrival, &self.authority).by(version);
+        let target =
+            Target { authority: &shadow(&self.authority), path: &self.path, version, tls: exchange.tls.is_some() };
         let Ok(uri) = head::address(&mut self.fields, &target) else { return Mirrored::Failed };
         let mut request = Request::new(body);
         *request.method_mut() = self.method;
         *request.uri_mut() = uri;
         *request.version_mut() = if version == Version::HTTP_2 { version } else { Version::HTTP_11 };
         *request.headers_mut() = self.fields;
-        let endpoint = picked.endpoint();
-        let exchange = Exchange {
-            cluster: place.number(),
-            limits: place.limits(),
-            settings: &place.settings().pool,
-            address: endpoint.address,
-            workload: endpoint.workload.as_deref(),
-            arrival: &self.arrival,
-            version,
-            begun: Rc::default(),
-        };
         let sent = self.proxy.endpoints.send(&exchange, request).await;
         place.learn(&picked, sent.as_ref().map(|sent| &sent.response).map_err(|_| true));
         let Ok(sent) = sent else { return Mirrored::Failed };

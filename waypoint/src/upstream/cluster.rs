@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ambit_model::destination::{
-    Balance, ConnectionPool, LoadBalancer, OutlierDetection, RetryBudget, Simple, TrafficPolicy,
+    Balance, ClientTls, ConnectionPool, LoadBalancer, OutlierDetection, RetryBudget, Simple, TlsMode, TrafficPolicy,
 };
 use ambit_model::{Distribution, Locality, Topology, Workload};
 use arc_swap::ArcSwap;
@@ -56,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) outliers: Option<OutlierDetection>,
     /// `connectionPool`
     pub(crate) pool: ConnectionPool,
+    /// `tls`, where it is more than the mesh's own.
+    pub(crate) tls: Option<Arc<ClientTls>>,
     /// `retryBudget`
     pub(crate) retry_budget: Option<RetryBudget>,
     /// Where the service has its connections go, whatever a rule says.
@@ -65,7 +67,9 @@ pub(crate) struct Settings {
 impl Settings {
     /// What `policy`, which holds for the port, and the service say.
     pub(crate) fn new(policy: &TrafficPolicy, distribution: Distribution) -> Self {
+        let begun = |tls: &&ClientTls| matches!(tls.mode, TlsMode::Simple | TlsMode::Mutual);
         Self {
+            tls: policy.settings.tls.as_ref().filter(begun).cloned().map(Arc::new),
             balancer: policy.settings.load_balancer.clone().unwrap_or_default(),
             outliers: policy.settings.outlier_detection.clone(),
             pool: policy.settings.connection_pool.clone().unwrap_or_default(),

@@ -1,5 +1,5 @@
-//! How an endpoint is connected to: by HBONE where its pod is in the mesh, in clear where it is not. Knows nothing of what
-//! is carried.
+//! How an endpoint is connected to: by HBONE where its pod is in the mesh, in clear where it is not, and by TLS within that
+//! where a DestinationRule asks for it. Knows nothing of what is carried.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -18,10 +18,14 @@ use ambit_net::tcp::{self, TcpSink, TcpSource};
 use ambit_transport::secured::until_revoked;
 use ambit_transport::{Failure, Secured, dial};
 use bytes::Bytes;
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::origination::{Origination, Originators};
+use super::secured::{self, SecuredSink, SecuredSource};
 use crate::arrival::Arrival;
+use crate::io::{Duplex, Prefixed};
 use crate::proxy::Shared;
 
 /// Connections with the same key share tunnels.
@@ -66,12 +70,7 @@ fn options(timeout: Duration) -> ConnectOptions {
 }
 
 /// The two halves of a connection to an endpoint.
-pub(crate) enum Stream {
-    /// In a tunnel.
-    Tunnel(StreamSource, StreamSink),
-    /// In clear.
-    Clear(TcpSource, TcpSink),
-}
+pub(crate) type Halves = (Source, Sink);
 
 /// Connects to endpoints, from one worker.
 pub(crate) struct Dialler {
@@ -99,14 +98,14 @@ impl Dialler {
         (address, workload): (SocketAddr, Option<&Workload>),
         arrival: &Arrival,
         timeout: Duration,
-    ) -> Result<Stream, Failure> {
+    ) -> Result<Halves, Failure> {
         let dialled = async {
             match workload.filter(|workload| workload.is_enrolled()) {
                 Some(workload) => self.tunnel(address, workload, arrival).await,
                 None => {
                     let stream = connect(&here()?, address, &options(timeout)).await?;
                     let (source, sink) = tcp::split(stream);
-                    Ok(Stream::Clear(source, sink))
+                    Ok((Source::Clear(source), Sink::Clear(sink)))
                 }
             }
         };
@@ -115,7 +114,7 @@ impl Dialler {
             .unwrap_or_else(|_| Err(Failure::new(Reason::ConnectTimeout, address.to_string())))
     }
 
-    async fn tunnel(&self, address: SocketAddr, workload: &Workload, arrival: &Arrival) -> Result<Stream, Failure> {
+    async fn tunnel(&self, address: SocketAddr, workload: &Workload, arrival: &Arrival) -> Result<Halves, Failure> {
         let key = PeerKey { address: address.ip(), expected: workload.identity.clone() };
         let host = arrival.addressed.service().map(|service| service.hostname.to_string());
         let request = ConnectRequest {
@@ -125,18 +124,26 @@ impl Dialler {
         };
         let (mut source, sink) = self.tunnels.open(&key, &request).await?;
         source.answer().await?;
-        Ok(Stream::Tunnel(source, sink))
+        Ok((Source::Tunnel(source), Sink::Tunnel(sink)))
     }
 }
 
-impl Stream {
-    /// Its two halves.
-    pub(crate) fn split(self) -> (Source, Sink) {
-        match self {
-            Self::Tunnel(source, sink) => (Source::Tunnel(source), Sink::Tunnel(sink)),
-            Self::Clear(source, sink) => (Source::Clear(source), Sink::Clear(sink)),
-        }
-    }
+/// Begins TLS within `halves` as `origination` says, to speak `protocol`, within `limit`.
+///
+/// # Errors
+/// The server is not who it should be, or does not take TLS, or what the DestinationRule names cannot be used.
+pub(crate) async fn originate(
+    originators: &Arc<Originators>,
+    (source, sink): Halves,
+    origination: &Origination,
+    protocol: Option<&'static str>,
+    limit: Duration,
+) -> Result<Halves, Failure> {
+    let originator = originators.of(&origination.settings).await?;
+    let transport = TokioIo::new(Duplex::new(Prefixed::new(Bytes::new(), source), sink));
+    let stream = originator.connect(transport, &origination.name, protocol, limit).await?;
+    let (source, sink) = secured::split(stream);
+    Ok((Source::Secured(source), Sink::Secured(sink)))
 }
 
 /// What comes from an endpoint.
@@ -145,6 +152,8 @@ pub(crate) enum Source {
     Tunnel(StreamSource),
     /// In clear.
     Clear(TcpSource),
+    /// By TLS within one of the others.
+    Secured(SecuredSource),
 }
 
 /// What goes to an endpoint.
@@ -153,6 +162,8 @@ pub(crate) enum Sink {
     Tunnel(StreamSink),
     /// In clear.
     Clear(TcpSink),
+    /// By TLS within one of the others.
+    Secured(SecuredSink),
 }
 
 impl ByteSource for Source {
@@ -160,6 +171,7 @@ impl ByteSource for Source {
         match self {
             Self::Tunnel(source) => source.poll_receive(cx),
             Self::Clear(source) => source.poll_receive(cx),
+            Self::Secured(source) => source.poll_receive(cx),
         }
     }
 }
@@ -169,6 +181,7 @@ impl ByteSink for Sink {
         match self {
             Self::Tunnel(sink) => sink.poll_send(cx, data),
             Self::Clear(sink) => sink.poll_send(cx, data),
+            Self::Secured(sink) => sink.poll_send(cx, data),
         }
     }
 
@@ -176,6 +189,7 @@ impl ByteSink for Sink {
         match self {
             Self::Tunnel(sink) => sink.poll_finish(cx),
             Self::Clear(sink) => sink.poll_finish(cx),
+            Self::Secured(sink) => sink.poll_finish(cx),
         }
     }
 
@@ -183,6 +197,7 @@ impl ByteSink for Sink {
         match self {
             Self::Tunnel(sink) => sink.reset(),
             Self::Clear(sink) => sink.reset(),
+            Self::Secured(sink) => sink.reset(),
         }
     }
 
@@ -190,6 +205,7 @@ impl ByteSink for Sink {
         match self {
             Self::Tunnel(sink) => sink.poll_broken(cx),
             Self::Clear(sink) => sink.poll_broken(cx),
+            Self::Secured(sink) => sink.poll_broken(cx),
         }
     }
 }

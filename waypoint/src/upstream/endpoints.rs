@@ -18,9 +18,12 @@ use hyper::client::conn::{TrySendError, http1};
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
-use super::connect::{Dialler, Sink, Source, Stream};
+use super::cluster::Endpoint;
+use super::clusters::Place;
+use super::connect::{Dialler, Halves, Sink, Source, originate};
 use super::limits::{ConnectionSlot, Limits, Overflow};
 use super::multiplexed::{Place as SharedPlace, Shelf};
+use super::origination::{Origination, Originators};
 use super::pool::{Pool, PoolKey};
 use crate::arrival::Arrival;
 use crate::http::RequestBody;
@@ -57,8 +60,10 @@ pub(crate) struct Exchange<'a> {
     pub(crate) workload: Option<&'a Workload>,
     /// For whom.
     pub(crate) arrival: &'a Arrival,
-    /// HTTP/1.1 or HTTP/2.
-    pub(crate) version: Version,
+    /// TLS that is begun there.
+    pub(crate) tls: Option<Origination>,
+    /// HTTP/1.1 or HTTP/2; none where bytes are carried.
+    pub(crate) version: Option<Version>,
     /// Set when there is a connection for it.
     pub(crate) begun: Rc<Cell<bool>>,
 }
@@ -93,6 +98,7 @@ pub(crate) enum Unsent {
 /// One worker's connections.
 pub(crate) struct Endpoints {
     dialler: Dialler,
+    originators: Arc<Originators>,
     idle: Rc<RefCell<Pool<Conn1>>>,
     /// The clusters for which somebody sees to it that idle connections make way.
     watched: Rc<RefCell<BTreeSet<u64>>>,
@@ -111,8 +117,13 @@ struct Conn1 {
 impl Endpoints {
     /// No connections yet. Has to be called within the worker's runtime.
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let endpoints =
-            Self { dialler: Dialler::new(shared), idle: Rc::default(), watched: Rc::default(), shared: Rc::default() };
+        let endpoints = Self {
+            originators: shared.originators.clone(),
+            dialler: Dialler::new(shared),
+            idle: Rc::default(),
+            watched: Rc::default(),
+            shared: Rc::default(),
+        };
         let (idle, shelves) = (Rc::downgrade(&endpoints.idle), Rc::downgrade(&endpoints.shared));
         spawn_local(async move {
             loop {
@@ -130,9 +141,13 @@ impl Endpoints {
     ///
     /// # Errors
     /// Why there is none.
-    pub(crate) async fn open(&self, exchange: &Exchange<'_>) -> Result<Stream, Failure> {
-        let endpoint = (exchange.address, exchange.workload);
-        self.dialler.connect(endpoint, exchange.arrival, exchange.settings.connect_timeout).await
+    pub(crate) async fn open(&self, exchange: &Exchange<'_>) -> Result<Halves, Failure> {
+        let (endpoint, limit) = ((exchange.address, exchange.workload), exchange.settings.connect_timeout);
+        let begun = Instant::now();
+        let halves = self.dialler.connect(endpoint, exchange.arrival, limit).await?;
+        let Some(tls) = &exchange.tls else { return Ok(halves) };
+        let protocol = exchange.version.map(|version| if version == Version::HTTP_2 { "h2" } else { "http/1.1" });
+        originate(&self.originators, halves, tls, protocol, limit.saturating_sub(begun.elapsed())).await
     }
 
     /// Sends the request that `request` makes, again on another connection if the first turned out to be closed before
@@ -142,7 +157,7 @@ impl Endpoints {
     /// Why there is no answer.
     pub(crate) async fn send(&self, exchange: &Exchange<'_>, request: Request<RequestBody>) -> Result<Sent, Unsent> {
         match exchange.version {
-            Version::HTTP_2 => self.send2(exchange, request).await,
+            Some(Version::HTTP_2) => self.send2(exchange, request).await,
             _ => self.send1(exchange, request).await,
         }
     }
@@ -188,16 +203,17 @@ impl Endpoints {
                 return;
             }
             let limits = connection.limits.clone();
+            let cluster = key.cluster;
             shelve(&mut pool.borrow_mut(), key, connection, keep);
-            let Some(watched) = watched.filter(|watched| watched.borrow_mut().insert(key.cluster)) else { return };
-            give_up_when_called(pool, limits, key.cluster).await;
-            watched.borrow_mut().remove(&key.cluster);
+            let Some(watched) = watched.filter(|watched| watched.borrow_mut().insert(cluster)) else { return };
+            give_up_when_called(pool, limits, cluster).await;
+            watched.borrow_mut().remove(&cluster);
         });
     }
 
     async fn connection1(&self, exchange: &Exchange<'_>) -> Result<Conn1, Unsent> {
         let key = exchange.key();
-        let idle = self.idle.borrow_mut().take(key, Instant::now(), Conn1::is_usable);
+        let idle = self.idle.borrow_mut().take(&key, Instant::now(), Conn1::is_usable);
         if let Some(idle) = idle {
             return Ok(idle);
         }
@@ -208,9 +224,8 @@ impl Endpoints {
             Ok(connection) = waiting => return Ok(connection),
             slot = pending.slot() => slot,
         };
-        let stream = self.open(exchange).await.map_err(Unsent::Unconnected)?;
+        let (source, sink) = self.open(exchange).await.map_err(Unsent::Unconnected)?;
         drop(pending);
-        let (source, sink) = stream.split();
         let io = Duplex::new(Prefixed::new(Bytes::new(), source), sink);
         let handshake = http1::Builder::new().max_headers(256).handshake::<_, RequestBody>(io).await;
         let (sender, mut connection) = handshake.map_err(Unsent::Terminated)?;
@@ -246,9 +261,31 @@ impl Endpoints {
     }
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
+    /// With `endpoint` of `place`, which goes by `authority` where TLS asks for its name: bytes are carried, unless a version
+    /// of HTTP is said.
+    pub(crate) fn new(place: &'a Place, endpoint: &'a Endpoint, arrival: &'a Arrival, authority: &str) -> Self {
+        let settings = place.settings();
+        Self {
+            cluster: place.number(),
+            limits: place.limits(),
+            settings: &settings.pool,
+            address: endpoint.address,
+            workload: endpoint.workload.as_deref(),
+            arrival,
+            tls: settings.tls.as_ref().map(|tls| Origination::new(tls, authority)),
+            version: None,
+            begun: Rc::default(),
+        }
+    }
+
+    /// By this version of HTTP.
+    pub(crate) fn by(self, version: Version) -> Self {
+        Self { version: Some(version), ..self }
+    }
+
     fn key(&self) -> PoolKey {
-        PoolKey { cluster: self.cluster, address: self.address }
+        PoolKey { cluster: self.cluster, address: self.address, tls: self.tls.clone() }
     }
 }
 
@@ -260,7 +297,7 @@ impl Conn1 {
 
 /// Puts `connection` with the idle ones, unless somebody who waits for another endpoint's needs its place more.
 fn shelve(idle: &mut Pool<Conn1>, key: PoolKey, connection: Conn1, keep: Duration) {
-    if idle.is_wanted(key) || !connection.limits.give_up() {
+    if idle.is_wanted(&key) || !connection.limits.give_up() {
         idle.put(key, connection, Instant::now(), keep);
     }
 }

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioTimer;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::spawn_local;
 
-use super::connect::{Sink, Source, Stream};
+use super::connect::{Halves, Sink, Source};
 use super::endpoints::{Exchange, Unsent};
 use super::limits::{ConnectionSlot, Limits};
 use crate::http::RequestBody;
@@ -82,7 +82,7 @@ impl Shelf {
         open: impl FnOnce() -> F,
     ) -> Result<(Place, bool), Unsent>
     where
-        F: Future<Output = Result<Stream, Failure>>,
+        F: Future<Output = Result<Halves, Failure>>,
     {
         if let Some(place) = self.take(exchange.settings) {
             return Ok((place, false));
@@ -105,20 +105,19 @@ impl Shelf {
         if let Some(why) = failed {
             return Err(Unsent::Unconnected(why));
         }
-        let stream = open().await.map_err(|why| {
+        let halves = open().await.map_err(|why| {
             *self.failed.borrow_mut() = Some((Instant::now(), why.clone()));
             Unsent::Unconnected(why)
         })?;
-        self.add(exchange, stream, slot).await.map(|place| (place, true))
+        self.add(exchange, halves, slot).await.map(|place| (place, true))
     }
 
     async fn add(
         self: &Rc<Self>,
         exchange: &Exchange<'_>,
-        stream: Stream,
+        (source, sink): Halves,
         slot: ConnectionSlot,
     ) -> Result<Place, Unsent> {
-        let (source, sink) = stream.split();
         let io = Duplex::new(Prefixed::new(Bytes::new(), source), sink);
         let mut builder = Builder::new(LocalExecutor);
         builder.timer(TokioTimer::new()).initial_stream_window_size(256 << 10).initial_connection_window_size(16 << 20);

@@ -7,13 +7,18 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-/// Connections with the same key can take each other's place: of one cluster, to one endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+use super::origination::Origination;
+
+/// Connections with the same key can take each other's place: of one cluster, to one endpoint, which has proved to be the
+/// same server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PoolKey {
     /// The cluster's number.
     pub(crate) cluster: u64,
     /// The endpoint.
     pub(crate) address: SocketAddr,
+    /// The TLS that was begun towards it.
+    pub(crate) tls: Option<Origination>,
 }
 
 /// Idle connections, and who waits for one.
@@ -47,8 +52,8 @@ impl<C> Shelf<C> {
 
 impl<C> Pool<C> {
     /// The connection of `key` that was used last and still `is_usable`; others that are not are dropped.
-    pub(crate) fn take(&mut self, key: PoolKey, now: Instant, is_usable: impl Fn(&C) -> bool) -> Option<C> {
-        let shelf = self.shelves.get_mut(&key)?;
+    pub(crate) fn take(&mut self, key: &PoolKey, now: Instant, is_usable: impl Fn(&C) -> bool) -> Option<C> {
+        let shelf = self.shelves.get_mut(key)?;
         while let Some(idle) = shelf.idle.pop_back() {
             if now.saturating_duration_since(idle.since) < idle.keep && is_usable(&idle.connection) {
                 return Some(idle.connection);
@@ -79,8 +84,8 @@ impl<C> Pool<C> {
     }
 
     /// True if somebody waits for a connection of `key`.
-    pub(crate) fn is_wanted(&mut self, key: PoolKey) -> bool {
-        let Some(shelf) = self.shelves.get_mut(&key) else { return false };
+    pub(crate) fn is_wanted(&mut self, key: &PoolKey) -> bool {
+        let Some(shelf) = self.shelves.get_mut(key) else { return false };
         shelf.waiting.retain(|waiting| !waiting.is_closed());
         !shelf.waiting.is_empty()
     }
@@ -117,7 +122,7 @@ mod tests {
     const KEEP: Duration = Duration::from_secs(60);
 
     fn key(cluster: u64, port: u16) -> PoolKey {
-        PoolKey { cluster, address: SocketAddr::from(([10, 0, 0, 1], port)) }
+        PoolKey { cluster, address: SocketAddr::from(([10, 0, 0, 1], port)), tls: None }
     }
 
     #[test]
@@ -127,9 +132,9 @@ mod tests {
             pool.put(key(1, 80), connection, start + Duration::from_secs(age), KEEP);
         }
         let now = start + Duration::from_secs(65);
-        assert_eq!(pool.take(key(1, 80), now, |connection| *connection != 3), Some(2));
-        assert_eq!(pool.take(key(1, 80), now, |_| true), None);
-        assert_eq!(pool.take(key(1, 81), now, |_| true), None);
+        assert_eq!(pool.take(&key(1, 80), now, |connection| *connection != 3), Some(2));
+        assert_eq!(pool.take(&key(1, 80), now, |_| true), None);
+        assert_eq!(pool.take(&key(1, 81), now, |_| true), None);
         pool.put(key(1, 80), 4, now, KEEP);
         pool.sweep(now + KEEP, |_| true);
         assert!(!pool.has_idle(1));
@@ -139,10 +144,10 @@ mod tests {
     fn who_waits_is_given_what_becomes_idle_unless_he_has_gone() {
         let (mut pool, now) = (Pool::default(), Instant::now());
         drop(pool.wait(key(1, 80)));
-        assert!(!pool.is_wanted(key(1, 80)));
+        assert!(!pool.is_wanted(&key(1, 80)));
         let (gone, mut stays) = (pool.wait(key(1, 80)), pool.wait(key(1, 80)));
         drop(gone);
-        assert!(pool.is_wanted(key(1, 80)));
+        assert!(pool.is_wanted(&key(1, 80)));
         pool.put(key(1, 80), 7, now, KEEP);
         assert_eq!(stays.try_recv(), Ok(7));
         assert!(!pool.has_idle(1));

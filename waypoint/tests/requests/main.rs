@@ -20,3 +20,4 @@ mod resilience;
 mod routing;
 mod streams;
 mod support;
+mod tls;

@@ -3,6 +3,7 @@
 mod client;
 mod rules;
 mod server;
+mod tls;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -23,7 +24,8 @@ use tokio::task::spawn_local;
 
 pub(crate) use client::{Answer, Client, Here, Http, request};
 pub(crate) use rules::{destination_rule, near, subsets, virtual_service};
-pub(crate) use server::{Asked, Listening, Server, listen, read_head};
+pub(crate) use server::{Asked, Handshake, Listening, Server, listen, read_head};
+pub(crate) use tls::Issuer;
 
 /// Longer than anything takes that is not measured.
 pub(crate) const SOON: Duration = Duration::from_secs(20);

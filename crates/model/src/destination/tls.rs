@@ -5,13 +5,13 @@ use std::sync::Arc;
 use serde::Serialize;
 
 /// How endpoints are spoken to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct ClientTls {
     /// `mode`
     pub mode: TlsMode,
-    /// `sni`; none for the request's authority.
+    /// `sni`; none for the request's authority, or the service's host where there are no requests.
     pub sni: Option<Arc<str>>,
-    /// `subjectAltNames` of which the server's certificate must carry one; empty for the request's authority.
+    /// `subjectAltNames` of which the server's certificate must carry one; empty for what `sni` is.
     pub subject_alt_names: Vec<Arc<str>>,
     /// Where the keys and certificates are.
     pub credentials: Credentials,
@@ -20,7 +20,7 @@ pub struct ClientTls {
 }
 
 /// Whether TLS is begun.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub enum TlsMode {
     /// `DISABLE`: what the client sent goes on within the mesh's own encryption.
     #[default]
@@ -34,7 +34,7 @@ pub enum TlsMode {
 }
 
 /// Where keys and certificates are.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub enum Credentials {
     /// The system's authorities, and nothing to prove oneself with.
     #[default]

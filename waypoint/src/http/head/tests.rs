@@ -70,7 +70,7 @@ fn an_absolute_target_names_the_host() {
 #[test]
 fn an_endpoint_is_asked_in_its_own_version() {
     let mut fields = get(&[("host", "a"), ("cookie", "a=b"), ("cookie", "c=d")]).headers;
-    let target = Target { authority: "reviews:9080", path: "/x?y", version: Version::HTTP_11 };
+    let target = Target { authority: "reviews:9080", path: "/x?y", version: Version::HTTP_11, tls: false };
     assert_eq!(address(&mut fields, &target).unwrap().to_string(), "/x?y");
     assert_eq!((&fields["host"], &fields["cookie"]), (&"reviews:9080".parse().unwrap(), &"a=b; c=d".parse().unwrap()));
     let target = Target { version: Version::HTTP_2, ..target };
@@ -87,4 +87,29 @@ fn operations_are_done_in_order() {
     apply(&mut fields, &[&first, &second]);
     let all: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
     assert_eq!(all, [("a", "9"), ("c", "4"), ("c", "5")]);
+}
+
+#[test]
+fn the_client_is_told_behind_what_the_request_says_or_in_its_place() {
+    let client = "::ffff:10.9.2.1".parse().unwrap();
+    for (said, mode, expected) in [
+        (&[][..], ForwardedFor::Append, Some("10.9.2.1")),
+        (
+            &["192.0.2.1, 192.0.2.2", "192.0.2.3"],
+            ForwardedFor::Append,
+            Some("192.0.2.1, 192.0.2.2, 192.0.2.3, 10.9.2.1"),
+        ),
+        (&[""], ForwardedFor::Append, Some("10.9.2.1")),
+        (&["192.0.2.1"], ForwardedFor::Replace, Some("10.9.2.1")),
+        (&["192.0.2.1"], ForwardedFor::Keep, Some("192.0.2.1")),
+        (&[], ForwardedFor::Keep, None),
+    ] {
+        let mut fields = HeaderMap::new();
+        for address in said {
+            fields.append("x-forwarded-for", HeaderValue::from_static(address));
+        }
+        forwarded_for(&mut fields, mode, client);
+        let told: Vec<_> = fields.get_all("x-forwarded-for").into_iter().collect();
+        assert_eq!(told, expected.into_iter().collect::<Vec<_>>(), "{said:?} {mode:?}");
+    }
 }

@@ -12,9 +12,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use rustls::ServerConnection;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, spawn_local};
+use tokio_rustls::TlsAcceptor;
 
 /// A request as a server saw it.
 #[derive(Clone, Debug)]
@@ -26,6 +28,21 @@ pub(crate) struct Asked {
     pub(crate) body: String,
     /// The number of the connection, from 0.
     pub(crate) connection: usize,
+    /// `:scheme`, by HTTP/2.
+    pub(crate) scheme: String,
+    /// What TLS was spoken to, where it was.
+    pub(crate) tls: Option<Handshake>,
+}
+
+/// What a server saw of a TLS handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Handshake {
+    /// The name that it was asked for.
+    pub(crate) name: String,
+    /// The protocol that was agreed on.
+    pub(crate) protocol: String,
+    /// The client has shown a certificate.
+    pub(crate) proved: bool,
 }
 
 /// A server.
@@ -38,11 +55,12 @@ pub(crate) struct Server {
 
 type Answering = Rc<dyn Fn(Asked) -> LocalBoxFuture<'static, Response<Full<Bytes>>>>;
 
-/// HTTP/1.1 or HTTP/2, with prior knowledge.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// HTTP/1.1, HTTP/2 with prior knowledge, or what TLS agrees on.
+#[derive(Clone)]
 enum Speaks {
     One,
     Two,
+    Agreed(TlsAcceptor),
 }
 
 impl Server {
@@ -67,6 +85,13 @@ impl Server {
         Self::start(address, Speaks::Two, Rc::new(move |asked| Box::pin(answer(asked)))).await
     }
 
+    /// Answers every request at `address`, by TLS as `acceptor` has it, with `name`.
+    pub(crate) async fn secured(address: &str, acceptor: TlsAcceptor, name: &'static str) -> Self {
+        let answer =
+            move |_| -> LocalBoxFuture<'static, _> { Box::pin(async move { Response::new(Full::from(name)) }) };
+        Self::start(address, Speaks::Agreed(acceptor), Rc::new(answer)).await
+    }
+
     async fn start(address: &str, speaks: Speaks, answer: Answering) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let asked = Rc::new(RefCell::new(Vec::new()));
@@ -79,14 +104,17 @@ impl Server {
                 counted.set(connection + 1);
                 opened.set(opened.get() + 1);
                 highest.set(highest.get().max(opened.get()));
-                let (noted, answer, opened) = (noted.clone(), answer.clone(), opened.clone());
+                let (noted, answer, opened, speaks) = (noted.clone(), answer.clone(), opened.clone(), speaks.clone());
                 spawn_local(async move {
-                    let service = service_fn(move |request| serve(request, connection, noted.clone(), answer.clone()));
-                    let io = TokioIo::new(stream);
                     match speaks {
-                        Speaks::One => drop(http1::Builder::new().serve_connection(io, service).await),
-                        Speaks::Two => {
-                            drop(http2::Builder::new(super::client::Here).serve_connection(io, service).await)
+                        Speaks::One => converse(stream, (false, None), connection, noted, answer).await,
+                        Speaks::Two => converse(stream, (true, None), connection, noted, answer).await,
+                        Speaks::Agreed(acceptor) => {
+                            if let Ok(stream) = acceptor.accept(stream).await {
+                                let seen = Handshake::of(stream.get_ref().1);
+                                let spoken = (seen.protocol == "h2", Some(seen));
+                                converse(stream, spoken, connection, noted, answer).await;
+                            }
                         }
                     }
                     opened.set(opened.get() - 1);
@@ -106,9 +134,42 @@ impl Server {
         self.asked.borrow().len()
     }
 
+    /// Takes no more connections; its address is free when this returns.
+    pub(crate) async fn stop(mut self) {
+        self.accepting.abort();
+        let _ = (&mut self.accepting).await;
+    }
+
     /// How many are open, and how many were at the most.
     pub(crate) fn open(&self) -> (usize, usize) {
         (self.open.get(), self.most.get())
+    }
+}
+
+impl Handshake {
+    fn of(connection: &ServerConnection) -> Self {
+        Self {
+            name: connection.server_name().unwrap_or_default().to_owned(),
+            protocol: String::from_utf8(connection.alpn_protocol().unwrap_or_default().to_vec()).unwrap(),
+            proved: connection.peer_certificates().is_some(),
+        }
+    }
+}
+
+/// Answers the requests of one connection, by HTTP/2 or HTTP/1.1.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    (two, tls): (bool, Option<Handshake>),
+    connection: usize,
+    noted: Rc<RefCell<Vec<Asked>>>,
+    answer: Answering,
+) {
+    let (io, serve_one) =
+        (TokioIo::new(stream), move |request| serve(request, (connection, tls.clone()), noted.clone(), answer.clone()));
+    if two {
+        drop(http2::Builder::new(super::client::Here).serve_connection(io, service_fn(serve_one)).await);
+    } else {
+        drop(http1::Builder::new().serve_connection(io, service_fn(serve_one)).await);
     }
 }
 
@@ -138,6 +199,12 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
+    /// Takes no more connections; its address is free when this returns.
+    pub(crate) async fn stop(mut self) {
+        self.accepting.abort();
+        let _ = (&mut self.accepting).await;
+    }
+
     /// How many connections there were.
     pub(crate) fn connections(&self) -> usize {
         self.connections.get()
@@ -170,7 +237,7 @@ impl Drop for Server {
 
 async fn serve(
     request: Request<Incoming>,
-    connection: usize,
+    (connection, tls): (usize, Option<Handshake>),
     noted: Rc<RefCell<Vec<Asked>>>,
     answer: Answering,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -184,6 +251,8 @@ async fn serve(
         headers: head.headers,
         body: String::from_utf8_lossy(&body).into_owned(),
         connection,
+        scheme: head.uri.scheme_str().unwrap_or_default().to_owned(),
+        tls,
     };
     noted.borrow_mut().push(asked.clone());
     Ok(answer(asked).await)

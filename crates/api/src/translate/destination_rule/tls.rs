@@ -22,10 +22,10 @@ pub(super) fn client(tls: &written::ClientTls, path: &str, findings: &mut Findin
             TlsMode::Disable
         }
     };
-    if matches!(mode, TlsMode::Simple | TlsMode::Mutual) {
-        let message = "is not begun by this version: what the client sends goes on as it is, within the mesh's own \
-                       encryption. Have the client speak TLS, and name the port tls or https";
-        findings.remark(Severity::Warning, format_args!("{path}.mode"), message);
+    if matches!(mode, TlsMode::Simple | TlsMode::Mutual) && !tls.credential_name.is_empty() {
+        let message = "is not read by this version, and connections fail meanwhile: name the files in clientCertificate, \
+                       privateKey and caCertificates";
+        findings.remark(Severity::Warning, format_args!("{path}.credentialName"), message);
     }
     let skip_verify = tls.insecure_skip_verify.unwrap_or_default();
     if skip_verify && (!tls.ca_certificates.is_empty() || !tls.subject_alt_names.is_empty()) {
