@@ -8,6 +8,10 @@ pub const USE_WAYPOINT: &str = "istio.io/use-waypoint";
 pub const USE_WAYPOINT_NAMESPACE: &str = "istio.io/use-waypoint-namespace";
 /// Label on a Gateway or GatewayClass: what a waypoint serves.
 pub const WAYPOINT_FOR: &str = "istio.io/waypoint-for";
+/// Annotation on a Gateway: what a waypoint's pods take connections by, in the place of HBONE.
+pub const WAYPOINT_BINDING: &str = "ambient.istio.io/waypoint-inbound-binding";
+/// Annotation on a Service: the namespaces whose clients see it, `.` being its own and `*` all of them.
+pub const EXPORT_TO: &str = "networking.istio.io/exportTo";
 /// Label on a pod: the Gateway that it belongs to.
 pub const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 /// Label on a pod: `http` says that it serves HBONE on port 15008 itself.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ambit_model::destination::DestinationRule;
 use ambit_model::policy::{PeerAuthentication, Policy, PolicyKey};
-use ambit_model::route::VirtualService;
+use ambit_model::route::{VirtualService, Visibility};
 use ambit_model::{Cidr, Distribution, Node, Resolution, ServiceKey, Topology, Workload, WorkloadUid};
 
 use crate::kind::{Kind, ObjectRef};
@@ -152,6 +152,8 @@ pub struct Service {
     pub resolution: Resolution,
     /// The DNS name that it is an alias of.
     pub alias: Option<Arc<str>>,
+    /// Whose clients see it.
+    pub visibility: Visibility,
     /// Which endpoints it can have.
     pub families: Families,
     /// The labels of its pods; empty if it selects none.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use ambit_api::resource::WaypointWish;
 use ambit_api::{Kind, ObjectRef, Resource, labels, resource, translate};
 use ambit_model::policy::PolicyKey;
+use ambit_model::waypoint::Binding;
 use ambit_model::workload::Excluded;
 use ambit_model::{
     Enrolment, Mesh, NetworkMode, Node, Service, ServiceKey, Snapshot, WaypointKey, Workload, WorkloadUid,
@@ -316,16 +317,15 @@ impl Index {
             return known;
         };
         let (region, zone, subzone) = locality(self.snapshot.node(&pod.workload.node).map(|node| &**node));
-        let of_waypoint = gateway_of(&pod.workload).is_some_and(|gateway| self.waypoints.contains(&gateway))
-            && pod.workload.network_mode == NetworkMode::Standard;
-        let (enrolment, waypoint) = match of_waypoint {
+        let own = gateway_of(&pod.workload).and_then(|gateway| self.waypoints.binding(&gateway));
+        let own = own.filter(|_| pod.workload.network_mode == NetworkMode::Standard);
+        let enrolment = match own {
             // It serves port 15008 itself.
-            true => (Enrolment::Outside(Excluded::Waypoint), None),
-            false => {
-                let enrolment = translate::enrolment(pod, home.mode, self.excluded.contains(namespace));
-                (enrolment, waypoints::wanted(pod.waypoint.as_ref(), home.waypoint.as_ref()))
-            }
+            Some(Binding::Hbone) => Enrolment::Outside(Excluded::Waypoint),
+            _ => translate::enrolment(pod, home.mode, self.excluded.contains(namespace)),
         };
+        let wanted = || waypoints::wanted(pod.waypoint.as_ref(), home.waypoint.as_ref());
+        let waypoint = if own.is_none() { wanted() } else { None };
         let workload = Workload { enrolment, waypoint, region, zone, subzone, ..pod.workload.clone() };
         if self.snapshot.workload(&workload.uid).is_some_and(|known| **known == workload) {
             return false;

@@ -13,7 +13,7 @@ use crate::ports;
 use crate::reason::Reason;
 use crate::service::{Resolution, Service, Target};
 use crate::snapshot::{SameNode, Snapshot, Waypoints};
-use crate::waypoint::{self, Bound, Waypoint};
+use crate::waypoint::{self, Binding, Bound, Waypoint};
 use crate::workload::{Workload, WorkloadUid};
 
 /// What becomes of a connection.
@@ -49,6 +49,25 @@ pub struct Upstream {
     pub workload: Option<Arc<Workload>>,
     /// The service by which it was reached, where that is known.
     pub service: Option<Arc<Service>>,
+    /// What is announced there, before what the client says.
+    pub announced: Option<Announced>,
+}
+
+/// What a connection was meant for, as a waypoint is told that takes no HBONE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// The address that was dialled.
+    pub address: SocketAddr,
+    /// The host of the service that has it.
+    pub host: Option<Arc<str>>,
+}
+
+impl Upstream {
+    /// The application at `address`, in `workload`, reached by `service`.
+    #[must_use]
+    pub const fn new(address: SocketAddr, workload: Option<Arc<Workload>>, service: Option<Arc<Service>>) -> Self {
+        Self { address, workload, service, announced: None }
+    }
 }
 
 /// Decides where `connection` goes. Total and deterministic: equal arguments give equal answers.
@@ -56,9 +75,11 @@ pub struct Upstream {
 pub fn decide(snapshot: &Snapshot, connection: &Connection) -> Decision {
     let decided = match connection {
         Connection::Outbound { source, destination, draw } => outbound(snapshot, source, *destination, *draw),
-        Connection::InboundHbone { pod, peer, identity, authority } => {
-            peer_is_whom_it_says(snapshot, *peer, identity).and_then(|()| inbound(snapshot, pod, authority))
-        }
+        Connection::InboundHbone { pod, peer, identity, authority } => peer_is_whom_it_says(snapshot, *peer, identity)
+            .and_then(|()| match for_waypoint(snapshot, pod, &identity.namespace, authority) {
+                Some(upstream) => Ok(Decision::Local(upstream)),
+                None => inbound(snapshot, pod, authority),
+            }),
         Connection::InboundPlaintext { pod, destination, .. } => {
             inbound(snapshot, pod, &Authority::Address(*destination))
         }
@@ -101,7 +122,7 @@ fn outbound(snapshot: &Snapshot, source: &WorkloadUid, dialled: SocketAddr, draw
                 return Err(Reason::NoSuchServicePort);
             }
             let bound = waypoint::of_service(snapshot, service);
-            let asking = Upstream { address: dialled, workload: None, service: Some(service.clone()) };
+            let asking = Upstream::new(dialled, None, Some(service.clone()));
             if let Some(through) = call.through(bound, &asking)? {
                 return Ok(through);
             }
@@ -152,7 +173,7 @@ impl Call<'_> {
         let targets = service.targets(port, dialled.ip()).iter();
         let target = choose::choose(snapshot, source, service, targets, draw).ok_or(Reason::NoHealthyUpstream)?;
         let workload = behind(snapshot, target).cloned();
-        Ok(Upstream { address: target.address, workload, service: Some(service.clone()) })
+        Ok(Upstream::new(target.address, workload, Some(service.clone())))
     }
 
     /// By the waypoint that what was asked for is bound to; none if it is reached without, by the waypoint itself above all.
@@ -180,11 +201,12 @@ impl Call<'_> {
     fn waypoint_pod(self, waypoint: &Waypoint) -> Option<Upstream> {
         let Self { snapshot, source, dialled, draw } = self;
         let service = waypoint.service(snapshot)?;
-        let targets = service.targets(service.port(ports::HBONE)?, dialled.ip()).iter();
-        let usable = targets.filter(|target| waypoint::pod(snapshot, target).is_some());
+        let targets = service.targets(waypoint.port(service)?, dialled.ip()).iter();
+        let usable = targets.filter(|target| waypoint.pod(snapshot, target).is_some());
         let target = choose::choose(snapshot, source, service, usable, draw)?;
-        let workload = waypoint::pod(snapshot, target).cloned();
-        Some(Upstream { address: target.address, workload, service: None })
+        let workload = waypoint.pod(snapshot, target).cloned();
+        let port = if waypoint.binding == Binding::Hbone { target.address.port() } else { ports::HBONE };
+        Some(Upstream::new(SocketAddr::new(target.address.ip(), port), workload, None))
     }
 }
 
@@ -202,7 +224,7 @@ pub fn behind<'a>(snapshot: &'a Snapshot, target: &Target) -> Option<&'a Arc<Wor
 fn direct(snapshot: &Snapshot, dialled: SocketAddr) -> Upstream {
     let workload = snapshot.workload_at(dialled.ip()).cloned();
     let service = workload.as_ref().and_then(|_| sole_service(snapshot, dialled));
-    Upstream { address: dialled, workload, service }
+    Upstream::new(dialled, workload, service)
 }
 
 /// The service that an address can only have been reached by: the one Service that has it as an endpoint, or where there
@@ -222,7 +244,7 @@ fn inbound(snapshot: &Snapshot, pod: &WorkloadUid, authority: &Authority) -> Res
             if !workload.owns(address.ip()) {
                 return Err(Reason::AuthorityMismatch);
             }
-            Upstream { address, service: sole_service(snapshot, address), workload: Some(workload.clone()) }
+            Upstream::new(address, Some(workload.clone()), sole_service(snapshot, address))
         }
         Authority::Host(host, port) => {
             let service = snapshot.service_named(host).ok_or(Reason::AuthorityMismatch)?;
@@ -230,13 +252,38 @@ fn inbound(snapshot: &Snapshot, pod: &WorkloadUid, authority: &Authority) -> Res
             let own = |target: &&Target| workload.owns(target.address.ip());
             let target = service.port(*port).and_then(|port| port.members.iter().find(own));
             let address = target.ok_or(Reason::AuthorityMismatch)?.address;
-            Upstream { address, service: Some(service.clone()), workload: Some(workload.clone()) }
+            Upstream::new(address, Some(workload.clone()), Some(service.clone()))
         }
     };
     if ports::is_own(upstream.address.port()) {
         return Err(Reason::RecursiveCall);
     }
     Ok(Decision::Local(upstream))
+}
+
+/// What a client of `namespace` asks of `pod` by `authority`, if that is a pod of a waypoint which takes no HBONE itself, and
+/// serves that.
+fn for_waypoint(snapshot: &Snapshot, pod: &WorkloadUid, namespace: &str, authority: &Authority) -> Option<Upstream> {
+    let workload = snapshot.workload(pod)?;
+    let waypoint = waypoint::behind_agent(snapshot, workload)?;
+    let (service, dialled) = match waypoint::asked(snapshot, &waypoint.key, namespace, authority)? {
+        waypoint::Asked::Service(service, port) => {
+            let vip = match authority {
+                Authority::Address(address) => Some(address.ip().to_canonical()),
+                Authority::Host(..) => service.vips.first().copied(),
+            };
+            (Some(service.clone()), SocketAddr::new(vip?, port))
+        }
+        waypoint::Asked::Workload(_, address) => (None, address),
+    };
+    let own = workload.addresses.iter().find(|own| own.is_ipv4() == dialled.is_ipv4()).or(workload.addresses.first());
+    let port = match waypoint.binding {
+        Binding::Proxy(port) | Binding::Raw(Some(port)) => port,
+        Binding::Hbone | Binding::Raw(None) => dialled.port(),
+    };
+    let host = service.as_ref().map(|service| service.hostname.clone());
+    let announced = matches!(waypoint.binding, Binding::Proxy(_)).then_some(Announced { address: dialled, host });
+    Some(Upstream { announced, ..Upstream::new(SocketAddr::new(*own?, port), Some(workload.clone()), service) })
 }
 
 /// A peer's certificate must be of an accepted trust domain, and where its address is a pod's, that pod's own. While an

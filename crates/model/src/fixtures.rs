@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 
 use crate::policy::{self, Action, Attribute, Mtls, PeerAuthentication, Policy, PolicyKey, Rule, Term, Values};
-use crate::waypoint::{Address, Allowed, Serves, UseWaypoint, Waypoint, WaypointKey};
+use crate::route::Visibility;
+use crate::waypoint::{Address, Allowed, Binding, Serves, UseWaypoint, Waypoint, WaypointKey};
 use crate::{
     Authority, Cidr, Connection, Distribution, Enrolment, Excluded, Identity, Mesh, NetworkMode, Node, Owner,
     Resolution, SameNode, Scope, Service, ServiceKey, ServicePort, Snapshot, Target, Topology, TrustDomains, Waypoints,
@@ -130,6 +131,7 @@ pub(crate) fn service(name: &str, vips: &[&str], ports: Vec<ServicePort>) -> Ser
         ranges: vec![],
         resolution: Resolution::Endpoints,
         alias: None,
+        visibility: Visibility::Public,
         ports,
         distribution: Distribution::Anywhere,
         waypoint: None,
@@ -144,6 +146,7 @@ pub(crate) fn waypoint(name: &str) -> Waypoint {
         serves: Serves::Services,
         allowed: Allowed::Same,
         address: Address::Hostname(format!("{name}.shop.svc.cluster.local").into()),
+        binding: Binding::Hbone,
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 
 use crate::cidr::Cidr;
 use crate::distribution::Distribution;
+use crate::route::Visibility;
 use crate::waypoint::UseWaypoint;
 use crate::workload::WorkloadUid;
 
@@ -75,6 +76,9 @@ pub struct Service {
     pub alias: Option<Arc<str>>,
     /// Its TCP ports, ascending.
     pub ports: Vec<ServicePort>,
+    /// Whose clients mean it by its addresses and its host (`exportTo`).
+    #[serde(skip_serializing_if = "Visibility::is_public")]
+    pub visibility: Visibility,
     /// Which endpoints of a port its clients go to.
     pub distribution: Distribution,
     /// The waypoint that its labels, or failing those its namespace's, ask for.

@@ -13,7 +13,7 @@ use crate::identity::TrustDomains;
 use crate::policy::Policies;
 use crate::route::Routes;
 use crate::service::{Service, ServiceKey};
-use crate::waypoint::{Waypoint, WaypointKey};
+use crate::waypoint::{Binding, Waypoint, WaypointKey};
 use crate::workload::{NetworkMode, Workload, WorkloadUid};
 
 pub use names::Resolved;
@@ -97,6 +97,8 @@ pub struct Snapshot {
     workloads: OrdMap<WorkloadUid, Arc<Workload>>,
     services: OrdMap<ServiceKey, Arc<Service>>,
     waypoints: OrdMap<WaypointKey, Arc<Waypoint>>,
+    /// The waypoints whose pods' agents take HBONE for them.
+    behind_agents: OrdSet<WaypointKey>,
     /// The services that ask for a waypoint.
     binding: OrdSet<ServiceKey>,
     nodes: OrdMap<Arc<str>, Arc<Node>>,
@@ -170,11 +172,16 @@ impl Snapshot {
 
     /// Adds `waypoint`, replacing the one of its key.
     pub fn insert_waypoint(&mut self, waypoint: Arc<Waypoint>) {
+        match waypoint.binding {
+            Binding::Hbone => drop(self.behind_agents.remove(&waypoint.key)),
+            Binding::Proxy(_) | Binding::Raw(_) => drop(self.behind_agents.insert(waypoint.key.clone())),
+        }
         self.waypoints.insert(waypoint.key.clone(), waypoint);
     }
 
     /// Removes the waypoint `key`, if it is there.
     pub fn remove_waypoint(&mut self, key: &WaypointKey) {
+        self.behind_agents.remove(key);
         self.waypoints.remove(key);
     }
 
@@ -229,6 +236,11 @@ impl Snapshot {
         self.waypoints.get(key)
     }
 
+    /// The waypoints whose pods' agents take HBONE for them.
+    pub(crate) fn waypoints_behind_agents(&self) -> impl Iterator<Item = &Arc<Waypoint>> {
+        self.behind_agents.iter().filter_map(|key| self.waypoints.get(key))
+    }
+
     /// True if there is a service that asks for a waypoint.
     #[must_use]
     pub fn binds_services(&self) -> bool {
@@ -253,8 +265,19 @@ impl Snapshot {
     pub fn service_dialled(&self, address: IpAddr, namespace: &str) -> Option<&Arc<Service>> {
         let address = address.to_canonical();
         let exact = self.services_by_vip.get(&address).into_iter().flatten();
-        let key = preferred(exact, namespace).or_else(|| preferred(self.around(address).flatten(), namespace))?;
-        self.services.get(key)
+        self.preferred(exact, namespace).or_else(|| self.preferred(self.around(address).flatten(), namespace))
+    }
+
+    /// Of the services that clients of `namespace` see, its own, or else the first.
+    fn preferred<'a>(
+        &'a self,
+        keys: impl Iterator<Item = &'a ServiceKey>,
+        namespace: &str,
+    ) -> Option<&'a Arc<Service>> {
+        let seen = |service: &&Arc<Service>| service.visibility.admits(namespace);
+        let mut services = keys.filter_map(|key| self.services.get(key)).filter(seen).peekable();
+        let first = services.peek().copied();
+        services.find(|service| *service.key.namespace == *namespace).or(first)
     }
 
     /// Who claims the ranges around `address`, the longest range first.
@@ -329,13 +352,6 @@ fn indexed_addresses(workload: &Workload) -> Vec<IpAddr> {
         NetworkMode::Standard => workload.addresses.iter().map(IpAddr::to_canonical).collect(),
         NetworkMode::HostNetwork => Vec::new(),
     }
-}
-
-/// The first of `keys` that is of `namespace`, or else the first.
-fn preferred<'a>(keys: impl Iterator<Item = &'a ServiceKey>, namespace: &str) -> Option<&'a ServiceKey> {
-    let mut keys = keys.peekable();
-    let first = keys.peek().copied();
-    keys.find(|key| *key.namespace == *namespace).or(first)
 }
 
 fn endpoints(service: &Service) -> impl Iterator<Item = SocketAddr> + '_ {

@@ -12,7 +12,7 @@ use crate::connection::Authority;
 use crate::decide::behind;
 use crate::identity::Identity;
 use crate::ports;
-use crate::service::{Resolution, Service, Target};
+use crate::service::{Resolution, Service, ServicePort, Target};
 use crate::snapshot::Snapshot;
 use crate::workload::Workload;
 
@@ -63,6 +63,21 @@ pub struct Waypoint {
     pub allowed: Allowed,
     /// Where it is reached.
     pub address: Address,
+    /// What its pods take connections by.
+    pub binding: Binding,
+}
+
+/// What a waypoint's pods take connections by (Istio `ambient.istio.io/waypoint-inbound-binding`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum Binding {
+    /// HBONE, on port 15008: as our own does.
+    #[default]
+    Hbone,
+    /// TCP on this port. The pods are in the mesh as others are, and their agents take HBONE for them: each connection
+    /// begins with a PROXY protocol header, version 2, that says who asks and for what.
+    Proxy(u16),
+    /// The same without a header, on this port or on the one that was dialled.
+    Raw(Option<u16>),
 }
 
 /// What a waypoint serves (label `istio.io/waypoint-for`).
@@ -165,8 +180,24 @@ impl Waypoint {
 
     /// Its pods, those that take no new connections included: whom to believe that he is this waypoint.
     pub fn pods<'a>(&self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Arc<Workload>> {
-        let port = self.service(snapshot).and_then(|service| service.port(ports::HBONE));
-        port.into_iter().flat_map(|port| &port.members).filter_map(|target| pod(snapshot, target))
+        let port = self.service(snapshot).and_then(|service| self.port(service));
+        port.into_iter().flat_map(|port| &port.members).filter_map(|target| self.pod(snapshot, target))
+    }
+
+    /// The port of its Service that its pods are behind.
+    pub(crate) fn port<'a>(&self, service: &'a Service) -> Option<&'a ServicePort> {
+        let other = match self.binding {
+            Binding::Proxy(port) | Binding::Raw(Some(port)) => service.port(port),
+            Binding::Hbone | Binding::Raw(None) => None,
+        };
+        service.port(ports::HBONE).or(other)
+    }
+
+    /// Its pod behind one of its Service's endpoints. One whose port 15008 is the mesh's own is none, unless that is how it
+    /// takes connections.
+    pub(crate) fn pod<'a>(&self, snapshot: &'a Snapshot, target: &Target) -> Option<&'a Arc<Workload>> {
+        let enrolled = self.binding != Binding::Hbone;
+        behind(snapshot, target).filter(|workload| workload.is_enrolled() == enrolled)
     }
 
     /// True if one of its pods has `identity`.
@@ -176,9 +207,9 @@ impl Waypoint {
     }
 }
 
-/// The pod of a waypoint behind one of its Service's endpoints. One whose port 15008 is the mesh's own is none.
-pub(crate) fn pod<'a>(snapshot: &'a Snapshot, target: &Target) -> Option<&'a Arc<Workload>> {
-    behind(snapshot, target).filter(|workload| !workload.is_enrolled())
+/// The waypoint that `workload` is a pod of and for which its agent takes HBONE.
+pub(crate) fn behind_agent<'a>(snapshot: &'a Snapshot, workload: &Workload) -> Option<&'a Arc<Waypoint>> {
+    snapshot.waypoints_behind_agents().find(|waypoint| waypoint.pods(snapshot).any(|pod| pod.uid == workload.uid))
 }
 
 /// By which waypoint `service` is reached. A waypoint's own Service is reached by none.
@@ -258,7 +289,10 @@ pub fn asked<'a>(
     authority: &Authority,
 ) -> Option<Asked<'a>> {
     let (service, address) = match authority {
-        Authority::Host(host, _) => (snapshot.service_named(host), None),
+        Authority::Host(host, _) => {
+            let seen = |service: &&Arc<Service>| service.visibility.admits(namespace);
+            (snapshot.service_named(host).filter(seen), None)
+        }
         Authority::Address(address) => (snapshot.service_dialled(address.ip(), namespace), Some(*address)),
     };
     let port = authority.port();

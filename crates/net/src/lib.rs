@@ -5,6 +5,7 @@ pub mod accept;
 pub mod buffers;
 pub mod netns;
 pub mod ports;
+pub mod proxy_protocol;
 pub mod relay;
 pub mod routes;
 pub mod socket;

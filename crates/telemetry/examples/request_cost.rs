@@ -96,6 +96,7 @@ fn ends(number: usize) -> Ends {
             ranges: Vec::new(),
             resolution: Resolution::Endpoints,
             alias: None,
+            visibility: ambit_model::route::Visibility::Public,
             ports: Vec::new(),
             distribution: Distribution::Anywhere,
             waypoint: None,

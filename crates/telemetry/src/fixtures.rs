@@ -53,6 +53,7 @@ pub(crate) fn reviews_service() -> Arc<Service> {
         ranges: Vec::new(),
         resolution: ambit_model::Resolution::Endpoints,
         alias: None,
+        visibility: ambit_model::route::Visibility::Public,
         waypoint: None,
         ports: Vec::new(),
         distribution: ambit_model::Distribution::Anywhere,

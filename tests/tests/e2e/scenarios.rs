@@ -87,6 +87,8 @@ scenarios! {
     #[test]
     fn a_waypoint_that_is_only_preferred_is_no_obstacle() = "F-15";
     #[test]
+    fn a_waypoint_that_is_not_ours_is_told_who_asks_for_what() = "E-12";
+    #[test]
     fn whatever_is_spoken_passes() = "protocols";
 }
 

@@ -13,6 +13,7 @@ mod basics;
 mod bytes;
 mod changes;
 mod copies;
+mod destinations;
 mod hostile;
 mod limits;
 mod policy;

@@ -37,7 +37,8 @@ fn the_application_proves_to_be_whom_the_client_asked_for() {
     run(async {
         let (issuer, other) = (Issuer::new(), Issuer::new());
         let mesh = Mesh::new(&tls(&issuer, "SIMPLE", "")).await;
-        let server = Server::secured(V1, issuer.server(&["reviews", "*.shop.example"], &["http/1.1"], false), "v1").await;
+        let server =
+            Server::secured(V1, issuer.server(&["reviews", "*.shop.example"], &["http/1.1"], false), "v1").await;
         let mut http = mesh.client("client").await.http1(REVIEWS).await;
         for host in ["reviews:9080", "reviews", "a.shop.example:9080", "reviews:9080"] {
             let answer = ask(&mut http, host).await;

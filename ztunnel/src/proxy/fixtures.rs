@@ -69,6 +69,7 @@ pub(crate) fn service(name: &str, endpoint: &str) -> Arc<Service> {
         ranges: Vec::new(),
         resolution: ambit_model::Resolution::Endpoints,
         alias: None,
+        visibility: ambit_model::route::Visibility::Public,
         waypoint: None,
         ports: vec![ServicePort { port: 80, name: "".into(), app_protocol: None, targets, members }],
         distribution: ambit_model::Distribution::Anywhere,

@@ -1,5 +1,6 @@
 //! Connections that reach a captured pod from elsewhere, by HBONE or in clear: who asks, and may it be delivered.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,8 +9,11 @@ use std::time::Instant;
 use ambit_hbone::server::{self, Incoming};
 use ambit_hbone::{ConnectRequest, ConnectResponse};
 use ambit_identity::{Peer, tls};
+use ambit_model::decide::Announced;
 use ambit_model::{Authority, Connection, Decision, Reason, Service, Snapshot, Upstream};
-use ambit_net::tcp;
+use ambit_net::proxy_protocol;
+use ambit_net::stream::ByteSink;
+use ambit_net::tcp::{self, TcpHalves};
 use ambit_transport::secured::revoked;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
@@ -22,6 +26,11 @@ use super::session::Asking;
 use super::verdict::Verdict;
 use super::worker::{Arrival, Worker};
 use super::{probe, record, session};
+
+/// What a PROXY protocol header tells beside addresses (Istio, `workload.proto`): the client's SPIFFE identity, and the host
+/// of the service that it dialled.
+const TLV_IDENTITY: u8 = 0xd0;
+const TLV_HOST: u8 = 0xd1;
 
 /// Serves one peer's tunnel to `guest`: the handshake, then every stream of it.
 pub(crate) async fn serve_tunnel(worker: Rc<Worker>, guest: Rc<Guest>, stream: TcpStream, peer: SocketAddr) {
@@ -126,8 +135,7 @@ impl Ask {
                 let service = dialled_service(&snapshot, named.as_deref(), &to);
                 let lives = record.hbone(said, to.address.ip(), authority, service);
                 let cut = worker.admit(&snapshot, &connection, &to, Some(known)).or(guest.cut());
-                session::run(asking, worker.deliver(&guest.pod, Arrival::Carried(peer.ip()), to.address), cut, lives)
-                    .await;
+                session::run(asking, self.delivered(&to), cut, lives).await;
             }
             Decision::Deny(to, denial) => {
                 let lives = record.hbone(said, to.address.ip(), authority, to.service);
@@ -138,6 +146,21 @@ impl Ask {
                 session::refuse(asking, refusal(&refused), record.hbone(said, dialled, authority, None));
             }
         }
+    }
+
+    /// Connects to the application, and announces the connection where it asks for that.
+    async fn delivered(&self, to: &Upstream) -> Result<TcpHalves, Failure> {
+        let Self { worker, guest, peer, known } = self;
+        let (source, mut sink) = worker.deliver(&guest.pod, Arrival::Carried(peer.ip()), to.address).await?;
+        if let Some(Announced { address, host }) = &to.announced {
+            let identity = known.identity.to_string();
+            let said = [(TLV_IDENTITY, identity.as_str()), (TLV_HOST, host.as_deref().unwrap_or_default())];
+            let mut header = proxy_protocol::header(*peer, *address, &said)
+                .map_err(|error| Failure::new(Reason::Internal, error.to_string()))?;
+            let sent = poll_fn(|cx| sink.poll_send(cx, &mut header)).await;
+            sent.map_err(|error| Failure::of_abort(Reason::ResetByServer, &error))?;
+        }
+        Ok((source, sink))
     }
 
     /// What the peer is told of the pod.

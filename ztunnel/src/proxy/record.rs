@@ -79,7 +79,7 @@ impl Outbound<'_> {
     /// Refused before an upstream was chosen.
     pub(crate) fn refused(&self) -> Lives {
         let service = self.snapshot.service_dialled(self.dialled.ip(), &self.pod.identity.namespace).cloned();
-        let to = Upstream { address: self.dialled, workload: None, service };
+        let to = Upstream::new(self.dialled, None, service);
         self.meter.open(self.opened(&to, self.dialled, Security::Unknown)).into()
     }
 

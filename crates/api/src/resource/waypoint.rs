@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ambit_model::WaypointKey;
-use ambit_model::waypoint::{Address, Serves};
+use ambit_model::waypoint::{Address, Binding, Serves};
 
 /// What the labels of an object ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct Gateway {
     pub allowed: AllowedNamespaces,
     /// Where it is reached.
     pub address: Address,
+    /// What its pods take connections by.
+    pub binding: Binding,
 }
 
 /// A GatewayClass.

@@ -46,7 +46,7 @@ pub(super) fn translate(
         subsets.push(read);
     }
     let selector = spec.workload_selector.as_ref().map(|selector| selected(selector, findings));
-    let visibility = home.visibility(&spec.export_to, findings);
+    let visibility = home.visibility("spec.exportTo", &spec.export_to, findings);
     let created = rule.metadata.creation_timestamp.as_deref().map(Arc::from);
     let key = RuleKey { namespace: id.namespace.clone(), name: id.name.clone() };
     Resource::DestinationRule(Arc::new(DestinationRule { key, created, host, policy, subsets, visibility, selector }))

@@ -28,15 +28,15 @@ impl Home<'_> {
         Host::resolved(written, &self.id.namespace, &self.mesh.domain)
     }
 
-    /// Who sees the object, by its `exportTo`.
-    pub(super) fn visibility(self, written: &[String], findings: &mut Findings) -> Visibility {
+    /// Who sees the object, by what `path` (its `exportTo`) says.
+    pub(super) fn visibility(self, path: impl fmt::Display, written: &[String], findings: &mut Findings) -> Visibility {
         let mut namespaces = Vec::with_capacity(written.len());
         for (place, text) in written.iter().enumerate() {
             match text.as_str() {
                 "*" => return Visibility::Public,
                 "." => namespaces.push(self.id.namespace.clone()),
                 other => {
-                    findings.take(format_args!("spec.exportTo[{place}]"), name::label(other));
+                    findings.take(format_args!("{path}[{place}]"), name::label(other));
                     namespaces.push(Arc::from(other));
                 }
             }

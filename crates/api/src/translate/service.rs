@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ambit_model::route::Visibility;
 use ambit_model::{Mesh, Resolution};
 
+use super::reach::Home;
 use super::{distribution, is_tcp, shared, waypoint};
 use crate::field::{Findings, Severity};
 use crate::kind::ObjectRef;
+use crate::labels;
 use crate::name;
 use crate::object::service::{IntOrString, ServicePort, ServiceSpec};
-use crate::object::{self};
+use crate::object::{self, ObjectMeta};
 use crate::resource::{Families, Port, Resource, Service, TargetPort};
 
 pub(super) fn translate(service: &object::Service, id: &ObjectRef, mesh: &Mesh, findings: &mut Findings) -> Resource {
@@ -35,6 +38,7 @@ pub(super) fn translate(service: &object::Service, id: &ObjectRef, mesh: &Mesh, 
     let ports = ports(&spec.ports, findings);
     let distribution = distribution::of_service(service, findings);
     let waypoint = waypoint::wish(&service.metadata, &id.namespace, findings);
+    let visibility = visibility(&service.metadata, Home { id, mesh }, findings);
     remark_on_what_is_not_in_effect(spec, findings);
     Resource::Service(Arc::new(Service {
         vips,
@@ -42,10 +46,20 @@ pub(super) fn translate(service: &object::Service, id: &ObjectRef, mesh: &Mesh, 
         selector: shared(&spec.selector),
         ports,
         publish_not_ready: spec.publish_not_ready_addresses,
+        visibility,
         distribution,
         waypoint,
         ..bare(id, mesh)
     }))
+}
+
+/// Who sees a Service, by the annotation that stands for what other objects have as `exportTo`.
+fn visibility(metadata: &ObjectMeta, home: Home<'_>, findings: &mut Findings) -> Visibility {
+    let path = format!("metadata.annotations[{}]", labels::EXPORT_TO);
+    let written = metadata.annotations.get(labels::EXPORT_TO).map_or("", String::as_str);
+    let namespaces: Vec<String> =
+        written.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+    home.visibility(&path, &namespaces, findings)
 }
 
 /// A service that is nothing but its name.
@@ -65,6 +79,7 @@ fn bare(id: &ObjectRef, mesh: &Mesh) -> Service {
         endpoints: Vec::new(),
         ports: Vec::new(),
         publish_not_ready: false,
+        visibility: Visibility::Public,
         distribution: None,
         waypoint: None,
     }

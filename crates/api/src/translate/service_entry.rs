@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ambit_model::{Cidr, Resolution};
+use ambit_model::{Cidr, Mesh, Resolution};
 
+use super::reach::Home;
 use super::written::{self, refuse_unknown};
 use super::{distribution, shared, waypoint};
 use crate::field::{Findings, Severity};
@@ -30,7 +31,12 @@ enum Mode {
     Dynamic,
 }
 
-pub(super) fn translate(entry: &object::ServiceEntry, id: &ObjectRef, findings: &mut Findings) -> Resource {
+pub(super) fn translate(
+    entry: &object::ServiceEntry,
+    id: &ObjectRef,
+    mesh: &Mesh,
+    findings: &mut Findings,
+) -> Resource {
     let spec = &entry.spec;
     refuse_unknown(&spec.unknown, "spec", findings);
     let mode = mode(spec, findings);
@@ -41,6 +47,7 @@ pub(super) fn translate(entry: &object::ServiceEntry, id: &ObjectRef, findings: 
     let selector = selector(spec, mode, findings);
     let distribution = distribution::annotated(&entry.metadata, findings);
     let waypoint = waypoint::wish(&entry.metadata, &id.namespace, findings);
+    let visibility = Home { id, mesh }.visibility("spec.exportTo", &spec.export_to, findings);
     // A host that has nowhere to lead to is left to whoever resolves it for the client, and passes.
     let leads = !endpoints.is_empty() || !selector.is_empty();
     let allocates = leads && entry.metadata.label(labels::AUTO_ALLOCATE) != Some("false");
@@ -67,6 +74,7 @@ pub(super) fn translate(entry: &object::ServiceEntry, id: &ObjectRef, findings: 
             endpoints: endpoints.clone(),
             ports: ports.clone(),
             publish_not_ready: false,
+            visibility: visibility.clone(),
             distribution,
             waypoint: waypoint.clone(),
         })
@@ -229,9 +237,6 @@ fn selector(spec: &ServiceEntrySpec, mode: Mode, findings: &mut Findings) -> BTr
 
 fn remark_on_what_is_not_in_effect(spec: &ServiceEntrySpec, mode: Mode, findings: &mut Findings) {
     let mut remark = |field: &str, message: &str| findings.remark(Severity::Warning, field, message);
-    if spec.export_to.iter().any(|namespace| namespace != "*") {
-        remark("spec.exportTo", "is not in effect in this version: every namespace sees the entry");
-    }
     if !spec.subject_alt_names.is_empty() {
         remark("spec.subjectAltNames", "is not in effect in this version: no TLS is begun towards the endpoints");
     }

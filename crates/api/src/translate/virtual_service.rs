@@ -56,7 +56,7 @@ pub(super) fn translate(
     let tls = streams(&spec.tls, "spec.tls", home, findings);
     let tcp = streams(&spec.tcp, "spec.tcp", home, findings);
     refuse_foreign_names(&tls, &hosts, findings);
-    let visibility = home.visibility(&spec.export_to, findings);
+    let visibility = home.visibility("spec.exportTo", &spec.export_to, findings);
     let created = service.metadata.creation_timestamp.as_deref().map(Arc::from);
     let key = RuleKey { namespace: id.namespace.clone(), name: id.name.clone() };
     let read = VirtualService { key, created, hosts, gateways, visibility, http, tls, tcp };

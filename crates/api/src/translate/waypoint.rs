@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ambit_model::waypoint::{Address, Serves};
+use ambit_model::waypoint::{Address, Binding, Serves};
 use ambit_model::{Mesh, WaypointKey, ports};
 
 use crate::field::{Findings, Severity};
@@ -46,9 +46,10 @@ pub(super) fn wish(metadata: &ObjectMeta, namespace: &Arc<str>, findings: &mut F
 /// A Gateway. One that is no waypoint stands for nothing yet.
 pub(super) fn gateway(gateway: &object::Gateway, id: &ObjectRef, mesh: &Mesh, findings: &mut Findings) -> Resource {
     let class = gateway.spec.gateway_class_name.as_str();
+    let binding = binding(&gateway.metadata, findings);
     if class.is_empty() {
         findings.error("spec.gatewayClassName", format!("is missing: write {}", CLASSES.join(" or ")));
-    } else if !CLASSES.contains(&class) {
+    } else if !CLASSES.contains(&class) && binding.is_none() {
         let message = format!(
             "is for a gateway, which this version does not have: nothing listens. A waypoint is of the class {}",
             CLASSES.join(" or ")
@@ -59,7 +60,7 @@ pub(super) fn gateway(gateway: &object::Gateway, id: &ObjectRef, mesh: &Mesh, fi
     if &*id.name == "none" {
         findings.error("metadata.name", "is reserved: istio.io/use-waypoint: none asks for no waypoint. Write another");
     }
-    let allowed = listener(&gateway.spec.listeners, findings);
+    let allowed = listener(&gateway.spec.listeners, binding, findings);
     let address = address(&gateway.status.addresses, "status.addresses", findings);
     let address = address.or_else(|| self::address(&gateway.spec.addresses, "spec.addresses", findings));
     let own = || Address::Hostname(Arc::from(format!("{}.{}.svc.{}", id.name, id.namespace, mesh.domain)));
@@ -69,7 +70,29 @@ pub(super) fn gateway(gateway: &object::Gateway, id: &ObjectRef, mesh: &Mesh, fi
         serves: serves(&gateway.metadata, findings),
         allowed,
         address: address.unwrap_or_else(own),
+        binding: binding.unwrap_or_default(),
     }))
+}
+
+/// What a waypoint's pods take connections by, if that is said: `PROXY/PORT`, `NONE` or `NONE/PORT`.
+fn binding(metadata: &ObjectMeta, findings: &mut Findings) -> Option<Binding> {
+    let text = metadata.annotations.get(labels::WAYPOINT_BINDING)?;
+    let (protocol, port) = match text.split_once('/') {
+        Some((protocol, port)) => (protocol, Some(port.parse::<u16>().ok().filter(|port| *port > 0))),
+        None => (text.as_str(), None),
+    };
+    let binding = match (protocol, port) {
+        ("PROXY", Some(Some(port))) => Some(Binding::Proxy(port)),
+        ("NONE", Some(Some(port))) => Some(Binding::Raw(Some(port))),
+        ("NONE", None) => Some(Binding::Raw(None)),
+        _ => None,
+    };
+    if binding.is_none() {
+        let path = format!("metadata.annotations[{}]", labels::WAYPOINT_BINDING);
+        let message = format!("{:?} is none of PROXY/PORT, NONE/PORT, NONE", name::shortened(text));
+        findings.error(path, message);
+    }
+    binding
 }
 
 /// A GatewayClass: what waypoints of it serve.
@@ -93,10 +116,16 @@ fn serves(metadata: &ObjectMeta, findings: &mut Findings) -> Option<Serves> {
 }
 
 /// Whom the one listener that a waypoint has lets in.
-fn listener(listeners: &[Listener], findings: &mut Findings) -> AllowedNamespaces {
+fn listener(listeners: &[Listener], binding: Option<Binding>, findings: &mut Findings) -> AllowedNamespaces {
     let mut allowed = None;
     for (place, listener) in listeners.iter().enumerate() {
         let path = format!("spec.listeners[{place}]");
+        // What is behind its agent listens as it likes.
+        if binding.is_some() && listener.protocol != "HBONE" {
+            allowed =
+                allowed.or_else(|| Some(namespaces(listener, &format!("{path}.allowedRoutes.namespaces"), findings)));
+            continue;
+        }
         if listener.protocol != "HBONE" {
             let message =
                 format!("{:?} has no effect: a waypoint listens for HBONE", name::shortened(&listener.protocol));

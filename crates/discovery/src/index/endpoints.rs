@@ -91,6 +91,7 @@ pub(super) fn join<'a>(
         resolution: service.resolution,
         alias: service.alias.clone(),
         ports: service.ports.iter().map(|port| join_port(service, port, candidates(port))).collect(),
+        visibility: service.visibility.clone(),
         distribution: service.distribution.or(surroundings.inherited).unwrap_or_default(),
         waypoint: wanted(service.waypoint.as_ref(), surroundings.waypoint.as_ref()),
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ambit_api::resource::{AllowedNamespaces, Gateway, GatewayClass, WaypointWish};
-use ambit_model::waypoint::{Allowed, Serves};
+use ambit_model::waypoint::{Allowed, Binding, Serves};
 use ambit_model::{UseWaypoint, Waypoint, WaypointKey};
 
 use super::namespace::Namespace;
@@ -39,9 +39,9 @@ impl Waypoints {
         self.such(|gateway| matches!(gateway.allowed, AllowedNamespaces::Selected(_)))
     }
 
-    /// True if there is such a waypoint.
-    pub(super) fn contains(&self, key: &WaypointKey) -> bool {
-        self.gateways.contains_key(key)
+    /// What the pods of the waypoint `key` take connections by; none if there is no such waypoint.
+    pub(super) fn binding(&self, key: &WaypointKey) -> Option<Binding> {
+        self.gateways.get(key).map(|gateway| gateway.binding)
     }
 
     /// The waypoint `key`, where these are the namespaces.
@@ -58,7 +58,8 @@ impl Waypoints {
         };
         let serves = gateway.serves.or_else(|| self.classes.get(&gateway.class).copied()).unwrap_or_default();
         let (class, address) = (gateway.class.clone(), gateway.address.clone());
-        Some(Waypoint { key: gateway.key.clone(), class, serves, allowed, address })
+        let binding = gateway.binding;
+        Some(Waypoint { key: gateway.key.clone(), class, serves, allowed, address, binding })
     }
 
     fn such(&self, wanted: impl Fn(&Gateway) -> bool) -> Vec<WaypointKey> {

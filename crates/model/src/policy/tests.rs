@@ -400,7 +400,7 @@ fn settled(rule: &Rule, holds: bool) -> Rule {
 fn admits(world: &World, connection: &crate::Connection, address: SocketAddr) -> bool {
     let snapshot = world.snapshot();
     let workload = snapshot.workload(&world.pods[0].uid).cloned();
-    let upstream = Upstream { address, workload, service: None };
+    let upstream = Upstream::new(address, workload, None);
     let access = Access::new(connection, &upstream).unwrap();
     evaluate(&snapshot, &upstream.workload.unwrap(), &access).is_ok()
 }

@@ -24,6 +24,12 @@ impl Visibility {
         }
     }
 
+    /// True if every namespace is.
+    #[must_use]
+    pub const fn is_public(&self) -> bool {
+        matches!(self, Self::Public)
+    }
+
     /// How closely it is meant for `own`, the object's namespace: for that alone, for some, for all. Ascending.
     pub(super) fn width(&self, own: &str) -> u8 {
         match self {

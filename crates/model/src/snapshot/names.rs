@@ -78,7 +78,7 @@ impl Snapshot {
 
     /// What the services of `hostname` make of it; `None` if there are none.
     fn host(&self, namespace: &str, hostname: &str) -> Option<Meaning> {
-        let meanings = self.named(hostname).map(|service| (service, meaning(service)));
+        let meanings = self.named(namespace, hostname).map(|service| (service, meaning(service)));
         let rank = |service: &Service, meaning: &Meaning| {
             (matches!(meaning, Meaning::Unknown), &*service.key.namespace != namespace)
         };
@@ -96,14 +96,16 @@ impl Snapshot {
             let its = targets.filter(|target| target.workload.as_ref().is_some_and(is_it));
             distinct(its.map(|target| target.address.ip()))
         };
-        let headless = self.named(hostname).filter(|service| service.vips.is_empty());
+        let headless = self.named(namespace, hostname).filter(|service| service.vips.is_empty());
         let strange = |service: &Arc<Service>| &*service.key.namespace != namespace;
         let service = headless.min_by_key(|service| strange(service))?;
         Some(of_service(service)).filter(|addresses| !addresses.is_empty())
     }
 
-    fn named(&self, hostname: &str) -> impl Iterator<Item = &Arc<Service>> {
-        self.services_by_hostname.get(hostname).into_iter().flatten().filter_map(|key| self.services.get(key))
+    /// The services of `hostname` that clients of `namespace` see.
+    fn named(&self, namespace: &str, hostname: &str) -> impl Iterator<Item = &Arc<Service>> {
+        let keys = self.services_by_hostname.get(hostname).into_iter().flatten();
+        keys.filter_map(|key| self.services.get(key)).filter(move |service| service.visibility.admits(namespace))
     }
 }
 

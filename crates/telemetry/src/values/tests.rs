@@ -92,6 +92,7 @@ fn what_a_series_names_decides_whether_it_lives() {
         ranges: Vec::new(),
         resolution: ambit_model::Resolution::Endpoints,
         alias: None,
+        visibility: ambit_model::route::Visibility::Public,
         waypoint: None,
         ports: Vec::new(),
         distribution: ambit_model::Distribution::Anywhere,

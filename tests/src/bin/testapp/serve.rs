@@ -37,6 +37,8 @@ enum Protocol {
     Banner,
     /// Says its name, the client's and its own address, and closes.
     Whoami,
+    /// Says what the PROXY protocol header ahead of the connection says, and closes.
+    Announced,
     /// Reads to the end and throws it away.
     Discard,
     /// Sends zeros until the client closes.
@@ -141,6 +143,11 @@ async fn serve(mut stream: TcpStream, protocol: Protocol, name: &str) -> anyhow:
             stream.write_all(format!("{name} {peer} {local}\n").as_bytes()).await?;
             Ok(stream.shutdown().await?)
         }
+        Protocol::Announced => {
+            let line = announced(&mut stream).await?;
+            stream.write_all(line.as_bytes()).await?;
+            Ok(stream.shutdown().await?)
+        }
         Protocol::Discard => {
             let mut buffer = vec![0; 256 << 10];
             while stream.read(&mut buffer).await? > 0 {}
@@ -162,6 +169,34 @@ async fn serve(mut stream: TcpStream, protocol: Protocol, name: &str) -> anyhow:
         Protocol::Websocket => websocket::serve(stream).await,
         Protocol::Inspect | Protocol::Datagram | Protocol::Dns => bail!("served elsewhere"),
     }
+}
+
+/// From whom, to where, and the text of each further value, in one line.
+async fn announced(stream: &mut TcpStream) -> anyhow::Result<String> {
+    // Twelve bytes of signature, version, family and the length of what follows.
+    let mut header = vec![0; 16];
+    stream.read_exact(&mut header).await?;
+    let length = header.get(14..).map_or(0, |length| length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)));
+    header.resize(16 + length, 0);
+    stream.read_exact(header.get_mut(16..).unwrap_or_default()).await?;
+    let header = ppp::v2::Header::try_from(&*header)?;
+    let [from, to] = match header.addresses {
+        ppp::v2::Addresses::IPv4(ends) => [
+            SocketAddr::from((ends.source_address, ends.source_port)),
+            SocketAddr::from((ends.destination_address, ends.destination_port)),
+        ],
+        ppp::v2::Addresses::IPv6(ends) => [
+            SocketAddr::from((ends.source_address, ends.source_port)),
+            SocketAddr::from((ends.destination_address, ends.destination_port)),
+        ],
+        other => bail!("{other:?} is no address"),
+    };
+    let mut line = format!("{} {to}", from.ip());
+    for value in header.tlvs() {
+        let value = value?;
+        line.push_str(&format!(" {:#x}={}", value.kind, String::from_utf8_lossy(&value.value)));
+    }
+    Ok(line + "\n")
 }
 
 async fn echo(mut stream: TcpStream) -> anyhow::Result<()> {

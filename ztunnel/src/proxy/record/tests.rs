@@ -71,11 +71,8 @@ fn on_one_node_both_ends_are_recorded_and_the_bytes_counted_once() {
     let (meter, snapshot, pod) = (meter(), snapshot(), pod("web", &["10.0.0.1"]));
     let (client, dialled) = (address("10.0.0.1:41000"), address("10.96.0.1:80"));
     let record = Outbound { meter: &meter, snapshot: &snapshot, pod: &pod, client, dialled, start: Instant::now() };
-    let to = Upstream {
-        address: address("10.0.0.2:80"),
-        workload: Some(Arc::new(workload("old", &["10.0.0.2"]))),
-        service: Some(service("old", "10.0.0.2:80")),
-    };
+    let (pod, host) = (Arc::new(workload("old", &["10.0.0.2"])), service("old", "10.0.0.2:80"));
+    let to = Upstream::new(address("10.0.0.2:80"), Some(pod), Some(host));
     let lives = record.local(&to);
     lives.traffic().add_sent(7);
     let (first, second) = (lives.first.opened(), lives.second.as_ref().unwrap().opened());

@@ -38,7 +38,7 @@ fn deny(attribute: Attribute, pattern: &str) -> Policy {
 
 fn to_db(snapshot: &Snapshot) -> Upstream {
     let workload = snapshot.workload(&uid("db")).cloned();
-    Upstream { address: "10.0.0.3:5432".parse().unwrap(), workload, service: None }
+    Upstream::new("10.0.0.3:5432".parse().unwrap(), workload, None)
 }
 
 /// A connection by HBONE, one within the node, and one in clear, of `client` at `address`.

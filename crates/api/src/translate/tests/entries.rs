@@ -1,5 +1,6 @@
 //! ServiceEntries, WorkloadEntries and ExternalName services: tables of what is written and what it means.
 
+use ambit_model::route::Visibility;
 use ambit_model::{Distribution, Resolution, Scope, Topology};
 
 use super::*;
@@ -175,7 +176,6 @@ fn what_is_not_in_effect_of_an_entry_is_remarked_on() {
         (json!({}), &["spec.resolution"][..]),
         (json!({"endpoints": [{"address": "db.example"}]}), &["spec.endpoints[0].address"]),
         (json!({"endpoints": resolved, "exportTo": ["*"]}), &[]),
-        (json!({"endpoints": resolved, "exportTo": ["."]}), &["spec.exportTo"]),
         (json!({"endpoints": resolved, "subjectAltNames": ["a"]}), &["spec.subjectAltNames"]),
         (json!({"endpoints": resolved, "ports": []}), &["spec.ports"]),
         (json!({"endpoints": [{"address": "198.51.100.1", "network": "n2"}]}), &["spec.endpoints[0].network"]),
@@ -223,4 +223,35 @@ fn an_entry_asks_for_near_endpoints_by_its_annotation() {
         object["metadata"]["annotations"] = json!({"networking.istio.io/traffic-distribution": value});
         assert_eq!(hosts(object)[0].distribution, Some(expected));
     }
+}
+
+#[test]
+fn export_to_says_who_sees_an_entry_or_a_service() {
+    let only = |names: &[&str]| Visibility::Namespaces(names.iter().map(|name| Arc::from(*name)).collect());
+    for (written, expected) in [
+        (json!([]), Visibility::Public),
+        (json!(["*"]), Visibility::Public),
+        (json!(["other", "*"]), Visibility::Public),
+        (json!(["."]), only(&["shop"])),
+        (json!(["other", "."]), only(&["other", "shop"])),
+    ] {
+        let entry = json!({
+            "metadata": {"name": "out", "namespace": "shop"},
+            "spec": {"hosts": ["a.example"], "ports": [{"number": 80, "name": "http"}], "exportTo": written},
+        });
+        let Resource::ServiceEntry(entry) = read(Kind::ServiceEntry, entry).unwrap().resource else { panic!() };
+        assert_eq!(entry.hosts[0].visibility, expected, "{written}");
+        let text = written.as_array().unwrap().iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
+        let service = json!({
+            "metadata": {"name": "a", "namespace": "shop", "annotations": {"networking.istio.io/exportTo": text}},
+            "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 80}]},
+        });
+        let Resource::Service(service) = read(Kind::Service, service).unwrap().resource else { panic!() };
+        assert_eq!(service.visibility, expected, "{text:?}");
+    }
+    let wrong_name = json!({
+        "metadata": {"name": "a", "namespace": "shop", "annotations": {"networking.istio.io/exportTo": "., a.b"}},
+        "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 80}]},
+    });
+    assert_eq!(wrong(Kind::Service, wrong_name), ["metadata.annotations[networking.istio.io/exportTo][1]"]);
 }

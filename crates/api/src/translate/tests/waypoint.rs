@@ -1,7 +1,7 @@
 //! Gateways of a waypoint's class, and the labels that ask for one.
 
 use ambit_model::WaypointKey;
-use ambit_model::waypoint::{Address, Serves};
+use ambit_model::waypoint::{Address, Binding, Serves};
 
 use super::*;
 use crate::resource::{AllowedNamespaces, Gateway, WaypointWish};
@@ -129,4 +129,30 @@ fn labels_name_a_waypoint_of_the_own_namespace_or_of_another() {
     }
     let entry = json!({"metadata": {"name": "vm", "namespace": "shop", "labels": {name: "wp"}}, "spec": {"address": "10.0.0.1"}});
     assert_eq!(remarked(Kind::WorkloadEntry, entry), remark(name));
+}
+
+#[test]
+fn an_annotation_says_what_a_waypoint_of_another_kind_takes() {
+    let bound = |text: &str| {
+        let mut object = written("/metadata/annotations", json!({"ambient.istio.io/waypoint-inbound-binding": text}));
+        object["spec"] = json!({
+            "gatewayClassName": "sandwich",
+            "listeners": [{"name": "proxy", "port": 15088, "protocol": "istio.io/PROXY", "allowedRoutes": {"namespaces": {"from": "All"}}}],
+        });
+        object
+    };
+    for (text, binding) in
+        [("PROXY/15088", Binding::Proxy(15088)), ("NONE/8080", Binding::Raw(Some(8080))), ("NONE", Binding::Raw(None))]
+    {
+        let gateway = gateway(bound(text));
+        assert_eq!((gateway.binding, &gateway.allowed), (binding, &AllowedNamespaces::All), "{text}");
+    }
+    assert_eq!(gateway(written("/metadata/name", json!("wp"))).binding, Binding::Hbone);
+    for text in ["PROXY", "PROXY/0", "PROXY/http", "PROXY/70000", "NONE/", "HBONE/15008", ""] {
+        let mut object = written("/metadata/annotations", json!({"ambient.istio.io/waypoint-inbound-binding": text}));
+        object["spec"]["gatewayClassName"] = json!("istio-waypoint");
+        let errors = read(Kind::Gateway, object).unwrap_err();
+        let path = "metadata.annotations[ambient.istio.io/waypoint-inbound-binding]";
+        assert!(errors.iter().any(|error| error.path == path), "{text}: {errors:?}");
+    }
 }

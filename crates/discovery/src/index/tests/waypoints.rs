@@ -138,6 +138,10 @@ fn a_waypoints_pods_are_not_captured_and_reached_by_no_waypoint() {
     assert_eq!(seen(&index), (Enrolment::Enrolled, true));
     index.apply(upserts(&gateway("default", "wp", "", "")));
     assert_eq!(seen(&index), (Enrolment::Outside(Excluded::Waypoint), false));
+    // One that knows no HBONE has its agent take that for it.
+    let annotated = "annotations: {ambient.istio.io/waypoint-inbound-binding: PROXY/80}, labels";
+    index.apply(upserts(&gateway("default", "wp", "", "").replace("labels", annotated)));
+    assert_eq!(seen(&index), (Enrolment::Enrolled, false));
     index.apply(vec![Event::Delete(ObjectRef::new(Kind::Gateway, "default", "wp"))]);
     assert_eq!(seen(&index), (Enrolment::Enrolled, true));
     index.apply(upserts(&ready_pod("wp-0", "networking.istio.io/tunnel: http", &["10.0.0.9"])));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use super::*;
+use crate::route::Visibility;
 use crate::{Cidr, Resolution, ServiceKey, ServicePort};
 
 /// The host of an entry in `namespace` with these addresses and ranges.
@@ -136,4 +137,27 @@ fn weights_say_how_many_of_the_connections_an_endpoint_takes() {
         *taken.entry(outbound_from_web(&world, "198.51.100.1:80", draw)).or_default() += 1;
     }
     assert_eq!(taken.into_values().collect::<Vec<_>>(), [100, 700, 200]);
+}
+
+#[test]
+fn who_does_not_see_a_service_goes_past_it() {
+    let seen_by = |namespaces: &[&str]| {
+        let to = vec![port(80, &[("", "192.0.2.1:80")])];
+        let visibility = Visibility::Namespaces(namespaces.iter().map(|name| Arc::from(*name)).collect());
+        vec![Service { visibility, ..entry("other", "hidden", &["198.51.100.1", "203.0.113.0/24"], to) }]
+    };
+    for (namespaces, exact, ranged) in [
+        (&["shop"][..], "Passthrough - 192.0.2.1:80 via other/hidden/hidden.example", "192.0.2.1:80"),
+        (&["other"], "Passthrough - 198.51.100.1:80 via -", "203.0.113.9:80"),
+    ] {
+        let world = world(seen_by(namespaces));
+        assert_eq!(outbound_from_web(&world, "198.51.100.1:80", 0), exact);
+        let told = outbound_from_web(&world, "203.0.113.9:80", 0);
+        assert!(told.contains(ranged), "{told}");
+    }
+    // One that is seen answers in its place.
+    let mut services = seen_by(&["other"]);
+    services.push(entry("far-away", "open", &["198.51.100.1"], vec![port(80, &[("", "192.0.2.2:80")])]));
+    let told = outbound_from_web(&world(services), "198.51.100.1:80", 0);
+    assert!(told.starts_with("Passthrough - 192.0.2.2:80 via far-away/open"), "{told}");
 }

@@ -150,7 +150,7 @@ fn only_service_with(world: &World, address: SocketAddr) -> Option<&Service> {
 }
 
 fn upstream(address: SocketAddr, pod: Option<&Workload>, service: Option<&Service>) -> Upstream {
-    Upstream { address, workload: pod.cloned().map(Arc::new), service: service.cloned().map(Arc::new) }
+    Upstream::new(address, pod.cloned().map(Arc::new), service.cloned().map(Arc::new))
 }
 
 fn expected(world: &World, connection: &Connection) -> Decision {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::fixtures::waypoint;
-use crate::waypoint::{Serves, UseWaypoint, WaypointKey};
+use crate::waypoint::{Binding, Serves, UseWaypoint, WaypointKey};
 use crate::workload::{Enrolment, Excluded};
 use crate::{Node, ServiceKey};
 
@@ -183,4 +183,76 @@ fn a_pod_that_speaks_hbone_itself_is_reached_by_it() {
     assert_eq!(outbound_from_web(&shop, "10.96.0.2:80", 0), "Tunnel near 10.0.0.2:8080 via shop/near");
     shop.pods[1].enrolment = Enrolment::Outside(Excluded::Waypoint);
     assert_eq!(outbound_from_web(&shop, "10.96.0.2:80", 0), "Passthrough near 10.0.0.2:8080 via shop/near");
+}
+
+/// The waypoint's pods are in the mesh, and their agents take HBONE for them.
+fn behind_agents(binding: Binding, serves: Serves) -> World {
+    let mut world = bound(serves);
+    world.waypoints = vec![Waypoint { binding, serves, ..waypoint("wp") }];
+    world.pods[5..].iter_mut().for_each(|pod| pod.enrolment = Enrolment::Enrolled);
+    world
+}
+
+#[test]
+fn a_waypoint_behind_its_agent_is_reached_there_and_told_what_was_dialled() {
+    let world = behind_agents(Binding::Proxy(15088), Serves::All);
+    let far = "10.96.0.3:80";
+    let expected = format!("Waypoint wp-0 10.0.0.8:15008 via shop/far for {far}");
+    assert_eq!(outbound_from_web(&world, far, 0), expected);
+    let asked = |world: &World, authority: &str| {
+        let (peer, identity) = ("10.0.0.1:40000".parse().unwrap(), identity("web"));
+        let authority = authority.parse().unwrap();
+        let connection = Connection::InboundHbone { pod: uid("wp-0"), peer, identity, authority };
+        let decision = decide(&world.snapshot(), &connection);
+        let announced = match &decision {
+            Decision::Local(Upstream { announced: Some(announced), .. }) => {
+                format!(" {} {}", announced.address, announced.host.as_deref().unwrap_or("-"))
+            }
+            _ => String::new(),
+        };
+        told(&decision) + &announced
+    };
+    let host = "far.shop.svc.cluster.local";
+    let told = format!("Local wp-0 10.0.0.8:15088 via shop/far {far} {host}");
+    for (authority, expected) in [
+        (far, &*told),
+        (&*format!("{host}:80"), &*told),
+        ("10.0.0.3:9999", "Local wp-0 10.0.0.8:15088 via - 10.0.0.3:9999 -"),
+        // What it does not serve, and what is its own.
+        ("10.96.0.4:80", "Refuse authority-mismatch"),
+        ("10.96.0.3:81", "Refuse authority-mismatch"),
+        ("10.0.0.8:8080", "Local wp-0 10.0.0.8:8080 via -"),
+    ] {
+        assert_eq!(asked(&world, authority), expected, "{authority}");
+    }
+    for (binding, port) in [(Binding::Raw(Some(9000)), 9000), (Binding::Raw(None), 80)] {
+        let world = behind_agents(binding, Serves::All);
+        assert_eq!(asked(&world, far), format!("Local wp-0 10.0.0.8:{port} via shop/far"), "{binding:?}");
+    }
+    // Another pod is told nothing, and nobody takes it for a waypoint.
+    let connect = |world: &World| hbone(world, "near", ("10.0.0.1:40000", &identity("web")), far);
+    assert_eq!(connect(&world), "Refuse authority-mismatch");
+}
+
+#[test]
+fn a_waypoint_behind_its_agent_is_believed_by_its_certificate_and_goes_straight_to_what_it_serves() {
+    let world = behind_agents(Binding::Proxy(15088), Serves::Services);
+    let dialled = Connection::Outbound { source: uid("wp-1"), destination: "10.96.0.3:80".parse().unwrap(), draw: 0 };
+    assert_eq!(told(&decide(&world.snapshot(), &dialled)), "Local far 10.0.0.3:8080 via shop/far");
+    let from = |account: &str, peer: &str| hbone(&world, "far", (peer, &identity(account)), "10.0.0.3:8080");
+    assert_eq!(from("wp", "10.0.0.9:4000"), "Local far 10.0.0.3:8080 via shop/far");
+    assert!(from("web", "10.0.0.1:4000").starts_with("Deny waypoint-required"));
+    // One that is not in the mesh has nobody to take HBONE for it.
+    let mut stray = behind_agents(Binding::Proxy(15088), Serves::Services);
+    stray.pods[5..].iter_mut().for_each(|pod| pod.enrolment = Enrolment::Outside(Excluded::Waypoint));
+    assert_eq!(outbound_from_web(&stray, "10.96.0.3:80", 0), "Refuse waypoint-unavailable");
+}
+
+#[test]
+fn a_waypoint_behind_its_agent_may_have_a_port_of_its_own_in_its_service() {
+    let mut world = behind_agents(Binding::Proxy(15088), Serves::Services);
+    let endpoints = [("wp-0", "10.0.0.8:15088"), ("wp-1", "10.0.0.9:15088")];
+    *world.services.last_mut().unwrap() = service("wp", &["10.96.0.8"], vec![port(15088, &endpoints)]);
+    let expected = "Waypoint wp-0 10.0.0.8:15008 via shop/far for 10.96.0.3:80";
+    assert_eq!(outbound_from_web(&world, "10.96.0.3:80", 0), expected);
 }

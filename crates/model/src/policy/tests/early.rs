@@ -57,7 +57,7 @@ proptest! {
     ) {
         let snapshot = world.snapshot();
         let destination = world.pods[0].clone();
-        let upstream = Upstream { address, workload: Some(Arc::new(destination.clone())), service: None };
+        let upstream = Upstream::new(address, Some(Arc::new(destination.clone())), None);
         let access = Access::new(&connection, &upstream).unwrap();
         let Client::Proven(peer, identity) = &access.client else { return Ok(()) };
         prop_assume!(access.client.workload(&snapshot).is_none());

@@ -31,7 +31,7 @@ fn all_for(world: &World, scope: &Scope) -> World {
 
 /// `world` in which all policies are attached to the service, and who `connection` is from.
 fn at_waypoint(world: &World, connection: &Connection, address: SocketAddr) -> (crate::Snapshot, Access) {
-    let upstream = Upstream { address, workload: Some(Arc::new(world.pods[0].clone())), service: None };
+    let upstream = Upstream::new(address, Some(Arc::new(world.pods[0].clone())), None);
     let targets = vec![TargetRef::from(&reviews())];
     (all_for(world, &Scope::Targets(targets)).snapshot(), Access::new(connection, &upstream).unwrap())
 }

@@ -137,3 +137,25 @@ fn the_closest_wildcard_wins_and_an_exact_host_before_it() {
     assert_eq!(snapshot.resolve("shop", "a.deep.example.com"), ips(&["240.240.0.4"]));
     assert_eq!(snapshot.resolve("shop", "example.com"), None, "not of itself");
 }
+
+#[test]
+fn a_host_means_nothing_to_who_does_not_see_it() {
+    let hidden = |hostname: &str, vips: &[&str]| Service {
+        visibility: crate::route::Visibility::Namespaces(vec!["other".into()]),
+        ..external("other", hostname, vips)
+    };
+    let services = vec![
+        hidden("hidden.example", &["240.240.0.9"]),
+        hidden("*.wild.example", &["240.240.0.10"]),
+        external("shop", "*.example", &["240.240.0.11"]),
+    ];
+    let snapshot = World { services, ..World::new(vec![], vec![]) }.snapshot();
+    for (namespace, name, address) in [
+        ("other", "hidden.example", "240.240.0.9"),
+        ("shop", "hidden.example", "240.240.0.11"),
+        ("other", "a.wild.example", "240.240.0.10"),
+        ("shop", "a.wild.example", "240.240.0.11"),
+    ] {
+        assert_eq!(snapshot.resolve(namespace, name), ips(&[address]), "{namespace} {name}");
+    }
+}

@@ -1,0 +1,210 @@
+//! Which DestinationRule holds, and where it has requests go: ports, subsets, clients, a default for the mesh, places, and
+//! endpoints that are new (J-06, J-07, J-12, J-15..J-17).
+
+use std::collections::BTreeMap;
+
+use super::support::{Http, Mesh, REVIEWS, Server, run, until, virtual_service};
+
+/// A DestinationRule `name` in `namespace`.
+fn rule(namespace: &str, name: &str, spec: &str) -> String {
+    format!(
+        "\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\n\
+         metadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n"
+    )
+}
+
+/// A connection carries so many requests: what tells which settings hold.
+fn carries(requests: u32) -> String {
+    format!("connectionPool: {{http: {{maxRequestsPerConnection: {requests}}}}}")
+}
+
+/// On how many connections the next twelve requests come.
+async fn connections(http: &mut Http, server: &Server) -> usize {
+    let before = server.count();
+    for _ in 0..12 {
+        assert_eq!(http.get("/", &[]).await.status, 200);
+    }
+    let asked = server.asked();
+    let seen: std::collections::BTreeSet<_> = asked[before..].iter().map(|asked| asked.connection).collect();
+    seen.len()
+}
+
+#[test]
+fn subset_and_port_come_before_subset_and_that_before_port_and_that_before_the_host() {
+    run(async {
+        let route = virtual_service("http: [{route: [{destination: {host: reviews, subset: v1}}]}]");
+        let port = |requests| format!("portLevelSettings: [{{port: {{number: 9080}}, {}}}]", carries(requests));
+        let levels = |host: &str, subset: &str| {
+            let subset = format!("{{name: v1, labels: {{version: v1}}, trafficPolicy: {{{subset}}}}}");
+            let spec = format!("{{host: reviews, trafficPolicy: {{{host}}}, subsets: [{subset}]}}");
+            route.clone() + &rule("shop", "reviews", &spec)
+        };
+        let both = |first: &str, second: &str| format!("{first}, {second}");
+        let mesh = Mesh::new(&levels(&carries(12), "")).await;
+        let server = Server::named("10.9.1.1:9080", "v1").await;
+        let other = Server::named("10.9.1.1:9090", "v1").await;
+        let client = mesh.client("client").await;
+        let mut http = client.http1(REVIEWS).await;
+        for (host, subset, expected) in [
+            (carries(6), String::new(), 2),
+            (both(&carries(6), &port(4)), String::new(), 3),
+            (both(&carries(6), &port(4)), carries(3), 4),
+            (both(&carries(6), &port(4)), both(&carries(3), &port(2)), 6),
+        ] {
+            mesh.apply(&levels(&host, &subset)).await;
+            // What is idle from before has carried what the settings before allowed.
+            connections(&mut http, &server).await;
+            let found = connections(&mut http, &server).await;
+            assert!(found.abs_diff(expected) <= 1, "{host} | {subset}: {found} connections, not {expected}");
+        }
+        // The other port's are the subset's, and nothing of the first port's is inherited.
+        let mut http = client.http1("10.96.0.1:9090").await;
+        let found = connections(&mut http, &other).await;
+        assert!(found.abs_diff(4) <= 1, "{found}");
+    });
+}
+
+#[test]
+fn a_rule_is_for_the_clients_that_it_selects_and_else_the_meshs_default_holds() {
+    run(async {
+        let default = rule(
+            "istio-system",
+            "default",
+            &format!("{{host: '*.svc.cluster.local', trafficPolicy: {{{}}}}}", carries(6)),
+        );
+        let mesh = Mesh::new(&default).await;
+        let mut servers = Vec::new();
+        for address in ["10.9.1.1:9080", "10.9.1.2:9080", "10.9.1.3:9080"] {
+            servers.push(Server::named(address, "v").await);
+        }
+        let only_v1 = virtual_service("http: [{route: [{destination: {host: reviews, subset: v1}}]}]");
+        let selecting = rule(
+            "shop",
+            "front",
+            &format!(
+                "{{host: reviews, workloadSelector: {{matchLabels: {{tier: front}}}}, trafficPolicy: {{{}}}, \
+                 subsets: [{{name: v1, labels: {{version: v1}}}}]}}",
+                carries(2)
+            ),
+        );
+        let subsets = rule("shop", "reviews", "{host: reviews, subsets: [{name: v1, labels: {version: v1}}]}");
+        let (front, stranger) = (mesh.client("client").await, mesh.client("stranger").await);
+        let mut front = front.http1(REVIEWS).await;
+        let mut stranger = stranger.http1(REVIEWS).await;
+        // By the default alone; the requests of one client are spread over three endpoints.
+        for _ in 0..72 {
+            assert_eq!(front.get("/", &[]).await.status, 200);
+        }
+        let carried: Vec<usize> = servers
+            .iter()
+            .flat_map(|server| {
+                let mut of = BTreeMap::<usize, usize>::new();
+                server.asked().iter().for_each(|asked| *of.entry(asked.connection).or_default() += 1);
+                of.into_values().collect::<Vec<_>>()
+            })
+            .collect();
+        assert!(carried.iter().all(|count| *count <= 6) && carried.contains(&6), "{carried:?}");
+        mesh.apply(&(default.clone() + &only_v1 + &selecting + &subsets)).await;
+        connections(&mut front, &servers[0]).await;
+        assert_eq!(connections(&mut front, &servers[0]).await, 6);
+        // The rule that is for everybody says nothing of connections, and what it leaves out is as if nothing were said.
+        connections(&mut stranger, &servers[0]).await;
+        assert_eq!(connections(&mut stranger, &servers[0]).await, 1);
+    });
+}
+
+/// The Service `zoned`, two of whose endpoints are in the client's zone and one is not, and the client's node.
+fn zoned() -> String {
+    let endpoint = |address: &str, zone: &str| {
+        format!("  - {{addresses: [{address}], zone: {zone}, conditions: {{ready: true}}}}\n")
+    };
+    format!(
+        "
+---
+apiVersion: v1
+kind: Node
+metadata: {{name: a, labels: {{topology.kubernetes.io/zone: here}}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: zoned, namespace: shop}}
+spec: {{clusterIP: 10.96.0.7, clusterIPs: [10.96.0.7], ports: [{{name: http, port: 80}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: zoned, namespace: shop, labels: {{kubernetes.io/service-name: zoned}}}}
+addressType: IPv4
+ports: [{{name: http, port: 80, protocol: TCP}}]
+endpoints:
+{}{}{}",
+        endpoint("10.9.1.51", "here"),
+        endpoint("10.9.1.52", "here"),
+        endpoint("10.9.1.53", "there")
+    )
+}
+
+/// How many of `count` requests each body answers.
+async fn answers(http: &mut Http, count: usize) -> BTreeMap<String, usize> {
+    let mut answers = BTreeMap::new();
+    for _ in 0..count {
+        *answers.entry(http.get("/", &[]).await.body).or_default() += 1;
+    }
+    answers
+}
+
+#[test]
+fn requests_stay_near_and_go_elsewhere_when_nobody_is_left() {
+    run(async {
+        let failover = "{host: zoned, trafficPolicy: {loadBalancer: {localityLbSetting: {enabled: true}}, \
+                        outlierDetection: {consecutive5xxErrors: 1, interval: 60s, baseEjectionTime: 600s, maxEjectionPercent: 100}}}";
+        let mesh = Mesh::new(&(zoned() + &rule("shop", "zoned", failover))).await;
+        let mut servers = BTreeMap::new();
+        for (address, name) in [("10.9.1.51:80", "near-1"), ("10.9.1.52:80", "near-2"), ("10.9.1.53:80", "far")] {
+            servers.insert(name, Server::named(address, name).await);
+        }
+        let client = mesh.client("client").await;
+        let mut http = client.http1("10.96.0.7:80").await;
+        let found = answers(&mut http, 200).await;
+        assert!(!found.contains_key("far") && found.len() == 2, "{found:?}");
+        // Those near fail, are ejected, and the one far away is left.
+        for name in ["near-1", "near-2"] {
+            servers.remove(name).unwrap().stop().await;
+        }
+        until("only the one far away answers", async || http.get("/", &[]).await.body == "far").await;
+        let found = answers(&mut http, 50).await;
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["far"], "{found:?}");
+    });
+}
+
+#[test]
+fn an_endpoint_that_is_new_comes_to_its_share_by_and_by() {
+    run(async {
+        let warming = |seconds: u32, second: bool| {
+            let policy = format!(
+                "{{host: fresh, trafficPolicy: {{loadBalancer: {{simple: ROUND_ROBIN, warmup: {{duration: {seconds}s, minimumPercent: 10}}}}}}}}"
+            );
+            let mut slices = zoned().replace("zoned", "fresh").replace("10.96.0.7", "10.96.0.8");
+            let kept = if second { 2 } else { 1 };
+            let (head, endpoints) = slices.split_once("endpoints:\n").unwrap();
+            let endpoints: Vec<_> = endpoints.lines().take(kept).collect();
+            slices = format!("{head}endpoints:\n{}\n", endpoints.join("\n"));
+            slices + &rule("shop", "fresh", &policy)
+        };
+        let mesh = Mesh::new(&warming(600, false)).await;
+        let _servers = [Server::named("10.9.1.51:80", "old").await, Server::named("10.9.1.52:80", "new").await];
+        let client = mesh.client("client").await;
+        let mut http = client.http1("10.96.0.8:80").await;
+        assert_eq!(answers(&mut http, 10).await.len(), 1);
+        mesh.apply(&warming(600, true)).await;
+        // A tenth of a share next to a whole one: an eleventh of the requests, for as long as this test may take.
+        let found = answers(&mut http, 220).await;
+        let new = found.get("new").copied().unwrap_or_default();
+        assert!((10..=60).contains(&new), "{found:?}");
+        mesh.apply(&warming(1, true)).await;
+        until("it has its share", async || {
+            let found = answers(&mut http, 40).await;
+            found.get("new").is_some_and(|new| (18..=22).contains(new))
+        })
+        .await;
+    });
+}
