@@ -40,6 +40,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
 }
 
 async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
+    let origin = settings.origin()?;
     let (signals, _quit) = signal::Signals::listen()?;
     let (trigger, drain) = drain::channel();
     let (publisher, mut snapshots) = publish(Snapshot::new(settings.mesh()));
@@ -69,7 +70,7 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
             accepting.await;
         }
     });
-    let discovery = ambit_discovery::Settings::new(settings.config.clone());
+    let discovery = ambit_discovery::Settings::new(origin);
     let discovery = ambit_discovery::Settings { mesh: settings.mesh(), ..discovery };
     let stopping = drain.clone();
     let discovery =

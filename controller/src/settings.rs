@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ambit_discovery::{Cluster, Origin};
 use ambit_model::{Mesh, TrustDomain, TrustDomains};
 use ambit_process::settings::{LogFormat, seconds};
+use ambit_process::source::Source;
 use clap::Parser;
 
 /// The control plane of the Ambit service mesh: signs the certificates of the mesh's workloads, for the agents of the nodes
@@ -16,9 +18,8 @@ use clap::Parser;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "controller", version)]
 pub(crate) struct Settings {
-    /// Directory of Kubernetes YAML that describes the mesh; watched for changes.
-    #[arg(long, env = "CONTROLLER_CONFIG", value_name = "DIR")]
-    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) source: Source,
 
     /// Directory of the CA, as Istio's secret cacerts: ca-cert.pem, ca-key.pem, root-cert.pem and, where needed,
     /// cert-chain.pem; made on first start if it is empty, and watched for changes.
@@ -78,6 +79,15 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Where the mesh's configuration comes from.
+    ///
+    /// # Errors
+    /// Nobody says where, or somebody says it twice.
+    pub(crate) fn origin(&self) -> Result<Origin, ambit_discovery::Error> {
+        let Source { config, kube, kubeconfig, kube_cache } = self.source.clone();
+        Origin::choose(config, kube.then(|| Cluster::new(kubeconfig, kube_cache)))
+    }
+
     /// What holds for the whole mesh.
     #[must_use]
     pub(crate) fn mesh(&self) -> Mesh {
@@ -86,5 +96,23 @@ impl Settings {
             cluster: self.cluster.as_str().into(),
             ..Mesh::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(arguments: &[&str]) -> Result<Origin, String> {
+        let settings = Settings::try_parse_from([&["controller", "--tokens", "/t"], arguments].concat()).unwrap();
+        settings.origin().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_configuration_is_a_directory_or_a_cluster_and_not_both() {
+        assert!(matches!(origin(&["--config", "/etc/mesh"]), Ok(Origin::Directory(_))));
+        assert!(matches!(origin(&["--kube", "--kube-cache", "/c"]), Ok(Origin::Cluster(_))));
+        assert!(origin(&["--kubeconfig", "/k"]).unwrap_err().contains("give --config DIR"));
+        assert!(origin(&["--kube", "--config", "/etc/mesh"]).unwrap_err().contains("both given"));
     }
 }

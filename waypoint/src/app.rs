@@ -46,6 +46,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
 }
 
 async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
+    let origin = settings.origin()?;
     let (signals, quit) = signal::Signals::listen()?;
     if let Err(error) = raise_open_files() {
         warn!("the limit of open files cannot be raised: {error}; connections beyond it wait");
@@ -94,7 +95,7 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
             configured.met();
         }
     });
-    let discovery = ambit_discovery::Settings::new(settings.config.clone());
+    let discovery = ambit_discovery::Settings::new(origin);
     let discovery = ambit_discovery::Settings { mesh: settings.mesh(), ..discovery };
     let stopping = drain.clone();
     let discovery =

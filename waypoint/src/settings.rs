@@ -5,9 +5,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ambit_discovery::{Cluster, Origin};
 use ambit_model::route::Normalization;
 use ambit_model::{Identity, Mesh, TrustDomain, TrustDomains};
 use ambit_process::settings::{LogFormat, seconds};
+use ambit_process::source::Source;
 use ambit_transport::credentials;
 use clap::Parser;
 use serde::Serialize;
@@ -23,9 +25,9 @@ use crate::http::ForwardedFor;
 #[derive(Clone, Debug, Parser, Serialize)]
 #[command(name = "waypoint", version)]
 pub(crate) struct Settings {
-    /// Directory of Kubernetes YAML that describes the mesh; watched for changes.
-    #[arg(long, env = "WAYPOINT_CONFIG", value_name = "DIR")]
-    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) source: Source,
 
     /// The namespace of the waypoint's Gateway.
     #[arg(long, env = "WAYPOINT_NAMESPACE", value_name = "NAME")]
@@ -153,6 +155,15 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Where the mesh's configuration comes from.
+    ///
+    /// # Errors
+    /// Nobody says where, or somebody says it twice.
+    pub(crate) fn origin(&self) -> Result<Origin, ambit_discovery::Error> {
+        let Source { config, kube, kubeconfig, kube_cache } = self.source.clone();
+        Origin::choose(config, kube.then(|| Cluster::new(kubeconfig, kube_cache)))
+    }
+
     /// What holds for the whole mesh.
     #[must_use]
     pub(crate) fn mesh(&self) -> Mesh {
@@ -198,4 +209,22 @@ impl Settings {
 
 fn named<S: serde::Serializer>(how: &Normalization, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{how:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(arguments: &[&str]) -> Result<Origin, String> {
+        let settings = Settings::try_parse_from([&["waypoint", "--namespace", "shop"], arguments].concat()).unwrap();
+        settings.origin().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_configuration_is_a_directory_or_a_cluster_and_not_both() {
+        assert!(matches!(origin(&["--config", "/etc/mesh"]), Ok(Origin::Directory(_))));
+        assert!(matches!(origin(&["--kube", "--kube-cache", "/c"]), Ok(Origin::Cluster(_))));
+        assert!(origin(&["--kubeconfig", "/k"]).unwrap_err().contains("give --config DIR"));
+        assert!(origin(&["--kube", "--config", "/etc/mesh"]).unwrap_err().contains("both given"));
+    }
 }

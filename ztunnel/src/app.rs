@@ -34,10 +34,10 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let capture = ebpf::Settings { cgroup: settings.cgroup.clone(), pins: settings.pins.clone(), host };
     let outcome = match task {
         Task::Uninstall => uninstall(&capture),
-        Task::Run { config, node } => {
+        Task::Run { origin, node } => {
             let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
             let discovery = ambit_discovery::Settings {
-                directory: config.to_owned(),
+                origin,
                 mesh: settings.mesh(),
                 excluded_namespaces: settings.excluded_namespaces.clone(),
             };

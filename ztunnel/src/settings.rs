@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use ambit_discovery::{Cluster, Origin};
 use ambit_model::{Mesh, SameNode, TrustDomain, TrustDomains, Waypoints};
 use ambit_process::settings::{LogFormat, seconds};
+use ambit_process::source::Source;
 use ambit_transport::credentials;
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
@@ -19,9 +21,9 @@ use serde::Serialize;
 #[derive(Clone, Debug, Parser, Serialize)]
 #[command(name = "ztunnel", version)]
 pub(crate) struct Settings {
-    /// Directory of Kubernetes YAML that describes the mesh; watched for changes. Required, but for --uninstall.
-    #[arg(long, env = "ZTUNNEL_CONFIG", value_name = "DIR")]
-    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) source: Source,
 
     /// This node's name, as spec.nodeName of its pods. Required, but for --uninstall.
     #[arg(long, env = "ZTUNNEL_NODE", value_name = "NAME")]
@@ -214,12 +216,12 @@ pub(crate) enum WaypointUse {
 }
 
 /// What the process is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Task<'a> {
     /// To run the mesh on a node.
     Run {
-        /// The directory that describes the mesh.
-        config: &'a Path,
+        /// Where the mesh's configuration comes from.
+        origin: Origin,
         /// The node's name.
         node: &'a str,
     },
@@ -227,12 +229,15 @@ pub(crate) enum Task<'a> {
     Uninstall,
 }
 
-/// A setting without which the mesh cannot run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("--{name} is missing: give it as a flag, as {variable} or as `{name}` in the settings file")]
-pub(crate) struct Missing {
-    name: &'static str,
-    variable: &'static str,
+/// Why the mesh cannot run by these settings.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unclear {
+    /// Nobody says which node it is.
+    #[error("--node is missing: give it as a flag, as ZTUNNEL_NODE or as `node` in the settings file")]
+    Node,
+    /// Nobody says where the configuration is, or somebody says it twice.
+    #[error(transparent)]
+    Origin(#[from] ambit_discovery::Error),
 }
 
 impl Settings {
@@ -240,13 +245,14 @@ impl Settings {
     ///
     /// # Errors
     /// It is to run the mesh and is not told which or where.
-    pub(crate) fn task(&self) -> Result<Task<'_>, Missing> {
+    pub(crate) fn task(&self) -> Result<Task<'_>, Unclear> {
         if self.uninstall {
             return Ok(Task::Uninstall);
         }
-        let config = self.config.as_deref().ok_or(Missing { name: "config", variable: "ZTUNNEL_CONFIG" })?;
-        let node = self.node.as_deref().ok_or(Missing { name: "node", variable: "ZTUNNEL_NODE" })?;
-        Ok(Task::Run { config, node })
+        let Source { config, kube, kubeconfig, kube_cache } = self.source.clone();
+        let origin = Origin::choose(config, kube.then(|| Cluster::new(kubeconfig, kube_cache)))?;
+        let node = self.node.as_deref().ok_or(Unclear::Node)?;
+        Ok(Task::Run { origin, node })
     }
 
     /// What holds for the whole mesh.
@@ -302,12 +308,23 @@ mod tests {
 
     #[test]
     fn uninstalling_needs_neither_a_configuration_nor_a_node() {
-        assert_eq!(parse(&["--uninstall"]).task(), Ok(Task::Uninstall));
+        assert!(matches!(parse(&["--uninstall"]).task(), Ok(Task::Uninstall)));
         let run = parse(&["--config", "/etc/mesh", "--node", "a"]);
-        assert_eq!(run.task(), Ok(Task::Run { config: Path::new("/etc/mesh"), node: "a" }));
+        let Ok(Task::Run { origin: Origin::Directory(directory), node }) = run.task() else { panic!() };
+        assert_eq!((directory, node), (PathBuf::from("/etc/mesh"), "a"));
         let missing = parse(&["--config", "/etc/mesh"]).task().unwrap_err().to_string();
         assert_eq!(missing, "--node is missing: give it as a flag, as ZTUNNEL_NODE or as `node` in the settings file");
-        assert!(parse(&[]).task().unwrap_err().to_string().starts_with("--config is missing"));
+        assert!(parse(&[]).task().unwrap_err().to_string().contains("give --config DIR"));
+    }
+
+    #[test]
+    fn the_configuration_is_a_directory_or_a_cluster_and_not_both() {
+        let run = parse(&["--kube", "--kubeconfig", "/a:/b", "--kube-cache", "/c", "--node", "a"]);
+        let Ok(Task::Run { origin: Origin::Cluster(cluster), node: "a" }) = run.task() else { panic!() };
+        assert_eq!(cluster.kubeconfig, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert_eq!(cluster.cache, Some(PathBuf::from("/c")));
+        let both = parse(&["--kube", "--config", "/etc/mesh", "--node", "a"]).task().unwrap_err();
+        assert!(both.to_string().contains("--config and --kube are both given"), "{both}");
     }
 
     #[test]

@@ -39,6 +39,24 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind that the mesh acts on.
+    pub const ALL: [Self; 14] = [
+        Self::Namespace,
+        Self::Node,
+        Self::ServiceAccount,
+        Self::Service,
+        Self::ServiceEntry,
+        Self::EndpointSlice,
+        Self::WorkloadEntry,
+        Self::Pod,
+        Self::PeerAuthentication,
+        Self::AuthorizationPolicy,
+        Self::VirtualService,
+        Self::DestinationRule,
+        Self::Gateway,
+        Self::GatewayClass,
+    ];
+
     /// The kind as `kind:` has it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -67,7 +85,8 @@ impl Kind {
     }
 
     /// Every `apiVersion` that Kubernetes serves or once served the kind under, the current one first.
-    const fn versions(self) -> &'static [&'static str] {
+    #[must_use]
+    pub const fn versions(self) -> &'static [&'static str] {
         match self {
             Self::EndpointSlice => &["discovery.k8s.io/v1", "discovery.k8s.io/v1beta1", "discovery.k8s.io/v1alpha1"],
             Self::ServiceEntry | Self::WorkloadEntry | Self::VirtualService | Self::DestinationRule => {
@@ -157,29 +176,11 @@ const MESH_GROUPS: [&str; 5] = [
     "gateway.networking.k8s.io",
 ];
 
-/// Every kind that the mesh acts on.
-const ALL: [Kind; 14] = [
-    Kind::Namespace,
-    Kind::Node,
-    Kind::ServiceAccount,
-    Kind::Service,
-    Kind::ServiceEntry,
-    Kind::EndpointSlice,
-    Kind::WorkloadEntry,
-    Kind::Pod,
-    Kind::PeerAuthentication,
-    Kind::AuthorizationPolicy,
-    Kind::VirtualService,
-    Kind::DestinationRule,
-    Kind::Gateway,
-    Kind::GatewayClass,
-];
-
 /// What `api_version` and `kind` mean to the mesh.
 #[must_use]
 pub fn recognise(api_version: &str, kind: &str) -> Recognised {
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    let Some(known) = ALL.into_iter().find(|known| known.as_str() == kind) else {
+    let Some(known) = Kind::ALL.into_iter().find(|known| known.as_str() == kind) else {
         let in_mesh = MESH_GROUPS.contains(&group) || (group.is_empty() && kind == "Endpoints");
         return if in_mesh { Recognised::NotInEffect } else { Recognised::Foreign };
     };

@@ -58,3 +58,7 @@ pub const AUTO_ALLOCATE: &str = "networking.istio.io/enable-autoallocate-ip";
 pub const DRY_RUN: &str = "istio.io/dry-run";
 /// Annotation on a pod: the path of its network namespace, where nothing else can tell (standalone).
 pub const NETNS: &str = "ambit.dev/netns";
+
+/// Every annotation that the mesh reads.
+pub const ANNOTATIONS: [&str; 7] =
+    [DNS_CAPTURE, SIDECAR_STATUS, TRAFFIC_DISTRIBUTION, DRY_RUN, NETNS, WAYPOINT_BINDING, EXPORT_TO];

@@ -5,6 +5,7 @@
 mod error;
 mod event;
 mod index;
+mod origin;
 mod publish;
 mod report;
 mod run;
@@ -14,6 +15,7 @@ mod yaml;
 pub use error::Error;
 pub use event::Event;
 pub use index::Index;
+pub use origin::{Cluster, Origin, Pace};
 pub use publish::{Published, Publisher, publish};
 pub use report::Report;
 pub use run::{Settings, run};

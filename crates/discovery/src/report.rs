@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
-use ambit_api::{ObjectRef, Severity};
+use ambit_api::{FieldError, ObjectRef, Severity};
 use serde::Serialize;
+
+use crate::index::Finding;
 
 /// A finding about a document.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Report {
-    /// The file, as found below the configuration directory.
+    /// The file, as found below the configuration directory; empty where it is none that says so, but a cluster or the
+    /// source itself.
     pub file: PathBuf,
-    /// The line, from 1.
+    /// The line, from 1; 0 without a file.
     pub line: u32,
     /// The object, where the document tells which it is.
     pub object: Option<ObjectRef>,
@@ -24,9 +27,24 @@ pub struct Report {
     pub severity: Severity,
 }
 
+impl Report {
+    /// A report on the source itself.
+    pub(crate) fn of_source(message: String, severity: Severity) -> Self {
+        Self { file: PathBuf::new(), line: 0, object: None, field: String::new(), message, severity }
+    }
+
+    /// A report on an object that is in no file.
+    pub(crate) fn of_object(finding: &Finding) -> Self {
+        let Finding { object, field: FieldError { path, message }, severity } = finding.clone();
+        Self { object: Some(object), field: path, ..Self::of_source(message, severity) }
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: ", self.file.display(), self.line)?;
+        if !self.file.as_os_str().is_empty() {
+            write!(f, "{}:{}: ", self.file.display(), self.line)?;
+        }
         if let Some(object) = &self.object {
             write!(f, "{object}: ")?;
         }
@@ -85,6 +103,11 @@ mod tests {
         assert_eq!(report(7, "spec.x").to_string(), "web.yaml:7: Pod shop/web: spec.x: is missing");
         let bare = Report { object: None, ..report(7, "") };
         assert_eq!(bare.to_string(), "web.yaml:7: is missing");
+        let field = FieldError { path: "spec".to_owned(), message: "is missing".to_owned() };
+        let object = ObjectRef::new(Kind::Pod, "shop", "web");
+        let of_object = Report::of_object(&Finding { object, field, severity: Severity::Error });
+        assert_eq!(of_object.to_string(), "Pod shop/web: spec: is missing");
+        assert_eq!(Report::of_source("is away".to_owned(), Severity::Error).to_string(), "is away");
     }
 
     #[test]

@@ -1,13 +1,18 @@
-//! YAML as Kubernetes reads it (JSON included), each value with its line, within bounds that hostile text cannot pass.
-//! Knows nothing of Kubernetes' objects.
+//! YAML as Kubernetes reads it (JSON included), each value with its line, within bounds that hostile text cannot pass; the
+//! JSON of an API server, by a faster way to the same tree; and what of a tree has been read, as JSON again. Knows nothing
+//! of Kubernetes' objects.
 
 mod build;
 mod decode;
+mod json;
+mod kept;
 mod node;
 mod scalar;
 mod split;
 
 pub(crate) use build::parse;
+pub(crate) use json::json;
+pub(crate) use kept::kept;
 pub(crate) use node::{Node, Value};
 pub(crate) use split::documents;
 

@@ -16,6 +16,7 @@ pub mod routes;
 pub mod series;
 pub mod settings;
 pub mod signal;
+pub mod source;
 pub mod workers;
 
 pub use drain::{Drain, Drained, Guard, Phase, Trigger};

@@ -15,6 +15,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
 use crate::error::Error;
+use crate::source;
 
 mod file;
 
@@ -29,7 +30,7 @@ const VARIABLE: &str = "AMBIT_SETTINGS";
 pub fn parse<T: clap::Parser>(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Result<T, Error> {
     let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
     let mut command =
-        T::command().arg(
+        source::with_environment(T::command()).arg(
             Arg::new(FLAG).long(FLAG).env(VARIABLE).value_name("FILE").value_parser(clap::value_parser!(PathBuf)).help(
                 "A YAML file of settings: one `name: value` a line, named as the flags; flags and environment win",
             ),

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use tracing::Subscriber;
-use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::filter::{FilterExt, ParseError, Targets, filter_fn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Registry, reload};
@@ -18,6 +18,10 @@ use crate::queue::{Queue, Writer};
 
 /// Lines that may wait to be written; a line is dropped when as many wait already.
 const CAPACITY: usize = 8192;
+
+/// Libraries whose own words are no use: kube's client logs every failed request as an error, which is told once and in
+/// order as a report, and whole objects that it cannot read, whose environment may hold passwords.
+const MUTE: [&str; 2] = ["kube_client", "kube_runtime"];
 
 /// Why logs could not be set up or changed.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +76,8 @@ impl Logging {
         access.follow(&targets);
         let (reloadable, handle) = reload::Layer::new(targets.clone());
         let lines = Lines { queue: queue.clone(), form };
-        let subscriber = Registry::default().with(lines.with_filter(reloadable));
+        let audible = filter_fn(|event| !MUTE.iter().any(|library| event.target().starts_with(library)));
+        let subscriber = Registry::default().with(lines.with_filter(reloadable.and(audible)));
         let levels = Levels { handle, initial: Arc::new(targets), access: access.clone() };
         Ok((subscriber, Self { levels, access, queue, writer }))
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ambit_api::{FieldError, ObjectRef, Resource, Severity};
 
 use super::contents::{Contents, Finding, Placed};
+use super::reading::event;
 use crate::event::Event;
 use crate::report::Report;
 
@@ -45,10 +46,9 @@ impl Catalog {
         for (path, contents) in read {
             self.replace(&Arc::from(path), contents);
         }
-        let changes = before.into_iter().filter_map(|(before, reference)| match self.in_force(&reference) {
-            now if now == before.as_ref() => None,
-            Some(now) => Some(Event::Upsert(now.clone())),
-            None => Some(Event::Delete(reference)),
+        let changes = before.into_iter().filter_map(|(before, reference)| {
+            let now = self.in_force(&reference);
+            event(before.as_ref(), now, reference.clone())
         });
         changes.collect()
     }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ambit_api::{FieldError, Kind, Object, ObjectRef, Recognised, Remark, Resource, Severity, recognise, translate};
+use ambit_api::{FieldError, Kind, ObjectRef, Recognised, Remark, Resource, Severity, Translated, recognise};
 use ambit_model::Mesh;
-use serde_path_to_error::{Path, Segment, Track};
 
+use super::reading::decode;
 use crate::yaml::{self, Node, Value};
 
 /// How many findings of a file are kept: whoever meets so many mends the first ones first.
@@ -102,7 +102,7 @@ impl Contents {
     fn object(&mut self, node: &Node<'_>, api_version: &str, kind: &str, mesh: &Mesh) {
         match recognise(api_version, kind) {
             Recognised::Known(kind) => match decode(node, kind, mesh) {
-                Ok((resource, remarks)) => self.valid(node, resource, remarks),
+                Ok(Translated { resource, remarks }) => self.valid(node, resource, remarks),
                 Err(errors) => self.damaged(node, kind, errors),
             },
             Recognised::WrongVersion(current) => {
@@ -184,32 +184,6 @@ impl Contents {
             self.omitted += 1;
         }
     }
-}
-
-fn decode(node: &Node<'_>, kind: Kind, mesh: &Mesh) -> Result<(Resource, Vec<Remark>), Vec<FieldError>> {
-    let mut track = Track::new();
-    let read = Object::read(kind, serde_path_to_error::Deserializer::new(node, &mut track));
-    let object = read.map_err(|error| vec![FieldError { path: written(&track.path()), message: error.to_string() }])?;
-    translate(&object, mesh).map(|translated| (translated.resource, translated.remarks))
-}
-
-/// `path` as Kubernetes writes it.
-fn written(path: &Path) -> String {
-    let mut text = String::new();
-    for segment in path {
-        match segment {
-            Segment::Seq { index } => text.push_str(&format!("[{index}]")),
-            Segment::Map { key } if key.contains(['.', '/']) => text.push_str(&format!("[{key}]")),
-            Segment::Map { key } | Segment::Enum { variant: key } => {
-                if !text.is_empty() {
-                    text.push('.');
-                }
-                text.push_str(key);
-            }
-            Segment::Unknown => {}
-        }
-    }
-    text
 }
 
 #[cfg(test)]

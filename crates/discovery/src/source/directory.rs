@@ -38,7 +38,7 @@ pub(crate) struct Directory {
 
 /// What changed since the last look.
 #[derive(Debug)]
-pub(crate) struct Change {
+pub(crate) struct Look {
     /// In all files together.
     pub(crate) events: Vec<Event>,
     /// Everything there is to report now.
@@ -85,7 +85,7 @@ impl Directory {
     ///
     /// # Errors
     /// The system's, if the directory itself cannot be listed. Everything then stays as it was.
-    pub(crate) fn look(&mut self, now: SystemTime) -> io::Result<Change> {
+    pub(crate) fn look(&mut self, now: SystemTime) -> io::Result<Look> {
         let mut found = Found::default();
         let identity = identity(&fs::metadata(&self.root)?);
         walk(&self.root, Path::new(""), &mut found)?;
@@ -116,7 +116,7 @@ impl Directory {
         let mut reports = self.catalog.reports();
         reports.extend(found.unreadable.into_iter().map(|(path, why)| unreadable(path, &why)));
         reports.sort_unstable();
-        Ok(Change { events, reports, unsettled, identity })
+        Ok(Look { events, reports, unsettled, identity })
     }
 
     /// What the index has found, with where its objects are written.

@@ -9,10 +9,8 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// How long nothing must happen before a burst of changes counts as over.
-const QUIET: Duration = Duration::from_millis(50);
-/// How long a burst may last before it is looked at all the same.
-pub(crate) const BURST: Duration = Duration::from_millis(300);
+use super::{BURST, QUIET};
+
 /// How often the directory is looked at while the kernel tells of changes: links may lead where it does not watch.
 const CALM: Duration = Duration::from_secs(10);
 /// How often it is looked at after something changed a moment ago.

@@ -26,7 +26,7 @@ pub(crate) fn parse(text: &str, first_line: u32) -> Result<Node<'_>, Fault> {
             Err(error) => return Err(Fault { line: builder.line(error.marker().line()), message: error.info() }),
         }
     }
-    Ok(builder.root.unwrap_or(Node { line: first_line, value: Value::Null }))
+    Ok(builder.root.unwrap_or(Node::new(first_line, Value::Null)))
 }
 
 struct Builder<'a> {
@@ -120,7 +120,7 @@ impl<'a> Builder<'a> {
             Some((tag, _)) if tag.original() == "!" => Value::Text(text),
             Some((tag, _)) => return fault(line, format!("the tag {} is not accepted: write text", shown(tag))),
         };
-        self.finish(Node { line, value }, anchor)
+        self.finish(Node::new(line, value), anchor)
     }
 
     fn begin(&mut self, open: Open<'a>) -> Result<(), Fault> {
@@ -142,7 +142,7 @@ impl<'a> Builder<'a> {
             Collection::List(items) => Value::List(items),
             Collection::Map { entries, merged, .. } => Value::Map(Self::complete(entries, merged)?),
         };
-        self.finish(Node { line, value }, anchor)
+        self.finish(Node::new(line, value), anchor)
     }
 
     /// Refuses a key that stands twice, and adds what the map takes over from others.
@@ -201,8 +201,8 @@ impl<'a> Builder<'a> {
                 node.line = key.line;
                 match (key.merges, node.value) {
                     (true, Value::List(sources)) => merged.extend(sources),
-                    (true, value) => merged.push(Node { line: key.line, value }),
-                    (false, value) => entries.push((key.text, Node { line: key.line, value })),
+                    (true, value) => merged.push(Node::new(key.line, value)),
+                    (false, value) => entries.push((key.text, Node::new(key.line, value))),
                 }
             }
         }

@@ -1,12 +1,15 @@
 //! A YAML document as a tree of values that know their lines.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node<'a> {
     /// The line of its key, or of itself where it has none.
     pub(crate) line: u32,
+    /// It has been read by a type that has a field for it.
+    pub(super) read: Cell<bool>,
     /// What it is.
     pub(crate) value: Value<'a>,
 }
@@ -25,6 +28,11 @@ pub(crate) enum Value<'a> {
 }
 
 impl<'a> Node<'a> {
+    /// What stands in `line`.
+    pub(crate) fn new(line: u32, value: Value<'a>) -> Self {
+        Self { line, read: Cell::new(false), value }
+    }
+
     /// The value of `key`, if this is a map that has it.
     pub(crate) fn get(&self, key: &str) -> Option<&Node<'a>> {
         match &self.value {

@@ -100,6 +100,16 @@ fn the_level_changes_at_run_time() {
 }
 
 #[test]
+fn a_client_that_logs_objects_is_not_heard_at_any_level() {
+    let text = logged(Form::Text, "trace,kube_client=trace", |_| {
+        error!(target: "kube_client::client::builder", "hidden");
+        warn!(target: "kube_runtime::watcher", "hidden");
+        info!(target: "kube", "shown");
+    });
+    assert_eq!((text.matches("shown").count(), text.contains("hidden")), (1, false), "{text}");
+}
+
+#[test]
 fn what_is_no_filter_is_refused_and_changes_nothing() {
     let (_subscriber, logging) = Logging::build(Form::Text, "info", Box::new(std::io::sink())).unwrap();
     let levels = logging.levels();

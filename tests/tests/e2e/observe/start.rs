@@ -105,7 +105,10 @@ fn a_wrong_settings_file_is_named_with_line_key_and_remedy() {
         assert!(said.contains(&format!("{path}{expected}")), "{said}");
     }
     let said = complaint(&run(&topology, &topology.binaries().ztunnel, &["--cgroup", "/"]));
-    assert!(said.contains("--config is missing") && said.contains("ZTUNNEL_CONFIG"), "{said}");
+    assert!(said.contains("--config DIR") && said.contains("--kube"), "{said}");
+    let both = ["--cgroup", "/", "--config", "/etc/mesh", "--kube", "--node", "a"];
+    let said = complaint(&run(&topology, &topology.binaries().ztunnel, &both));
+    assert!(said.contains("--config and --kube are both given"), "{said}");
 }
 
 #[test]

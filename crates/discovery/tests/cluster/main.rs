@@ -1,0 +1,18 @@
+//! A cluster's API as a running agent follows it, whatever goes wrong with it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may panic"
+)]
+
+mod access;
+mod agent;
+mod api;
+mod away;
+mod kept;
+mod objects;
+mod reading;
+mod rights;
+mod trouble;
