@@ -6,7 +6,9 @@
 pub mod access_log;
 pub mod binaries;
 pub mod controller;
+pub mod digest;
 pub mod http;
+pub mod image;
 pub mod ip;
 pub mod leftovers;
 pub mod manifests;

@@ -18,6 +18,7 @@ mod hostile;
 mod http2;
 mod inspect;
 mod load;
+mod pause;
 mod peer;
 mod requests;
 mod sequence;
@@ -42,6 +43,8 @@ struct Testapp {
 enum Command {
     /// Enters a network namespace and a cgroup and becomes another program there.
     Enter(enter::Args),
+    /// Does nothing until it is told to stop.
+    Pause,
     /// Serves protocols, each on a port of its own.
     Serve(serve::Args),
     /// Serves one of the services of Bookinfo.
@@ -85,6 +88,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Testapp::parse().command {
         Command::Enter(args) => enter::run(&args),
+        Command::Pause => block_on(pause::run()),
         Command::Serve(args) => block_on(serve::run(args)),
         Command::Bookinfo(args) => block_on(bookinfo::run(args)),
         Command::Peer(args) => block_on(peer::run(args)),
