@@ -5,6 +5,7 @@
 
 pub mod access_log;
 pub mod binaries;
+pub mod cluster;
 pub mod controller;
 pub mod digest;
 pub mod http;
@@ -27,6 +28,7 @@ pub mod yaml;
 
 pub use access_log::AccessLog;
 pub use binaries::Binaries;
+pub use cluster::Cluster;
 pub use controller::Controller;
 pub use manifests::Manifests;
 pub use mesh::{Agent, Mesh, MeshOptions};
