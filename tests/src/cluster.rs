@@ -223,8 +223,9 @@ impl Cluster {
         &self.directory
     }
 
-    /// Makes the API server reachable from `place`, another network namespace, at `listen` there, whose port may be 0:
-    /// writes an administrator's kubeconfig for there to `kubeconfig` and returns the address.
+    /// Makes the API server reachable from `place`, another network namespace, at `listen` there: writes an
+    /// administrator's kubeconfig for there to `kubeconfig` and returns the address. It is to be 127.0.0.1, since its
+    /// certificate names no other; the port may be 0.
     ///
     /// # Errors
     /// When the address is taken, or the cluster was there already.

@@ -68,6 +68,10 @@ pub(crate) fn sweep() {
 /// Removes every process, cgroup, pinned program, network namespace and file of the topology or cluster `name`. What is
 /// not there or cannot be removed is passed over.
 pub fn remove(name: &str) {
+    // What is below these names is removed: no name must stand for more than one thing's.
+    if name.is_empty() || name.starts_with('.') || name.contains('/') {
+        return;
+    }
     if let Ok(root) = place::cgroup_root() {
         let _ = place::remove_cgroup(&root.join(name));
     }

@@ -10,6 +10,7 @@ use ambit_tests::cluster::{self, Cluster, Kubectl, Plan, Programs, Settings};
 use ambit_tests::{Binaries, image};
 use anyhow::{bail, ensure};
 use clap::Subcommand;
+use serde_json::Value;
 
 use crate::build::{cargo, root};
 use crate::demo::interrupt;
@@ -101,8 +102,9 @@ fn status() -> anyhow::Result<()> {
         bail!("no cluster is up");
     }
     let kubectl = kubectl()?;
-    println!("{processes} processes, kubeconfig {}", kubeconfig.display());
-    print!("{}", kubectl.run(&["version", "--short"])?);
+    let version = kubectl.get_path("/version")?;
+    let version = version.get("gitVersion").and_then(Value::as_str).unwrap_or("of an unknown version");
+    println!("Kubernetes {version}, {processes} processes, kubeconfig {}", kubeconfig.display());
     print!("{}", kubectl.run(&["get", "nodes", "-o", "wide"])?);
     print!("{}", kubectl.run(&["get", "pods", "--all-namespaces", "-o", "wide"])?);
     Ok(())

@@ -16,6 +16,9 @@ use super::recipe::{self, Part};
 use super::settings::Settings;
 use crate::python::run;
 
+/// What the name of a directory begins with that is built in.
+const WORK: &str = "work-";
+
 /// Builds those of `parts` that the cache lacks; `tell` hears of each step and how long it took. Whoever asks at the same
 /// time waits.
 ///
@@ -31,15 +34,27 @@ pub fn build(settings: &Settings, parts: &[Part], tell: &dyn Fn(&str)) -> anyhow
     if missing.is_empty() {
         return Ok(());
     }
+    remove_interrupted(&cache)?;
     let begun = Instant::now();
     tell(&format!("Kubernetes {} out of Debian's packages (some minutes, once)", recipe::VERSION));
-    let work = tempfile::Builder::new().prefix("work-").tempdir_in(&cache)?;
+    let work = tempfile::Builder::new().prefix(WORK).tempdir_in(&cache)?;
     let steps = Steps { work: work.path(), tell };
     steps.prepare(&missing)?;
     for part in missing {
         steps.part(part, &part.directory(&cache))?;
     }
     tell(&format!("{:>6.1} s  in all, in {}", begun.elapsed().as_secs_f64(), cache.display()));
+    Ok(())
+}
+
+/// Removes what builds have left that were killed; to be called with the lock held.
+fn remove_interrupted(cache: &Path) -> anyhow::Result<()> {
+    for entry in fs::read_dir(cache)? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(WORK)) {
+            fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
     Ok(())
 }
 

@@ -167,6 +167,10 @@ impl ControlPlane {
         command.arg(flag("kubelet-client-certificate", &self.admin.certificate_file));
         command.arg(flag("kubelet-client-key", &self.admin.key_file));
         command.arg("--kubelet-preferred-address-types=InternalIP");
+        // Controllers look for them, and complain for as long as there are none.
+        command.arg(flag("requestheader-client-ca-file", &ca)).arg("--requestheader-allowed-names=front-proxy");
+        command
+            .args(["--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group"]);
         // Webhooks are dialled at their pods' addresses, which are routed here; those of Services are not.
         command.arg("--enable-aggregator-routing=true");
         command.arg("--enable-admission-plugins=NodeRestriction");

@@ -74,15 +74,14 @@ impl Kubectl {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Writes `objects` by server-side apply, overruling other managers of their fields.
+    /// Writes `objects` as `kubectl apply` does.
     ///
     /// # Errors
     /// When the server refuses one; the others are written.
     pub fn apply(&self, objects: &[Value]) -> anyhow::Result<()> {
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
         // What is not validated here is by the server.
-        let apply = ["apply", "--server-side", "--force-conflicts", "--validate=false", "-f", "-"];
-        self.run_with(&apply, &list).map(drop)
+        self.run_with(&["apply", "--validate=false", "-f", "-"], &list).map(drop)
     }
 
     /// The object, or the list of objects, that `what` names, as `kubectl get` takes it: `["pods", "-n", "shop"]`.

@@ -14,3 +14,4 @@ mod api;
 mod removal;
 mod stand_in;
 mod traces;
+mod two_nodes;
