@@ -1,4 +1,5 @@
-//! Where a process runs: a network namespace and a cgroup. The control group v2 hierarchy is looked up, not assumed.
+//! Where a process runs: a network namespace and a cgroup. Where cgroup v2 is mounted is looked up, not assumed, and so is
+//! whether hierarchies of version 1 are beside it, which containers are limited by where there are any.
 
 use std::fs;
 use std::path::{Path, PathBuf};

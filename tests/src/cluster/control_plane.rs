@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 
 use super::certificates::{Authority, Credential, Subject};
 use super::kubeconfig;
@@ -16,8 +16,8 @@ use super::probe::Probe;
 use super::programs::Programs;
 use crate::netns::Netns;
 use crate::place::Place;
-use crate::process::{self, Launcher, Process};
-use crate::until;
+use crate::process::{Launcher, Process};
+use crate::until::await_ready_within;
 
 /// How long a component may take to be ready on a busy machine.
 pub(crate) const READY: Duration = Duration::from_secs(90);
@@ -63,7 +63,7 @@ impl ControlPlane {
         plane.run("etcd", etcd(&programs.etcd, &plane.directory.join("etcd"))?)?;
         let server = plane.apiserver(programs)?;
         plane.run("kube-apiserver", server)?;
-        plane.await_well("kube-apiserver", API_SERVER, "/readyz")?;
+        plane.await_well(API_SERVER, "/readyz")?;
         Ok(plane)
     }
 
@@ -86,10 +86,10 @@ impl ControlPlane {
             command.arg("--controllers=*,-endpointslice,-endpointslicemirroring");
         }
         self.run("kube-controller-manager", command)?;
-        self.await_well("kube-controller-manager", CONTROLLER_MANAGER, "/healthz")?;
+        self.await_well(CONTROLLER_MANAGER, "/healthz")?;
         // Without it no pod can be made in the namespace: the controllers' first visible work.
         let account = "/api/v1/namespaces/default/serviceaccounts/default";
-        self.await_well("kube-controller-manager", API_SERVER, account)
+        self.await_well(API_SERVER, account)
     }
 
     /// Starts the scheduler and waits until it works.
@@ -101,7 +101,7 @@ impl ControlPlane {
             command.arg("--port=0");
         }
         self.run("kube-scheduler", command)?;
-        self.await_well("kube-scheduler", SCHEDULER, "/healthz")
+        self.await_well(SCHEDULER, "/healthz")
     }
 
     /// Makes the API server reachable from `place` at `listen`, whose port may be 0, and writes a kubeconfig for there to
@@ -208,17 +208,10 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Waits until `path` of `server` answers 200; the last process that was started, `name`, is what it depends on.
-    fn await_well(&self, name: &str, server: SocketAddr, path: &str) -> anyhow::Result<()> {
+    /// Waits until `path` of `server` answers 200, which the process that was started last brings about.
+    fn await_well(&self, server: SocketAddr, path: &str) -> anyhow::Result<()> {
         let process = self.processes.last().context("nothing is started")?;
-        let mut ended = false;
-        let well = until(READY, || {
-            ended = !process::is_alive(process.pid());
-            ended || self.probe.is_well(server, path)
-        });
-        ensure!(!ended, "{name} ended\n{}", process.tail());
-        ensure!(well.is_ok(), "{name}: {path} is not well after {READY:?}\n{}", process.tail());
-        Ok(())
+        await_ready_within(READY, process, || self.probe.is_well(server, path))
     }
 }
 

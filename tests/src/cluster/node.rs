@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::ensure;
+use anyhow::Context;
 use serde_json::Value;
 
 use super::certificates::{Credential, Subject};
@@ -19,8 +19,8 @@ use super::network::{self, API_SERVER};
 use super::programs::NodePrograms;
 use crate::netns::Netns;
 use crate::place::{self, Place};
-use crate::process::{self, Launcher, Process};
-use crate::until;
+use crate::process::{Launcher, Process};
+use crate::until::await_ready_within;
 
 /// What nodes are made of.
 pub(super) struct Ground<'a> {
@@ -103,15 +103,10 @@ impl Node {
     /// Waits until the API server says that the node is ready.
     pub(super) fn await_ready(&self, control_plane: &ControlPlane) -> anyhow::Result<()> {
         let path = format!("/api/v1/nodes/{}", self.name);
-        let ready = until(READY, || {
-            let ended = self.processes().any(|process| !process::is_alive(process.pid()));
-            ended || control_plane.probe().get(API_SERVER, &path).is_ok_and(|answer| is_ready(&answer.body))
-        });
-        let tails = || self.processes().map(Process::tail).collect::<String>();
-        let ended = self.processes().find(|process| !process::is_alive(process.pid()));
-        ensure!(ended.is_none(), "{} ended\n{}", ended.map_or("", Process::label), tails());
-        ensure!(ready.is_ok(), "{} is not ready after {READY:?}\n{}", self.name, tails());
-        Ok(())
+        let kubelet = self.kubelet.as_ref().context("no kubelet")?;
+        await_ready_within(READY, kubelet, || {
+            control_plane.probe().get(API_SERVER, &path).is_ok_and(|answer| is_ready(&answer.body))
+        })
     }
 
     /// Its components, the last one started first.
@@ -198,13 +193,7 @@ fn containerd(ground: &Ground<'_>, name: &str, place: &Place, config: &Path) -> 
     let process = Process::start(&format!("{name}/containerd"), place, ground.launcher, command)?;
     // Found through the process, whatever is mounted where it is for others.
     let socket = format!("/proc/{}/root/run/containerd/containerd.sock", process.pid());
-    let mut ended = false;
-    let answers = until(READY, || {
-        ended = !process::is_alive(process.pid());
-        ended || UnixStream::connect(&socket).is_ok()
-    });
-    // The network of the machine's own containerd, if it has one, is not this one's to answer from.
-    ensure!(!ended && answers.is_ok(), "containerd of {name} does not answer\n{}", process.tail());
+    await_ready_within(READY, &process, || UnixStream::connect(&socket).is_ok())?;
     Ok(process)
 }
 

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
-use ambit_tests::cluster::{Cluster, Plan, crds};
-use ambit_tests::{Process, until};
+use ambit_tests::cluster::{Cluster, Kubectl, crds};
+use ambit_tests::{Process, topology, until};
 use serde_json::{Value, json};
+
+use crate::own;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -43,7 +45,7 @@ fn watch(cluster: &Cluster, kind: &crds::Definition) -> Process {
 
 #[test]
 fn every_kind_that_the_mesh_reads_is_written_watched_and_deleted() {
-    let cluster = Plan::new().start().unwrap();
+    let cluster = own().start().unwrap();
     namespace(&cluster, "shop");
     let kinds = || crds::MESH.into_iter().chain([crds::ENDPOINT_SLICE]);
     let watches: Vec<_> = kinds().map(|kind| watch(&cluster, &kind)).collect();
@@ -90,8 +92,24 @@ fn every_kind_that_the_mesh_reads_is_written_watched_and_deleted() {
 }
 
 #[test]
+fn it_is_reached_from_another_network_namespace_by_a_kubeconfig_of_its_own() {
+    let mut cluster = own().start().unwrap();
+    let nodes = topology::Plan::new(&["a"]).build().unwrap();
+    let place = nodes.node("a").unwrap().place();
+    let kubeconfig = nodes.directory().join("kubeconfig");
+    let address = cluster.open_to(&place, "127.0.0.1:0".parse().unwrap(), &kubeconfig).unwrap();
+    assert_ne!(address.port(), 0);
+    let kubectl = Kubectl::new(cluster.kubectl().program(), &kubeconfig, Some(nodes.directory()));
+    let version = kubectl.command(&["get", "--raw", "/version"]);
+    let asked = Process::start("a/kubectl", &place, nodes.launcher(), version).unwrap();
+    let answer = asked.finish(SOON).unwrap().success().unwrap().stdout();
+    assert!(answer.contains("gitVersion"), "{answer}");
+    assert!(kubectl.get_path("/version").is_err(), "nothing listens there in this namespace");
+}
+
+#[test]
 fn a_token_is_good_for_its_audience_alone_and_no_longer_than_its_pod() {
-    let cluster = Plan::new().start().unwrap();
+    let cluster = own().start().unwrap();
     let kubectl = cluster.kubectl();
     namespace(&cluster, "shop");
     let account =

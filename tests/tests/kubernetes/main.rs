@@ -15,3 +15,10 @@ mod removal;
 mod stand_in;
 mod traces;
 mod two_nodes;
+
+use ambit_tests::cluster::{Plan, Settings};
+
+/// A cluster that is made here, whatever cluster there is already: it is what these tests are about.
+fn own() -> Plan {
+    Plan::new().settings(Settings { existing: None, ..Settings::from_environment() })
+}

@@ -7,12 +7,12 @@ use std::path::Path;
 
 use ambit_tests::cluster::{self, Cluster, Plan, Programs, Settings};
 
-use crate::traces;
+use crate::{own, traces};
 
 #[test]
 fn an_api_server_that_is_dropped_leaves_nothing() {
     let links = traces::links();
-    let cluster = Plan::new().start().unwrap();
+    let cluster = own().start().unwrap();
     let name = cluster.name().to_owned();
     let processes = cluster::processes_of(&name);
     assert!(processes.len() >= 3, "etcd, the API server, its controllers: {processes:?}");
@@ -27,12 +27,12 @@ fn an_api_server_that_is_dropped_leaves_nothing() {
 #[test]
 fn what_was_left_running_is_removed_by_its_name_once_and_twice() {
     let name = format!("{}-left-{}", cluster::PREFIX, std::process::id());
-    let lasting: Cluster = Plan::new().lasting(&name).start().unwrap();
+    let lasting: Cluster = own().lasting(&name).start().unwrap();
     let kubeconfig = lasting.kubectl().clone();
     lasting.leave();
     assert!(kubeconfig.get_path("/version").unwrap()["gitVersion"].as_str().is_some_and(|version| version.len() > 2));
     let processes = cluster::processes_of(&name);
-    let again = Plan::new().lasting(&name).start().unwrap_err().to_string();
+    let again = own().lasting(&name).start().unwrap_err().to_string();
     assert!(again.contains("is in the way"), "{again}");
     assert!(traces::alive(&processes), "the second one harms the first");
     for _ in 0..2 {

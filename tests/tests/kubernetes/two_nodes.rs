@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use ambit_tests::cluster::{self, Cluster, Plan};
+use ambit_tests::cluster::{self, Cluster};
 use ambit_tests::{Binaries, image, until};
 use serde_json::{Value, json};
 
-use crate::traces;
+use crate::{own, traces};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -90,7 +90,7 @@ fn pods_of_two_nodes_are_ready_and_reach_one_another_and_a_service() {
     let archive = directory.path().join("images.tar");
     image::write_for_tests(&archive, &Binaries::beside_this().unwrap().testapp).unwrap();
     let links = traces::links();
-    let cluster = Plan::new().nodes(2).image(&archive).start().unwrap();
+    let cluster = own().nodes(2).image(&archive).start().unwrap();
     cluster.kubectl().apply(&objects()).unwrap();
     let pods = ready(&cluster);
     assert_eq!(pods.keys().collect::<Vec<_>>(), ["node-1", "node-2"]);
