@@ -71,7 +71,8 @@ fn exchange(address: SocketAddr, method: &str, path: &str) -> anyhow::Result<Res
     parse(&answer).context("the answer is not HTTP/1.1")
 }
 
-fn parse(answer: &[u8]) -> Option<Response> {
+/// The answer that these bytes are; `None` if they are none.
+pub(crate) fn parse(answer: &[u8]) -> Option<Response> {
     let end = memchr::memmem::find(answer, b"\r\n\r\n")?;
     let (head, body) = (std::str::from_utf8(answer.get(..end)?).ok()?, answer.get(end + 4..)?);
     let mut lines = head.split("\r\n");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::{netns, place};
+use crate::{cluster, netns, place};
 
 const DIRECTORY: &str = "/run/ambit-tests";
 /// Where bpffs is mounted.
@@ -65,12 +65,17 @@ pub(crate) fn sweep() {
     }
 }
 
-/// Removes every process, cgroup, pinned program and network namespace of the topology `name`. What is not there or
-/// cannot be removed is passed over.
+/// Removes every process, cgroup, pinned program, network namespace and file of the topology or cluster `name`. What is
+/// not there or cannot be removed is passed over.
 pub fn remove(name: &str) {
+    // What is below these names is removed: no name must stand for more than one thing's.
+    if name.is_empty() || name.starts_with('.') || name.contains('/') {
+        return;
+    }
     if let Ok(root) = place::cgroup_root() {
         let _ = place::remove_cgroup(&root.join(name));
     }
+    let _ = place::remove_cgroups_v1(Path::new(name));
     let _ = fs::remove_dir_all(Path::new(BPFFS).join(name));
     let prefix = format!("{name}-");
     for entry in fs::read_dir(netns::DIRECTORY).into_iter().flatten().flatten() {
@@ -78,4 +83,5 @@ pub fn remove(name: &str) {
             netns::remove(netns);
         }
     }
+    let _ = fs::remove_dir_all(cluster::directory_of(name));
 }

@@ -5,8 +5,11 @@
 
 pub mod access_log;
 pub mod binaries;
+pub mod cluster;
 pub mod controller;
+pub mod digest;
 pub mod http;
+pub mod image;
 pub mod ip;
 pub mod leftovers;
 pub mod manifests;
@@ -25,6 +28,7 @@ pub mod yaml;
 
 pub use access_log::AccessLog;
 pub use binaries::Binaries;
+pub use cluster::Cluster;
 pub use controller::Controller;
 pub use manifests::Manifests;
 pub use mesh::{Agent, Mesh, MeshOptions};

@@ -36,8 +36,20 @@ pub fn until(timeout: Duration, mut holds: impl FnMut() -> bool) -> Result<(), D
 /// # Errors
 /// When it is not within [`READY`], or has ended; the message shows what it wrote.
 pub(crate) fn await_ready(process: &Process, is_ready: impl Fn() -> bool) -> anyhow::Result<()> {
+    await_ready_within(READY, process, is_ready)
+}
+
+/// The same of what may take longer, or less long.
+///
+/// # Errors
+/// When it is not within `timeout`, or has ended; the message shows what it wrote.
+pub(crate) fn await_ready_within(
+    timeout: Duration,
+    process: &Process,
+    is_ready: impl Fn() -> bool,
+) -> anyhow::Result<()> {
     let mut ended = false;
-    let ready = until(READY, || {
+    let ready = until(timeout, || {
         ended = !process::is_alive(process.pid());
         ended || is_ready()
     });
@@ -46,7 +58,7 @@ pub(crate) fn await_ready(process: &Process, is_ready: impl Fn() -> bool) -> any
         process.wait_for(READY, |_| None::<()>);
     }
     ensure!(!ended, "{} ended\n{}", process.label(), process.tail());
-    ensure!(ready.is_ok(), "{} is not ready after {READY:?}\n{}", process.label(), process.tail());
+    ensure!(ready.is_ok(), "{} is not ready after {timeout:?}\n{}", process.label(), process.tail());
     Ok(())
 }
 

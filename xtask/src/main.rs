@@ -4,6 +4,7 @@
 
 mod bench;
 mod build;
+mod cluster;
 mod demo;
 mod ebpf;
 mod features;
@@ -30,6 +31,8 @@ enum Command {
     Test(test::Args),
     /// Measures the mesh against the raw path.
     Bench(bench::Args),
+    /// Runs a Kubernetes on this machine, out of Debian's packages.
+    Cluster(cluster::Args),
     /// Rebuilds the eBPF object that the loader embeds, or checks that it is what its source says.
     Ebpf(ebpf::Args),
     /// Checks that crates depend on one another only downwards.
@@ -43,6 +46,7 @@ fn main() -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
         Command::Ebpf(args) => ebpf::run(&args),
         Command::Layers(args) => layers::run(&args),
         Command::Features(args) => features::run(&args),

@@ -11,7 +11,7 @@ use crate::build::{self, cargo};
 use crate::setup;
 
 /// Programs that the tests run, and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("cc", "build-essential"),
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
@@ -22,6 +22,8 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("psql", "postgresql"),
     ("redis-server", "redis-server"),
     ("redis-cli", "redis-tools"),
+    ("iptables", "iptables"),
+    ("conntrack", "conntrack"),
 ];
 
 /// This very program, though cargo may have put another in its place since it was started.
@@ -48,8 +50,9 @@ const CHECKS: [Step; 4] = [
     ("clippy", || cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
 ];
 
-const PROOFS: [Step; 5] = [
+const PROOFS: [Step; 6] = [
     ("eBPF object", || xtask(&["ebpf", "--check"])),
+    ("Kubernetes", || xtask(&["cluster", "build"])),
     ("programs", || cargo(&["build", "--workspace", "--bins", "--locked"])),
     ("tests", || cargo(&["nextest", "run", "--workspace", "--locked"])),
     ("documentation tests", || cargo(&["test", "--workspace", "--doc", "--locked", "--quiet"])),

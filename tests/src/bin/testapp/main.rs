@@ -12,14 +12,17 @@ mod duplex;
 mod enter;
 mod failure;
 mod fetch;
+mod forward;
 mod greeting;
 mod hold;
 mod hostile;
 mod http2;
 mod inspect;
 mod load;
+mod pause;
 mod peer;
 mod requests;
+mod room;
 mod sequence;
 mod serve;
 mod socks;
@@ -42,6 +45,12 @@ struct Testapp {
 enum Command {
     /// Enters a network namespace and a cgroup and becomes another program there.
     Enter(enter::Args),
+    /// Enters the file system of a cluster's node, or makes it, and becomes another program there.
+    Room(room::Args),
+    /// Takes connections and dials each on from another network namespace.
+    Forward(forward::Args),
+    /// Does nothing until it is told to stop.
+    Pause,
     /// Serves protocols, each on a port of its own.
     Serve(serve::Args),
     /// Serves one of the services of Bookinfo.
@@ -85,6 +94,9 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Testapp::parse().command {
         Command::Enter(args) => enter::run(&args),
+        Command::Room(args) => room::run(&args),
+        Command::Forward(args) => forward::run(&args),
+        Command::Pause => block_on(pause::run()),
         Command::Serve(args) => block_on(serve::run(args)),
         Command::Bookinfo(args) => block_on(bookinfo::run(args)),
         Command::Peer(args) => block_on(peer::run(args)),

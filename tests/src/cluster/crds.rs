@@ -1,0 +1,142 @@
+//! CustomResourceDefinitions of the kinds that the mesh reads, as small as the API server takes them: every field is kept
+//! and none is checked, since what the mesh makes of them is what is tested.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::kubectl::Kubectl;
+
+/// A kind and how it is served.
+#[derive(Clone, Copy, Debug)]
+pub struct Definition {
+    /// The API group.
+    pub group: &'static str,
+    /// The kind.
+    pub kind: &'static str,
+    /// Its name in paths.
+    pub plural: &'static str,
+    /// The versions that are served; the first one is stored.
+    pub versions: &'static [&'static str],
+    /// True if its objects live in namespaces.
+    pub namespaced: bool,
+}
+
+const NETWORKING: &str = "networking.istio.io";
+const SECURITY: &str = "security.istio.io";
+const GATEWAY: &str = "gateway.networking.k8s.io";
+
+/// Istio's and Gateway API's kinds that the mesh reads.
+pub const MESH: [Definition; 8] = [
+    of(NETWORKING, "VirtualService", "virtualservices"),
+    of(NETWORKING, "DestinationRule", "destinationrules"),
+    of(NETWORKING, "ServiceEntry", "serviceentries"),
+    of(NETWORKING, "WorkloadEntry", "workloadentries"),
+    Definition { versions: &["v1", "v1beta1"], ..of(SECURITY, "AuthorizationPolicy", "authorizationpolicies") },
+    Definition { versions: &["v1", "v1beta1"], ..of(SECURITY, "PeerAuthentication", "peerauthentications") },
+    Definition { versions: &["v1", "v1beta1"], ..of(GATEWAY, "Gateway", "gateways") },
+    Definition { versions: &["v1", "v1beta1"], namespaced: false, ..of(GATEWAY, "GatewayClass", "gatewayclasses") },
+];
+
+/// EndpointSlices of v1, for an API server that has only their betas, and that is told to serve none of those.
+pub const ENDPOINT_SLICE: Definition =
+    Definition { versions: &["v1"], ..of("discovery.k8s.io", "EndpointSlice", "endpointslices") };
+
+/// Defines those of `definitions` that the cluster does not have, and waits until they are served.
+///
+/// # Errors
+/// When the server refuses them, or does not serve them within 30 seconds.
+pub fn install(kubectl: &Kubectl, definitions: &[Definition]) -> anyhow::Result<()> {
+    let names = kubectl.run(&["get", "customresourcedefinitions", "-o", "name"])?;
+    let present: BTreeSet<_> = names.lines().filter_map(|name| name.split_once('/').map(|(_, name)| name)).collect();
+    let missing: Vec<_> = definitions.iter().filter(|one| !present.contains(one.name().as_str())).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    kubectl.apply(&missing.iter().map(|definition| definition.manifest()).collect::<Vec<_>>())?;
+    let names: Vec<_> = missing.iter().map(|definition| format!("crd/{}", definition.name())).collect();
+    let mut wait = vec!["wait", "--for=condition=Established", "--timeout=30s"];
+    wait.extend(names.iter().map(String::as_str));
+    kubectl.run(&wait).map(drop)
+}
+
+impl Definition {
+    /// The definition's own name: `<plural>.<group>`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.plural, self.group)
+    }
+
+    /// The `apiVersion` of its objects as they are stored.
+    #[must_use]
+    pub fn api_version(&self) -> String {
+        format!("{}/{}", self.group, self.versions.first().copied().unwrap_or_default())
+    }
+
+    /// The definition as it is applied.
+    #[must_use]
+    pub fn manifest(&self) -> Value {
+        // Structural, as v1 demands, and open.
+        let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        let schema = json!({
+            "type": "object",
+            "x-kubernetes-preserve-unknown-fields": true,
+            "properties": {"spec": any, "status": any},
+        });
+        let version = |(place, version): (usize, &&str)| {
+            json!({
+                "name": version,
+                "served": true,
+                "storage": place == 0,
+                "subresources": {"status": {}},
+                "schema": {"openAPIV3Schema": schema},
+            })
+        };
+        let names = json!({
+            "kind": self.kind,
+            "listKind": format!("{}List", self.kind),
+            "plural": self.plural,
+            "singular": self.kind.to_lowercase(),
+        });
+        json!({
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            // Groups of Kubernetes itself ask for this annotation; others do not mind it.
+            "metadata": {
+                "name": self.name(),
+                "annotations": {"api-approved.kubernetes.io": "unapproved, for tests alone"},
+            },
+            "spec": {
+                "group": self.group,
+                "names": names,
+                "scope": if self.namespaced { "Namespaced" } else { "Cluster" },
+                "versions": self.versions.iter().enumerate().map(version).collect::<Vec<_>>(),
+            },
+        })
+    }
+}
+
+const fn of(group: &'static str, kind: &'static str, plural: &'static str) -> Definition {
+    Definition { group, kind, plural, versions: &["v1", "v1beta1", "v1alpha3"], namespaced: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use ambit_api::kind::{Recognised, recognise};
+
+    use super::*;
+
+    #[test]
+    fn every_version_that_is_served_is_one_that_the_mesh_reads() {
+        for definition in MESH.iter().chain(&[ENDPOINT_SLICE]) {
+            for version in definition.versions {
+                let api_version = format!("{}/{version}", definition.group);
+                let recognised = recognise(&api_version, definition.kind);
+                let Recognised::Known(kind) = recognised else {
+                    panic!("{api_version} {} is {recognised:?}", definition.kind)
+                };
+                assert_eq!(kind.is_namespaced(), definition.namespaced, "{}", definition.kind);
+            }
+        }
+    }
+}
