@@ -37,7 +37,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
         Task::Run { origin, node } => {
             let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
             let discovery = ambit_discovery::Settings {
-                origin,
+                origin: *origin,
                 mesh: settings.mesh(),
                 excluded_namespaces: settings.excluded_namespaces.clone(),
             };

@@ -221,7 +221,7 @@ pub(crate) enum Task<'a> {
     /// To run the mesh on a node.
     Run {
         /// Where the mesh's configuration comes from.
-        origin: Origin,
+        origin: Box<Origin>,
         /// The node's name.
         node: &'a str,
     },
@@ -250,7 +250,7 @@ impl Settings {
             return Ok(Task::Uninstall);
         }
         let Source { config, kube, kubeconfig, kube_cache } = self.source.clone();
-        let origin = Origin::choose(config, kube.then(|| Cluster::new(kubeconfig, kube_cache)))?;
+        let origin = Box::new(Origin::choose(config, kube.then(|| Cluster::new(kubeconfig, kube_cache)))?);
         let node = self.node.as_deref().ok_or(Unclear::Node)?;
         Ok(Task::Run { origin, node })
     }
@@ -300,6 +300,8 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn parse(arguments: &[&str]) -> Settings {
@@ -310,8 +312,8 @@ mod tests {
     fn uninstalling_needs_neither_a_configuration_nor_a_node() {
         assert!(matches!(parse(&["--uninstall"]).task(), Ok(Task::Uninstall)));
         let run = parse(&["--config", "/etc/mesh", "--node", "a"]);
-        let Ok(Task::Run { origin: Origin::Directory(directory), node }) = run.task() else { panic!() };
-        assert_eq!((directory, node), (PathBuf::from("/etc/mesh"), "a"));
+        let Ok(Task::Run { origin, node: "a" }) = run.task() else { panic!() };
+        assert!(matches!(*origin, Origin::Directory(directory) if directory == Path::new("/etc/mesh")));
         let missing = parse(&["--config", "/etc/mesh"]).task().unwrap_err().to_string();
         assert_eq!(missing, "--node is missing: give it as a flag, as ZTUNNEL_NODE or as `node` in the settings file");
         assert!(parse(&[]).task().unwrap_err().to_string().contains("give --config DIR"));
@@ -320,7 +322,8 @@ mod tests {
     #[test]
     fn the_configuration_is_a_directory_or_a_cluster_and_not_both() {
         let run = parse(&["--kube", "--kubeconfig", "/a:/b", "--kube-cache", "/c", "--node", "a"]);
-        let Ok(Task::Run { origin: Origin::Cluster(cluster), node: "a" }) = run.task() else { panic!() };
+        let Ok(Task::Run { origin, node: "a" }) = run.task() else { panic!() };
+        let Origin::Cluster(cluster) = *origin else { panic!() };
         assert_eq!(cluster.kubeconfig, [PathBuf::from("/a"), PathBuf::from("/b")]);
         assert_eq!(cluster.cache, Some(PathBuf::from("/c")));
         let both = parse(&["--kube", "--config", "/etc/mesh", "--node", "a"]).task().unwrap_err();

@@ -60,7 +60,8 @@ impl Cluster {
 /// all of it, so that agents which lost the API together do not come back together.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Before it is asked again for the first time after a failure; each further failure doubles it.
+    /// Before it is asked again for the first time after a failure; each further failure doubles it. Also the least time
+    /// between the beginnings of two watches of a kind.
     pub first_retry: Duration,
     /// The longest wait after failures.
     pub longest_retry: Duration,

@@ -9,6 +9,7 @@ mod failure;
 mod follow;
 mod inventory;
 mod mirror;
+mod paced;
 mod raw;
 mod retry;
 mod served;

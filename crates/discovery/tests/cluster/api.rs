@@ -30,11 +30,17 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     /// Changes with every version.
     versions: watch::Sender<u64>,
+    /// Changes with every request.
+    asked: watch::Sender<()>,
 }
 
 impl Shared {
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn asked(&self) -> watch::Receiver<()> {
+        self.asked.subscribe()
     }
 
     pub(crate) fn versions(&self) -> watch::Receiver<u64> {
@@ -45,7 +51,11 @@ impl Shared {
 impl Api {
     /// An API without an object, that serves every kind in its current version.
     pub(crate) async fn start() -> Self {
-        let shared = Arc::new(Shared { state: Mutex::new(State::new()), versions: watch::channel(0).0 });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State::new()),
+            versions: watch::channel(0).0,
+            asked: watch::channel(()).0,
+        });
         let mut api = Self { shared, address: SocketAddr::from(([127, 0, 0, 1], 0)), serving: None };
         api.resume().await;
         api
@@ -98,7 +108,7 @@ impl Api {
 
     /// What was asked for so far, as path and query.
     pub(crate) fn requests(&self) -> Vec<String> {
-        self.with(|state| state.requests.clone())
+        self.shared.state().requests.clone()
     }
 
     /// Every request from now on may go wrong as `fault` says.

@@ -6,6 +6,7 @@
     clippy::panic,
     reason = "a test may panic"
 )]
+#![allow(clippy::disallowed_methods, reason = "the API and the agents of a test are no workers")]
 
 mod access;
 mod agent;

@@ -99,6 +99,35 @@ async fn what_is_no_longer_known_is_listed_anew_and_its_difference_told() {
 }
 
 #[tokio::test]
+async fn an_api_that_ends_every_watch_at_once_is_not_asked_without_a_pause() {
+    let api = Api::start().await;
+    api.put(PODS, pod("shop", "p-0", "10.0.0.1"));
+    api.fail(|target| target.contains("watch=").then_some(Fault::End(0)));
+    let pace = Pace { first_retry: Duration::from_millis(50), ..PACE };
+    let mut agent = Agent::begin(&api, pace, None);
+    agent.next().await;
+    let watches = || {
+        let requests = api.requests();
+        requests.iter().filter(|target| target.starts_with("/api/v1/pods") && target.contains("watch=")).count()
+    };
+    let begun = std::time::Instant::now();
+    let before = watches();
+    let mut asked = api.shared().asked();
+    let three = async {
+        while watches() < before + 3 {
+            asked.changed().await.unwrap();
+        }
+    };
+    crate::agent::soon("nobody watches", three).await;
+    // The first of the three may have been due.
+    assert!(begun.elapsed() >= pace.first_retry * 2, "{:?}", begun.elapsed());
+    api.heal();
+    api.put(PODS, pod("shop", "p-1", "10.0.0.2"));
+    agent.until("the new pod", |snapshot| snapshot.workloads().count() == 2).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn a_list_that_expires_between_its_pages_begins_anew() {
     let api = Api::start().await;
     for number in 0..700 {

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+use super::paced::Pacing;
 use crate::error::Error;
 use crate::origin::Cluster;
 
@@ -41,7 +43,8 @@ pub(super) async fn client(cluster: &Cluster) -> Result<Client, Error> {
     config.connect_timeout = Some(CONNECT);
     config.read_timeout = Some(cluster.pace.silence);
     config.write_timeout = Some(cluster.pace.silence);
-    Client::try_from(config).map_err(|error| unusable(path, &error))
+    let builder = ClientBuilder::try_from(config).map_err(|error| unusable(path, &error))?;
+    Ok(builder.with_layer(&Pacing::new(cluster.pace.first_retry)).build())
 }
 
 fn read(path: &Path) -> Result<Kubeconfig, Error> {

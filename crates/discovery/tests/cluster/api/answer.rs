@@ -53,6 +53,7 @@ pub(super) async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> R
             return Ok(status(401, "who are you"));
         }
         state.requests.push(target.clone());
+        shared.asked.send_replace(());
         (state.fault)(&target)
     };
     match fault {
