@@ -84,4 +84,6 @@ pub fn remove(name: &str) {
         }
     }
     let _ = fs::remove_dir_all(cluster::directory_of(name));
+    // The claim of a run that was killed.
+    let _ = fs::remove_file(Path::new(DIRECTORY).join(format!("{name}.lock")));
 }

@@ -46,6 +46,8 @@ fn what_was_left_running_is_removed_by_its_name_once_and_twice() {
 fn what_a_reboot_leaves_of_one_is_removed() {
     let name = format!("{}-stale-{}", cluster::PREFIX, std::process::id());
     fs::create_dir_all(cluster::directory_of(&name).join("node-1/containerd")).unwrap();
+    fs::create_dir_all("/run/ambit-tests").unwrap();
+    fs::write(format!("/run/ambit-tests/{name}.lock"), "").unwrap();
     cluster::remove(&name);
     assert_eq!(traces::of(&name), [] as [&str; 0]);
 }

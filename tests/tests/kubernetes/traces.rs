@@ -10,6 +10,7 @@ pub(crate) fn of(name: &str) -> Vec<String> {
     let mut found = named("/run/netns", name);
     found.extend(named("/var/tmp", name));
     found.extend(named("/tmp", name));
+    found.extend(named("/run/ambit-tests", name));
     for root in place::cgroup_v1_roots().unwrap().into_iter().chain([place::cgroup_root().unwrap()]) {
         found.extend(named(&root, name));
     }
