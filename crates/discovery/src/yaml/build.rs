@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use granit_parser::{Event, Parser, ScalarStyle, Tag};
+use granit_parser::{Event, Options, Parser, ScalarStyle, Tag};
 
 use super::Fault;
 use super::node::{Node, Value};
@@ -20,7 +20,10 @@ const MAX_COPIED: usize = 100_000;
 /// The tree of the document `text`, whose first line is `first_line` of its file. An empty one is `Null`.
 pub(crate) fn parse(text: &str, first_line: u32) -> Result<Node<'_>, Fault> {
     let mut builder = Builder::new(first_line);
-    for event in Parser::new_from_str(text) {
+    let mut options = Options::default();
+    // Whether comments are events, and too many of them a mistake, would otherwise depend on what else is linked.
+    options.set_emit_comments(false);
+    for event in Parser::new_from_str_with_options(text, options) {
         match event {
             Ok((event, span)) => builder.event(event, builder.line(span.start.line()))?,
             Err(error) => return Err(Fault { line: builder.line(error.marker().line()), message: error.info() }),

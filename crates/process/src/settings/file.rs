@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use granit_parser::{Event, Parser, ScalarStyle, Span};
+use granit_parser::{Event, Options, Parser, ScalarStyle, Span};
 
 use crate::error::Error;
 
@@ -21,7 +21,10 @@ pub(super) struct Entry {
 pub(super) fn read(file: &Path, text: &str) -> Result<Vec<Entry>, Error> {
     let mut reading = Reading { place: Place::Outside, entries: Vec::new() };
     let wrong = |line, problem| Error::SettingsSyntax { file: file.to_owned(), line, problem };
-    for event in Parser::new_from_str(text) {
+    let mut options = Options::default();
+    // Whether comments are events would otherwise depend on what else is linked.
+    options.set_emit_comments(false);
+    for event in Parser::new_from_str_with_options(text, options) {
         let (event, span) = event.map_err(|error| wrong(error.marker().line(), error.to_string()))?;
         reading = reading.after(&event, span).map_err(|(line, problem)| wrong(line, problem))?;
     }

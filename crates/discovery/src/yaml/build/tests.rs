@@ -94,3 +94,11 @@ fn copies_are_bounded() {
     let long = format!("a: &a {}\nb: [{}]", "x".repeat(1 << 20), vec!["*a"; 200].join(", "));
     assert!(refused(&long).1.contains("copy too much"));
 }
+
+#[test]
+fn comments_mean_nothing_however_many_there_are() {
+    let many = "# comment\n".repeat(10_000);
+    let text = format!("{many}a:\n{many}- 1 # one\n{many}- b: 2\n{many}  c: 3\n{many}");
+    let without = "a:\n- 1\n- b: 2\n  c: 3\n";
+    assert_eq!(strings(&parse(&text, 1).unwrap()), strings(&parse(without, 1).unwrap()));
+}
