@@ -362,13 +362,14 @@ fn envoy_listener(port: u16, server: SocketAddr) -> (Value, [Value; 2]) {
                 "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
             },
         });
-        if port == ENVOY[1] {
-            cluster["typed_extension_protocol_options"] = json!({
+        if let Some(cluster) = cluster.as_object_mut().filter(|_| port == ENVOY[1]) {
+            let options = json!({
                 "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                     "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
                     "explicit_http_config": {"http2_protocol_options": {}},
                 },
             });
+            cluster.insert("typed_extension_protocol_options".to_owned(), options);
         }
         cluster
     };
