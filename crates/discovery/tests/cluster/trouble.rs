@@ -83,6 +83,7 @@ async fn what_is_no_longer_known_is_listed_anew_and_its_difference_told() {
         api.with(|state| {
             state.delete(PODS, "shop", &format!("p-{round}"));
             state.put(PODS, pod("shop", &format!("q-{round}"), &format!("10.0.1.{}", round + 1)));
+            state.refuses = round % 2 == 0;
             state.compact();
             state.cuts += 1;
         });
@@ -176,6 +177,7 @@ fn churn(state: &mut State, random: &mut StdRng, size: u32) {
         }
     }
     if random.random_ratio(1, 30) {
+        state.refuses = random.random();
         state.compact();
     }
     if random.random_ratio(1, 10) {

@@ -173,10 +173,9 @@ fn watch(shared: Arc<Shared>, asked: &Asked, fault: Option<Fault>) -> Response<B
     let cuts = {
         let mut state = shared.state();
         if seen < state.compacted {
-            // Both are seen of real servers: an answer, and an event.
-            return match state.requests.len() % 2 {
-                0 => status(410, "too old resource version"),
-                _ => streamed(stream::iter([Ok(event("ERROR", &gone(410, "too old resource version")))])),
+            return match state.refuses {
+                true => status(410, "too old resource version"),
+                false => streamed(stream::iter([Ok(event("ERROR", &gone(410, "too old resource version")))])),
             };
         }
         *state.watches.entry(asked.resource.clone()).or_default() += 1;

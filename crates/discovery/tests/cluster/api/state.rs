@@ -54,6 +54,8 @@ pub(crate) struct State {
     pub(crate) version: u64,
     /// What happened up to this version is no longer known.
     pub(crate) compacted: u64,
+    /// Who asks for what is no longer known is told so by the answer, and not by an event. Both are seen of real servers.
+    pub(crate) refuses: bool,
     pub(crate) pages: BTreeMap<u64, Pages>,
     pub(crate) requests: Vec<String>,
     pub(crate) fault: Fails,
@@ -76,6 +78,7 @@ impl State {
             history: Vec::new(),
             version: 100,
             compacted: 0,
+            refuses: false,
             pages: BTreeMap::new(),
             requests: Vec::new(),
             fault: Box::new(|_| None),
