@@ -17,6 +17,8 @@ mod cluster {
     pub(crate) mod objects;
 }
 
+mod memory;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -27,6 +29,7 @@ use ambit_discovery::{Cluster, Origin, Settings, Snapshots, publish, run};
 use ambit_model::{Snapshot, WorkloadUid};
 use cluster::api::Api;
 use cluster::objects::{NAMESPACES, PODS, SERVICES, SLICES, namespace, pod, service, slice};
+use memory::{peak, resident};
 
 const NAMESPACE_COUNT: usize = 20;
 const PODS_OF_A_SERVICE: usize = 10;
@@ -139,20 +142,4 @@ fn start(kubeconfig: PathBuf, pods: usize) -> (Child, ChildStdin, PathBuf) {
     fs::write(&kubeconfig, config.to_string()).expect("a file");
     let commands = server.stdin.take().expect("a pipe");
     (server, commands, kubeconfig)
-}
-
-/// KiB of memory now.
-fn resident() -> u64 {
-    status("VmRSS:")
-}
-
-/// KiB of memory at most so far.
-fn peak() -> u64 {
-    status("VmHWM:")
-}
-
-fn status(field: &str) -> u64 {
-    let status = fs::read_to_string("/proc/self/status").expect("/proc");
-    let line = status.lines().find(|line| line.starts_with(field)).expect("the field");
-    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
 }

@@ -7,6 +7,8 @@
     reason = "its product is text, and it may fail"
 )]
 
+mod memory;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -14,6 +16,7 @@ use std::time::Instant;
 
 use ambit_discovery::{Settings, publish, run};
 use ambit_model::Snapshot;
+use memory::{peak, resident};
 
 const NAMESPACES: usize = 20;
 const SERVICES: usize = 1_000;
@@ -87,20 +90,4 @@ fn write(root: &Path, namespace: usize, version: usize) -> usize {
     fs::write(&staged, &text).expect("a file");
     fs::rename(staged, root.join(format!("ns-{namespace}.yaml"))).expect("a rename");
     text.len()
-}
-
-/// KiB of memory now.
-fn resident() -> u64 {
-    status("VmRSS:")
-}
-
-/// KiB of memory at most so far.
-fn peak() -> u64 {
-    status("VmHWM:")
-}
-
-fn status(field: &str) -> u64 {
-    let status = fs::read_to_string("/proc/self/status").expect("/proc");
-    let line = status.lines().find(|line| line.starts_with(field)).expect("the field");
-    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
 }

@@ -264,8 +264,7 @@ fn inbound(snapshot: &Snapshot, pod: &WorkloadUid, authority: &Authority) -> Res
 /// What a client of `namespace` asks of `pod` by `authority`, if that is a pod of a waypoint which takes no HBONE itself, and
 /// serves that.
 fn for_waypoint(snapshot: &Snapshot, pod: &WorkloadUid, namespace: &str, authority: &Authority) -> Option<Upstream> {
-    let workload = snapshot.workload(pod)?;
-    let waypoint = waypoint::behind_agent(snapshot, workload)?;
+    let (waypoint, workload) = waypoint::behind_agent(snapshot, pod)?;
     let (service, dialled) = match waypoint::asked(snapshot, &waypoint.key, namespace, authority)? {
         waypoint::Asked::Service(service, port) => {
             let vip = match authority {

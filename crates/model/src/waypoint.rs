@@ -14,7 +14,7 @@ use crate::identity::Identity;
 use crate::ports;
 use crate::service::{Resolution, Service, ServicePort, Target};
 use crate::snapshot::Snapshot;
-use crate::workload::Workload;
+use crate::workload::{Workload, WorkloadUid};
 
 mod demand;
 
@@ -207,9 +207,15 @@ impl Waypoint {
     }
 }
 
-/// The waypoint that `workload` is a pod of and for which its agent takes HBONE.
-pub(crate) fn behind_agent<'a>(snapshot: &'a Snapshot, workload: &Workload) -> Option<&'a Arc<Waypoint>> {
-    snapshot.waypoints_behind_agents().find(|waypoint| waypoint.pods(snapshot).any(|pod| pod.uid == workload.uid))
+/// The waypoint that `pod` is a pod of and for which its agent takes HBONE, and that pod.
+pub(crate) fn behind_agent<'a>(
+    snapshot: &'a Snapshot,
+    pod: &WorkloadUid,
+) -> Option<(&'a Arc<Waypoint>, &'a Arc<Workload>)> {
+    snapshot.waypoints_behind_agents().find_map(|waypoint| {
+        let own = waypoint.pods(snapshot).find(|own| own.uid == *pod)?;
+        Some((waypoint, own))
+    })
 }
 
 /// By which waypoint `service` is reached. A waypoint's own Service is reached by none.
@@ -289,10 +295,7 @@ pub fn asked<'a>(
     authority: &Authority,
 ) -> Option<Asked<'a>> {
     let (service, address) = match authority {
-        Authority::Host(host, _) => {
-            let seen = |service: &&Arc<Service>| service.visibility.admits(namespace);
-            (snapshot.service_named(host).filter(seen), None)
-        }
+        Authority::Host(host, _) => (snapshot.named(namespace, host).next(), None),
         Authority::Address(address) => (snapshot.service_dialled(address.ip(), namespace), Some(*address)),
     };
     let port = authority.port();

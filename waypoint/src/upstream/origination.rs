@@ -46,13 +46,20 @@ fn host_of(authority: &str) -> &str {
 
 /// What every setting came to. One for all workers.
 #[derive(Default)]
-pub(crate) struct Originators(Mutex<HashMap<Arc<ClientTls>, Known>>);
+pub(crate) struct Originators(Mutex<HashMap<Arc<ClientTls>, Arc<Known>>>);
 
-/// What a setting came to when its files were last looked at.
+/// A setting.
+#[derive(Default)]
 struct Known {
-    files: Files,
-    looked: Instant,
-    outcome: Result<Originator, Failure>,
+    /// What it came to when its files were last looked at. Locked for a moment only.
+    seen: Mutex<Option<Seen>>,
+    /// The files. Locked by who looks at them, which others wait for.
+    files: Mutex<Option<Files>>,
+}
+
+struct Seen {
+    at: Instant,
+    outcome: Result<Arc<Originator>, Failure>,
 }
 
 impl Originators {
@@ -60,52 +67,72 @@ impl Originators {
     ///
     /// # Errors
     /// The files cannot be used, and never could.
-    pub(crate) async fn of(self: &Arc<Self>, settings: &Arc<ClientTls>) -> Result<Originator, Failure> {
-        if let Some(known) = self.lock().get(settings).filter(|known| known.looked.elapsed() < FRESH) {
-            return known.outcome.clone();
+    pub(crate) async fn of(&self, settings: &Arc<ClientTls>) -> Result<Arc<Originator>, Failure> {
+        let known = self.known(settings);
+        if let Some(outcome) = known.fresh() {
+            return outcome;
         }
-        let (originators, settings) = (self.clone(), settings.clone());
+        let settings = settings.clone();
         // Reading may take its time, and no other connection is to wait for it.
-        let looked = tokio::task::spawn_blocking(move || originators.look(&settings)).await;
+        let looked = tokio::task::spawn_blocking(move || known.look(&settings)).await;
         looked.unwrap_or_else(|error| Err(Failure::new(Reason::Internal, error.to_string())))
     }
 
-    fn look(&self, settings: &Arc<ClientTls>) -> Result<Originator, Failure> {
-        let before = self.lock().remove(settings);
-        let known = match before {
-            Some(mut known) => {
-                if known.files.look() {
-                    known.take_up(read(settings));
-                }
-                Known { looked: Instant::now(), ..known }
-            }
-            None => {
-                let files = Files::new(paths(settings).map(|(_, path)| Path::new(path)));
-                Known { files, looked: Instant::now(), outcome: read(settings) }
-            }
-        };
-        let outcome = known.outcome.clone();
-        let mut all = self.lock();
-        all.retain(|_, known| known.looked.elapsed() < KEPT);
-        all.insert(settings.clone(), known);
-        outcome
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<ClientTls>, Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self, settings: &Arc<ClientTls>) -> Arc<Known> {
+        let mut all = lock(&self.0);
+        if let Some(known) = all.get(settings) {
+            return known.clone();
+        }
+        all.retain(|_, known| lock(&known.seen).as_ref().is_none_or(|seen| seen.at.elapsed() < KEPT));
+        all.entry(settings.clone()).or_default().clone()
     }
 }
 
 impl Known {
-    /// Files have come to say this.
-    fn take_up(&mut self, outcome: Result<Originator, Failure>) {
-        match outcome {
-            Err(why) if self.outcome.is_ok() => {
-                tracing::warn!("TLS towards applications goes on with what its files said before: {why}");
-            }
-            outcome => self.outcome = outcome,
-        }
+    /// What it came to, if that was a moment ago.
+    fn fresh(&self) -> Option<Result<Arc<Originator>, Failure>> {
+        lock(&self.seen).as_ref().filter(|seen| seen.at.elapsed() < FRESH).map(|seen| seen.outcome.clone())
     }
+
+    /// Looks at the files, unless somebody else just has.
+    fn look(&self, settings: &ClientTls) -> Result<Arc<Originator>, Failure> {
+        let mut files = lock(&self.files);
+        if let Some(outcome) = self.fresh() {
+            return outcome;
+        }
+        let before = lock(&self.seen).as_ref().map(|seen| seen.outcome.clone());
+        let changed = match files.as_mut() {
+            Some(files) => files.look(),
+            None => {
+                *files = Some(Files::new(paths(settings).map(|(_, path)| Path::new(path))));
+                true
+            }
+        };
+        let outcome = match before {
+            Some(before) if !changed => before,
+            before => later(before, read(settings).map(Arc::new)),
+        };
+        *lock(&self.seen) = Some(Seen { at: Instant::now(), outcome: outcome.clone() });
+        outcome
+    }
+}
+
+/// What holds when what held `before` is to be `now`: what cannot be used changes nothing.
+fn later(
+    before: Option<Result<Arc<Originator>, Failure>>,
+    now: Result<Arc<Originator>, Failure>,
+) -> Result<Arc<Originator>, Failure> {
+    match (before, now) {
+        (Some(Ok(before)), Err(why)) => {
+            tracing::warn!("TLS towards applications goes on with what its files said before: {why}");
+            Ok(before)
+        }
+        (_, now) => now,
+    }
+}
+
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The fields of a DestinationRule that name files.

@@ -8,6 +8,7 @@ pub(crate) const NAMESPACES: &str = "v1/namespaces";
 pub(crate) const NODES: &str = "v1/nodes";
 pub(crate) const SLICES: &str = "discovery.k8s.io/v1/endpointslices";
 pub(crate) const POLICIES: &str = "security.istio.io/v1/authorizationpolicies";
+pub(crate) const PEERS: &str = "security.istio.io/v1/peerauthentications";
 pub(crate) const ROUTES: &str = "networking.istio.io/v1/virtualservices";
 
 /// A namespace in the mesh.

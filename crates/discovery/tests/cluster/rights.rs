@@ -4,7 +4,7 @@ use ambit_api::Severity;
 
 use crate::agent::{Agent, PACE};
 use crate::api::Api;
-use crate::objects::{NAMESPACES, PODS, POLICIES, ROUTES, denial, namespace, pod, route};
+use crate::objects::{NAMESPACES, PEERS, PODS, POLICIES, ROUTES, denial, namespace, pod, route};
 
 fn furnish(api: &Api) {
     api.put(NAMESPACES, namespace("shop"));
@@ -17,14 +17,14 @@ fn furnish(api: &Api) {
 async fn a_kind_that_nobody_may_read_is_reported_and_taken_up_when_rights_come() {
     let api = Api::start().await;
     furnish(&api);
-    api.with(|state| state.denied.extend([POLICIES.to_owned()]));
+    api.with(|state| state.denied.extend([ROUTES.to_owned()]));
     let mut agent = Agent::start(&api).await;
     let snapshot = agent.snapshots.load();
-    assert_eq!((snapshot.workloads().count(), snapshot.policies.authorizations().count()), (1, 0));
+    assert_eq!((snapshot.workloads().count(), snapshot.routes.virtual_services().count()), (1, 0));
     agent
         .until_reported("the missing right", |reports| {
             reports.iter().any(|report| {
-                let told = ["AuthorizationPolicy", "is forbidden", "ClusterRole"];
+                let told = ["VirtualService", "is forbidden", "ClusterRole"];
                 report.severity == Severity::Error && told.iter().all(|part| report.message.contains(part))
             })
         })
@@ -32,9 +32,30 @@ async fn a_kind_that_nobody_may_read_is_reported_and_taken_up_when_rights_come()
     api.put(PODS, pod("shop", "web-1", "10.0.0.2"));
     agent.until("everything else works", |snapshot| snapshot.workloads().count() == 2).await;
     api.with(|state| state.denied.clear());
-    agent.until("the policy", |snapshot| snapshot.policies.authorizations().count() == 1).await;
+    agent.until("the route", |snapshot| snapshot.routes.virtual_services().count() == 1).await;
     agent.until_reported("nothing", |reports| reports.iter().all(|report| report.severity != Severity::Error)).await;
     agent.stop().await;
+}
+
+#[tokio::test]
+async fn who_may_not_read_policies_begins_with_nothing_until_the_right_comes() {
+    for policies in [POLICIES, PEERS] {
+        let api = Api::start().await;
+        furnish(&api);
+        api.with(|state| state.denied.extend([policies.to_owned()]));
+        let mut agent = Agent::begin(&api, PACE, None);
+        agent
+            .until_reported("the missing right", |reports| {
+                reports.iter().any(|r| r.message.contains("no right to list"))
+            })
+            .await;
+        assert!(!agent.snapshots.is_synced(), "{policies}");
+        api.with(|state| state.denied.clear());
+        // The very first snapshot has them.
+        agent.next().await;
+        assert_eq!(agent.snapshots.load().policies.authorizations().count(), 1, "{policies}");
+        agent.stop().await;
+    }
 }
 
 #[tokio::test]

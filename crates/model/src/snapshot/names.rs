@@ -102,8 +102,8 @@ impl Snapshot {
         Some(of_service(service)).filter(|addresses| !addresses.is_empty())
     }
 
-    /// The services of `hostname` that clients of `namespace` see.
-    fn named(&self, namespace: &str, hostname: &str) -> impl Iterator<Item = &Arc<Service>> {
+    /// The services of `hostname` that clients of `namespace` see, ascending by key.
+    pub(crate) fn named(&self, namespace: &str, hostname: &str) -> impl Iterator<Item = &Arc<Service>> {
         let keys = self.services_by_hostname.get(hostname).into_iter().flatten();
         keys.filter_map(|key| self.services.get(key)).filter(move |service| service.visibility.admits(namespace))
     }

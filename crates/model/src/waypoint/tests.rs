@@ -124,6 +124,15 @@ fn a_waypoint_answers_for_what_it_serves_alone() {
         assert_eq!(asked_by(&workloads, authority), of_workloads, "workloads {authority}");
         assert_eq!(asked_by(&headless, authority), of_headless, "headless {authority}");
     }
+    // Of two services of one host it is the one that the client sees.
+    let mut hidden = services.clone();
+    let web = hidden.services[0].clone();
+    let only = |namespace: &str| crate::route::Visibility::Namespaces(vec![namespace.into()]);
+    let key = crate::ServiceKey::new("aaa", "web");
+    hidden.services.push(Service { key, vips: vec![], visibility: only("aaa"), ..web });
+    assert_eq!(asked_by(&hidden, "web.shop.svc.cluster.local:80"), "shop/web 80");
+    hidden.services[0].visibility = only("bbb");
+    assert_eq!(asked_by(&hidden, "web.shop.svc.cluster.local:80"), "-");
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub(super) struct Statuses {
 #[derive(Debug)]
 struct Status {
     state: State,
-    /// It has been listed, or cannot be for a reason that only people can mend.
+    /// It has been listed, or cannot be for a reason that only people can mend and can be done without.
     settled: bool,
     /// Failures since it was last followed.
     failures: u32,
@@ -70,7 +70,8 @@ impl Statuses {
     /// Following `kind` has failed.
     pub(super) fn failed(&mut self, kind: Kind, failure: Failure) {
         let why = match failure {
-            Failure::Denied(why) => return self.set(kind, State::Denied(why), true),
+            // Without policies nobody would be refused: who cannot know them begins with nothing.
+            Failure::Denied(why) => return self.set(kind, State::Denied(why), !refuses(kind)),
             Failure::Expired => return,
             Failure::Away(why) | Failure::Garbled(why) => why,
             // Whoever looks for it anew finds out; unless it is nowhere else.
@@ -149,6 +150,11 @@ impl Status {
             _ => None,
         }
     }
+}
+
+/// True if objects of `kind` say who is refused.
+const fn refuses(kind: Kind) -> bool {
+    matches!(kind, Kind::AuthorizationPolicy | Kind::PeerAuthentication)
 }
 
 #[cfg(test)]
