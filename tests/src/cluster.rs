@@ -184,7 +184,7 @@ impl Cluster {
         };
         cluster.start_control_plane(&programs, node_programs.as_ref(), &launcher)?;
         cluster.open_to(&cluster.here()?, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0), &kubeconfig)?;
-        cluster.define(serves_endpoint_slices(programs.minor))?;
+        cluster.define(plan.nodes > 0 || serves_endpoint_slices(programs.minor))?;
         if let Some(programs) = &node_programs {
             cluster.start_nodes(plan, programs, &launcher)?;
         }
@@ -263,7 +263,7 @@ impl Cluster {
     ) -> anyhow::Result<()> {
         let netns = Netns::create(&format!("{}-cp", self.name))?;
         let cgroup = self.cgroup("control-plane")?;
-        let mut plane = ControlPlane::start(programs, launcher, netns, &cgroup, &self.directory)?;
+        let mut plane = ControlPlane::start((programs, nodes.is_some()), launcher, (netns, &cgroup), &self.directory)?;
         if let Some(program) = &programs.controller_manager {
             plane.start_controllers(program, programs.minor)?;
         }

@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::access_log::AccessLog;
+use crate::cluster;
 use crate::http;
 use crate::leftovers::{self, BPFFS};
 use crate::metrics::Metrics;
@@ -131,6 +132,24 @@ impl Agent {
             launcher: topology.launcher().clone(),
             program: options.ztunnel.clone().unwrap_or_else(|| topology.binaries().ztunnel.clone()),
             pins,
+            arguments,
+            process: None,
+        }
+    }
+
+    /// The agent of a cluster's node, not started: `program` with `arguments`, in the node's network and file system.
+    #[must_use]
+    pub fn on(node: &cluster::Node, program: &Path, pins: &Path, arguments: &[String]) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        let joined = node.joined(&command);
+        let arguments = joined.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
+        Self {
+            node: node.name.clone(),
+            place: node.place().clone(),
+            launcher: node.launcher().clone(),
+            program: joined.get_program().into(),
+            pins: pins.to_owned(),
             arguments,
             process: None,
         }

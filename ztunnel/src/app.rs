@@ -2,9 +2,10 @@
 //! runs here; what carries bytes runs on the workers.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 
-use ambit_discovery::publish;
+use ambit_discovery::{Origin, publish};
 use ambit_ebpf_loader as ebpf;
 use ambit_hbone as hbone;
 use ambit_model::Snapshot;
@@ -22,7 +23,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tracing::{info, warn};
 
 use crate::admin::{self, Sources};
-use crate::node::{self, Agent, Board};
+use crate::node::{self, Agent, Board, Finder, Processes};
 use crate::proxy::{Limits, Shared, Worker};
 use crate::settings::{Settings, Task};
 
@@ -31,17 +32,24 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let task = settings.task()?;
     let logging = Logging::install(settings.log_format.into(), &settings.log_level, Box::new(std::io::stdout()))?;
     let host = NetNs::current().context("the network namespace of the node cannot be told")?.cookie();
-    let capture = ebpf::Settings { cgroup: settings.cgroup.clone(), pins: settings.pins.clone(), host };
+    let cgroup = settings.cgroup.clone().map_or_else(ebpf::cgroup::of_pods, Ok);
+    let cgroup = cgroup
+        .context("there is no cgroup (v2) to capture the pods in: mount the hierarchy, or name one by --cgroup")?;
+    let capture = ebpf::Settings { cgroup, pins: settings.pins.clone(), host };
     let outcome = match task {
-        Task::Uninstall => uninstall(&capture),
+        Task::Uninstall => uninstall(&capture, &settings.proc),
         Task::Run { origin, node } => {
             let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+            let finder = match *origin {
+                Origin::Directory(_) => Finder::Annotations,
+                Origin::Cluster(_) => Finder::Processes(Processes::at(settings.proc.clone())),
+            };
             let discovery = ambit_discovery::Settings {
                 origin: *origin,
                 mesh: settings.mesh(),
                 excluded_namespaces: settings.excluded_namespaces.clone(),
             };
-            let agent = Preparation { settings, node, discovery, capture: &capture, logging: &logging };
+            let agent = Preparation { settings, node, finder, discovery, capture: &capture, logging: &logging };
             let outcome = runtime.block_on(serve(agent));
             // A blocking look at the configuration directory must not hold up the end.
             runtime.shutdown_background();
@@ -52,28 +60,29 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     outcome
 }
 
-fn uninstall(capture: &ebpf::Settings) -> anyhow::Result<()> {
+fn uninstall(capture: &ebpf::Settings, proc: &Path) -> anyhow::Result<()> {
     let capture = ebpf::Capture::open(capture)?;
-    node::uninstall(capture).context("the capture cannot be taken out of the kernel")
+    node::uninstall(capture, proc).context("the capture cannot be taken out of the kernel")
 }
 
 /// What an agent is made from.
 struct Preparation<'a> {
     settings: &'a Settings,
     node: &'a str,
+    finder: Finder,
     discovery: ambit_discovery::Settings,
     capture: &'a ebpf::Settings,
     logging: &'a Logging,
 }
 
 async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
-    let Preparation { settings, node, discovery, capture, logging } = preparation;
+    let Preparation { settings, node, finder, discovery, capture, logging } = preparation;
     let (signals, quit) = signal::Signals::listen()?;
     match raise_open_files() {
         Ok(files) => info!("at most {files} files and sockets can be open; a connection takes one or two"),
         Err(error) => warn!("the limit of open files cannot be raised: {error}; connections beyond it wait"),
     }
-    let capabilities = ebpf::probe::probe(&settings.cgroup);
+    let capabilities = ebpf::probe::probe(&capture.cgroup);
     // A line of the log is one line, and a table is read line by line.
     capabilities.to_string().lines().for_each(|line| info!("{line}"));
     let capture = ebpf::Capture::open(capture)?;
@@ -111,7 +120,7 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
         let (shared, stop) = (shared.clone(), stopping(&drain));
         async move { shared.certificates.renew_loop(stop).await }
     });
-    let agent = Agent::new(node.to_owned(), capture, shared, workers.clone(), board);
+    let agent = Agent::new((node.to_owned(), finder), capture, shared, workers.clone(), board);
     let agent = tokio::task::spawn_local(agent.run(stopping(&drain), move || captured.met()));
     tokio::task::spawn_local(ready.withdraw_when(stopping(&drain)));
     let stopped = tokio::select! {

@@ -29,9 +29,15 @@ pub(crate) struct Settings {
     #[arg(long, env = "ZTUNNEL_NODE", value_name = "NAME")]
     pub(crate) node: Option<String>,
 
-    /// The cgroup (v2) above this node's pods: connections of processes below it can be captured.
+    /// The cgroup (v2) above this node's pods: connections of processes below it can be captured. Default: the one that
+    /// the kubelet has made for them, or where it has made none, all of them.
     #[arg(long, env = "ZTUNNEL_CGROUP", value_name = "PATH")]
-    pub(crate) cgroup: PathBuf,
+    pub(crate) cgroup: Option<PathBuf>,
+
+    /// Where the node's processes are seen, as /proc has them: by them the pods of a cluster are found. In a container
+    /// that is the node's own /proc, mounted somewhere.
+    #[arg(long, env = "ZTUNNEL_PROC", value_name = "DIR", default_value = "/proc")]
+    pub(crate) proc: PathBuf,
 
     /// The mesh's CA: key and certificate in one PEM file, made on first start. Not used where
     /// another CA is asked.
@@ -305,7 +311,7 @@ mod tests {
     use super::*;
 
     fn parse(arguments: &[&str]) -> Settings {
-        Settings::try_parse_from([&["ztunnel", "--cgroup", "/c"], arguments].concat()).unwrap()
+        Settings::try_parse_from([&["ztunnel"], arguments].concat()).unwrap()
     }
 
     #[test]

@@ -98,6 +98,7 @@ pub(crate) fn pod(name: &str, node: &str, addresses: &[&str]) -> Workload {
         zone: "".into(),
         subzone: "".into(),
         waypoint: None,
+        pod_uid: None,
         netns: None,
     }
 }

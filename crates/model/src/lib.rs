@@ -31,4 +31,4 @@ pub use service::{Resolution, Service, ServiceKey, ServicePort, Target, Topology
 pub use snapshot::{Mesh, Node, Resolved, SameNode, Snapshot, Waypoints};
 pub use traffic::Traffic;
 pub use waypoint::{UseWaypoint, Waypoint, WaypointKey};
-pub use workload::{Enrolment, Excluded, NetworkMode, Owner, Workload, WorkloadUid};
+pub use workload::{Enrolment, Excluded, NetworkMode, NoPodUid, Owner, PodUid, Workload, WorkloadUid};

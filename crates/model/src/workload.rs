@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::distribution::Locality;
 use crate::identity::Identity;
@@ -34,6 +35,52 @@ impl WorkloadUid {
 impl fmt::Display for WorkloadUid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// The ID that Kubernetes gives a pod for its life, and gives no other (metadata.uid, RFC 9562). Written as five groups of
+/// hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PodUid([u8; 16]);
+
+/// What was to be a pod's ID is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be 32 hexadecimal digits, with or without - or _ between them")]
+pub struct NoPodUid;
+
+impl FromStr for PodUid {
+    type Err = NoPodUid;
+
+    /// Reads the ID with `-` between its groups as Kubernetes writes it, with `_` as systemd's cgroups have it, or with
+    /// nothing between.
+    fn from_str(text: &str) -> Result<Self, NoPodUid> {
+        let digits: String = text.chars().filter(|letter| !matches!(letter, '-' | '_')).collect();
+        if digits.len() != 32 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(NoPodUid);
+        }
+        u128::from_str_radix(&digits, 16).map(|number| Self(number.to_be_bytes())).map_err(|_| NoPodUid)
+    }
+}
+
+impl fmt::Display for PodUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, byte) in self.0.iter().enumerate() {
+            let between = if matches!(place, 4 | 6 | 8 | 10) { "-" } else { "" };
+            write!(f, "{between}{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for PodUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for PodUid {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
     }
 }
 
@@ -126,6 +173,9 @@ pub struct Workload {
     /// The waypoint that its labels, or failing those its namespace's, ask for; none for a waypoint's own pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waypoint: Option<UseWaypoint>,
+    /// `metadata.uid`, by which its processes are found; none outside a cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_uid: Option<PodUid>,
     /// Annotation `ambit.dev/netns`: the path of its network namespace, where nothing else can tell (standalone).
     pub netns: Option<PathBuf>,
 }
@@ -154,5 +204,29 @@ impl Workload {
     pub fn owns(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.network_mode == NetworkMode::Standard && self.addresses.iter().any(|own| own.to_canonical() == address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pods_id_is_read_as_kubernetes_and_as_cgroups_have_it() {
+        let text = "6e3f9f52-8ab1-4c0e-9d7a-0123456789ab";
+        let uid: PodUid = text.parse().unwrap();
+        assert_eq!(uid.to_string(), text);
+        assert_eq!(text.replace('-', "_").parse(), Ok(uid));
+        assert_eq!(text.replace('-', "").to_uppercase().parse(), Ok(uid));
+        assert_ne!("6e3f9f52-8ab1-4c0e-9d7a-0123456789ac".parse(), Ok(uid));
+        for wrong in [
+            "",
+            "1",
+            "6e3f9f52-8ab1-4c0e-9d7a-0123456789a",
+            "6e3f9f52-8ab1-4c0e-9d7a-0123456789abc",
+            "+e3f9f528ab14c0e9d7a0123456789abc",
+        ] {
+            assert_eq!(wrong.parse::<PodUid>(), Err(NoPodUid), "{wrong}");
+        }
     }
 }

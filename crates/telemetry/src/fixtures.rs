@@ -41,6 +41,7 @@ pub(crate) fn workload(owner: &str, suffix: &str) -> Arc<Workload> {
         region: text("eu"),
         zone: text(""),
         subzone: text(""),
+        pod_uid: None,
         netns: None,
     })
 }

@@ -21,6 +21,40 @@ pub fn root() -> Result<PathBuf, Error> {
     Ok(mount.point)
 }
 
+/// How deep below the root a kubelet's cgroup is looked for: where a node is a container, its kubelet is one deeper.
+const DEPTH: usize = 4;
+
+/// The cgroup above all pods of this node: what its kubelet calls `kubepods` (by systemd `kubepods.slice`, or below a
+/// slice of its own), or the root where there is none.
+///
+/// # Errors
+/// [`Error::Cgroup`] when no hierarchy of v2 is mounted.
+pub fn of_pods() -> Result<PathBuf, Error> {
+    let root = root()?;
+    Ok(pods_below(&root).unwrap_or(root))
+}
+
+/// The outermost cgroup below `root` that a kubelet keeps its pods in; of several as far out, the first by name.
+fn pods_below(root: &Path) -> Option<PathBuf> {
+    let mut level = vec![root.to_owned()];
+    for _ in 0..DEPTH {
+        let entries = level.iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten().flatten();
+        let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let mut below: Vec<PathBuf> = directories.map(|entry| entry.path()).collect();
+        below.sort_unstable();
+        if let Some(found) = below.iter().find(|directory| is_of_pods(directory)) {
+            return Some(found.clone());
+        }
+        level = below;
+    }
+    None
+}
+
+fn is_of_pods(directory: &Path) -> bool {
+    let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name == "kubepods" || name == "kubepods.slice" || name.ends_with("-kubepods.slice")
+}
+
 /// Checks that `path` is a cgroup v2 directory, and returns it without symbolic links.
 pub(crate) fn checked(path: &Path) -> Result<PathBuf, Error> {
     let error = |source| Error::Cgroup { path: path.to_owned(), source };
@@ -131,6 +165,25 @@ mod tests {
             assert!(!is_mount(Path::new(elsewhere), HYBRID), "{elsewhere}");
         }
         assert!(is_mount(Path::new("/host/cgroup"), CONTAINER));
+    }
+
+    #[test]
+    fn a_kubelets_cgroup_is_found_however_it_is_named() {
+        for (made, found) in [
+            (&["kubepods/besteffort", "system.slice/a"][..], Some("kubepods")),
+            (&["kubepods.slice/kubepods-burstable.slice", "init.scope"], Some("kubepods.slice")),
+            (&["kubelet.slice/kubelet-kubepods.slice/x"], Some("kubelet.slice/kubelet-kubepods.slice")),
+            // A node that is a container of another.
+            (
+                &["system.slice/docker-1.scope/kubelet/kubepods/x", "system.slice/kubepods-of-mine"],
+                Some("system.slice/docker-1.scope/kubelet/kubepods"),
+            ),
+            (&["a/b/c/d/e/kubepods", "user.slice"], None),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            made.iter().for_each(|path| fs::create_dir_all(root.path().join(path)).unwrap());
+            assert_eq!(pods_below(root.path()), found.map(|path| root.path().join(path)), "{made:?}");
+        }
     }
 
     #[test]

@@ -37,18 +37,22 @@ pub(crate) struct ControlPlane {
     serving: Credential,
     admin: Credential,
     probe: Probe,
+    /// Whether it serves the EndpointSlices of its own version, and its controllers write them.
+    own_slices: bool,
 }
 
 impl ControlPlane {
     /// Starts etcd and the API server in the network namespace `netns` and the cgroup at `cgroup`, with everything that
-    /// they write below `directory`, and waits until the API server is ready.
+    /// they write below `directory`, and waits until the API server is ready. A server that has betas of EndpointSlices
+    /// alone serves none of them unless there are `nodes`.
     pub(crate) fn start(
-        programs: &Programs,
+        (programs, nodes): (&Programs, bool),
         launcher: &Launcher,
-        netns: Netns,
-        cgroup: &Path,
+        place: (Netns, &Path),
         directory: &Path,
     ) -> anyhow::Result<Self> {
+        let (netns, cgroup) = place;
+        let own_slices = nodes || serves_endpoint_slices(programs.minor);
         fs::create_dir_all(cgroup)?;
         network::lay_control_plane(&netns)?;
         let authority = Authority::create(&directory.join("certificates"))?;
@@ -59,7 +63,8 @@ impl ControlPlane {
         let place = Place { netns: netns.path(), cgroup: cgroup.to_owned() };
         let probe = Probe::new(&place.netns, &authority, &admin)?;
         let (processes, launcher, directory) = (Vec::new(), launcher.clone(), directory.to_owned());
-        let mut plane = Self { processes, netns, place, launcher, directory, authority, serving, admin, probe };
+        let mut plane =
+            Self { processes, netns, place, launcher, directory, authority, serving, admin, probe, own_slices };
         plane.run("etcd", etcd(&programs.etcd, &plane.directory.join("etcd"))?)?;
         let server = plane.apiserver(programs)?;
         plane.run("kube-apiserver", server)?;
@@ -82,7 +87,7 @@ impl ControlPlane {
         if has_insecure_ports(minor) {
             command.arg("--port=0");
         }
-        if !serves_endpoint_slices(minor) {
+        if !self.own_slices {
             command.arg("--controllers=*,-endpointslice,-endpointslicemirroring");
         }
         self.run("kube-controller-manager", command)?;
@@ -178,7 +183,7 @@ impl ControlPlane {
             // Nobody makes the accounts that it asks of every pod.
             command.arg("--disable-admission-plugins=ServiceAccount");
         }
-        if !serves_endpoint_slices(programs.minor) {
+        if !self.own_slices {
             command.arg("--runtime-config=discovery.k8s.io/v1beta1=false");
         }
         Ok(command)

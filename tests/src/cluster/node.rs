@@ -137,11 +137,22 @@ impl Node {
     /// # Errors
     /// When it cannot be started.
     pub fn run(&self, label: &str, command: Command) -> anyhow::Result<Process> {
+        let mut join = self.joined(&command);
+        join.env("PATH", configuration::path(&self.programs));
+        Process::start(&format!("{}/{label}", self.name), &self.place, &self.launcher, join)
+    }
+
+    /// What becomes `command` in the node's file system, started anywhere.
+    pub(crate) fn joined(&self, command: &Command) -> Command {
         let mut join = Command::new(&self.launcher.testapp);
         join.args(["room", "join", "--of", &self.containerd.pid().to_string(), "--"]);
         join.arg(command.get_program()).args(command.get_args());
-        join.env("PATH", configuration::path(&self.programs));
-        Process::start(&format!("{}/{label}", self.name), &self.place, &self.launcher, join)
+        join
+    }
+
+    /// What starts programs on it.
+    pub(crate) fn launcher(&self) -> &Launcher {
+        &self.launcher
     }
 
     /// Lets it run on when this value is dropped.

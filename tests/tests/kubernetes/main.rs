@@ -10,8 +10,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod agents;
 mod api;
 mod removal;
+mod shop;
 mod stand_in;
 mod traces;
 mod two_nodes;

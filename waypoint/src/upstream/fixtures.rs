@@ -64,6 +64,7 @@ pub(crate) fn workload(place: &str, version: &str) -> Workload {
         subzone: next(),
         waypoint: None,
         node: next(),
+        pod_uid: None,
         netns: None,
     }
 }

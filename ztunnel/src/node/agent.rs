@@ -18,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
 use super::departed::Departed;
+use super::finder::Finder;
 use super::plan::{self, Obstacle, Place, Step, Wanted};
 use super::premesh;
 use super::sockets::Pair;
@@ -32,6 +33,7 @@ const CLOSELY: Duration = Duration::from_secs(4);
 /// The node agent.
 pub(crate) struct Agent {
     node: String,
+    finder: Finder,
     capture: ebpf::Capture,
     shared: Arc<Shared>,
     workers: Arc<Workers<Worker>>,
@@ -53,16 +55,18 @@ struct Held {
 }
 
 impl Agent {
-    /// An agent that holds no pod yet. What an earlier one left in the kernel stays in force until it is looked at.
+    /// An agent of `node` that holds no pod yet. What an earlier one left in the kernel stays in force until it is looked
+    /// at.
     pub(crate) fn new(
-        node: String,
+        (node, finder): (String, Finder),
         capture: ebpf::Capture,
         shared: Arc<Shared>,
         workers: Arc<Workers<Worker>>,
         board: Board,
     ) -> Self {
         let (held, unused, reported) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { node, capture, shared, workers, board, held, departed: Departed::default(), unused, reported }
+        let departed = Departed::default();
+        Self { node, finder, capture, shared, workers, board, held, departed, unused, reported }
     }
 
     /// Looks whenever the snapshot changes and every second, until `stop` resolves. Calls `looked` after the first
@@ -97,7 +101,9 @@ impl Agent {
     }
 
     async fn look(&mut self, closely: bool) {
-        let wanted = plan::wanted(&self.shared.snapshots.load(), &self.node);
+        let snapshot = self.shared.snapshots.load();
+        self.finder.refresh(&snapshot, &self.node, closely).await;
+        let wanted = plan::wanted(&snapshot, &self.node, |workload| self.finder.netns(workload));
         let mut obstacles = BTreeMap::new();
         let mut found = BTreeMap::new();
         for (uid, wanted) in wanted {
@@ -110,6 +116,14 @@ impl Agent {
                     }
                     obstacles.insert(uid, obstacle);
                 }
+            }
+        }
+        for (uid, (pod, _)) in &found {
+            // The process by which it was found may have ended, and the pod not.
+            if let Some(held) =
+                self.held.get_mut(uid).filter(|held| held.pod.netns == pod.netns && held.pod.path != pod.path)
+            {
+                held.pod = Arc::new(Pod { path: pod.path.clone(), ..Pod::clone(&held.pod) });
             }
         }
         let places = found.iter().map(|(uid, (_, place))| (uid.clone(), place.clone())).collect();
@@ -141,8 +155,13 @@ impl Agent {
         if let Some(held) = held.filter(|held| !closely && held.covers(wanted)) {
             return Ok((held.pod.clone(), held.place.clone()));
         }
-        let netns =
-            held.map_or_else(|| NetNs::open(&wanted.netns), |held| Ok(held.pod.netns.clone())).map_err(unopened)?;
+        let netns = match held {
+            Some(held) => held.pod.netns.clone(),
+            None => NetNs::open(&wanted.netns).map_err(unopened)?,
+        };
+        if held.is_none() && !self.finder.confirms(wanted.pod) {
+            return Err(Obstacle::NoProcess);
+        }
         let mut addresses = netns.addresses().map_err(unopened)?;
         addresses.extend_from_slice(&wanted.addresses);
         addresses.sort_unstable();

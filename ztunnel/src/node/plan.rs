@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use ambit_model::{Identity, Snapshot, WorkloadUid};
+use ambit_model::{Identity, PodUid, Snapshot, Workload, WorkloadUid};
 
 /// A pod of this node that is in the mesh.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(crate) struct Wanted {
     pub(crate) addresses: Vec<IpAddr>,
     /// Where its network namespace is found.
     pub(crate) netns: PathBuf,
+    /// Which pod of a cluster it is.
+    pub(crate) pod: Option<PodUid>,
     /// Whether its DNS queries are captured as well.
     pub(crate) dns: bool,
 }
@@ -25,6 +27,11 @@ pub(crate) enum Obstacle {
     /// Nothing says where its network namespace is.
     #[error("its network namespace is not known: add the annotation ambit.dev/netns with the namespace's path")]
     NoNetns,
+    /// No process of it is running on this node.
+    #[error(
+        "no process of it is found on this node: it is starting, or the agent does not see the node's processes (--proc)"
+    )]
+    NoProcess,
     /// It has no address yet.
     #[error("it has no address yet (status.podIPs)")]
     NoAddress,
@@ -48,24 +55,27 @@ impl Obstacle {
     }
 }
 
-/// The enrolled pods of `node`, each with its place or with what is missing.
-pub(crate) fn wanted(snapshot: &Snapshot, node: &str) -> BTreeMap<WorkloadUid, Result<Wanted, Obstacle>> {
-    let local = snapshot.workloads().filter(|workload| &*workload.node == node && workload.is_enrolled());
-    local
-        .map(|workload| {
-            let wanted = match &workload.netns {
-                None => Err(Obstacle::NoNetns),
-                Some(_) if workload.addresses.is_empty() => Err(Obstacle::NoAddress),
-                Some(netns) => Ok(Wanted {
-                    identity: workload.identity.clone(),
-                    addresses: workload.addresses.clone(),
-                    netns: netns.clone(),
-                    dns: workload.dns_capture,
-                }),
-            };
-            (workload.uid.clone(), wanted)
+/// The enrolled pods of `node`, each with its place or with what is missing; `netns` says where a pod's network namespace
+/// is.
+pub(crate) fn wanted(
+    snapshot: &Snapshot,
+    node: &str,
+    netns: impl Fn(&Workload) -> Result<PathBuf, Obstacle>,
+) -> BTreeMap<WorkloadUid, Result<Wanted, Obstacle>> {
+    let wanted = |workload: &Workload| {
+        if workload.addresses.is_empty() {
+            return Err(Obstacle::NoAddress);
+        }
+        Ok(Wanted {
+            identity: workload.identity.clone(),
+            addresses: workload.addresses.clone(),
+            netns: netns(workload)?,
+            pod: workload.pod_uid,
+            dns: workload.dns_capture,
         })
-        .collect()
+    };
+    let enrolled = snapshot.workloads().filter(|workload| &*workload.node == node && workload.is_enrolled());
+    enrolled.map(|workload| (workload.uid.clone(), wanted(workload))).collect()
 }
 
 /// What a capture depends on: when it changes, the capture is made anew.

@@ -11,16 +11,16 @@ use tracing::{info, warn};
 
 use super::departed;
 
-/// Removes `capture`; pods go uncaptured from then on.
+/// Removes `capture`; pods go uncaptured from then on. `proc` is where the node's processes are seen.
 ///
 /// # Errors
 /// The capture cannot be read or removed. A namespace that cannot be given back is reported in the log only: what is left
 /// there concerns nothing but packets that only an agent marks.
-pub(crate) fn uninstall(capture: ebpf::Capture) -> Result<(), ebpf::Error> {
+pub(crate) fn uninstall(capture: ebpf::Capture, proc: &Path) -> Result<(), ebpf::Error> {
     let captured: BTreeSet<u64> = capture.enrolled()?.into_keys().collect();
     capture.remove()?;
     info!(pods = captured.len(), "the capture is out of the kernel");
-    for (path, netns) in namespaces().into_values().filter(|(_, netns)| captured.contains(&netns.cookie())) {
+    for (path, netns) in namespaces(proc).into_values().filter(|(_, netns)| captured.contains(&netns.cookie())) {
         let namespace = path.display();
         match departed::give_back(&netns) {
             Ok(true) => info!(%namespace, "the namespace is as it was found"),
@@ -32,10 +32,10 @@ pub(crate) fn uninstall(capture: ebpf::Capture) -> Result<(), ebpf::Error> {
 }
 
 /// The network namespaces that have a name or a process, each with one of its paths, by device and inode.
-fn namespaces() -> BTreeMap<(u64, u64), (PathBuf, NetNs)> {
-    let entries = |directory: &str| fs::read_dir(Path::new(directory)).into_iter().flatten().flatten();
-    let named = entries("/run/netns").map(|entry| entry.path());
-    let running = entries("/proc").map(|entry| entry.path().join("ns/net"));
+fn namespaces(proc: &Path) -> BTreeMap<(u64, u64), (PathBuf, NetNs)> {
+    let entries = |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten();
+    let named = entries(Path::new("/run/netns")).map(|entry| entry.path());
+    let running = entries(proc).map(|entry| entry.path().join("ns/net"));
     let mut found = BTreeMap::new();
     for path in named.chain(running) {
         // What is no namespace, or has ended since, is none that has to be given back.

@@ -53,6 +53,7 @@ pub(crate) fn workload(name: &str, addresses: &[&str]) -> Workload {
         region: "".into(),
         zone: "".into(),
         subzone: "".into(),
+        pod_uid: None,
         netns: None,
     }
 }

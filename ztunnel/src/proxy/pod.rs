@@ -7,7 +7,7 @@ use ambit_model::{Identity, WorkloadUid};
 use ambit_net::netns::NetNs;
 
 /// A captured pod of this node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pod {
     /// Which workload it is.
     pub(crate) uid: WorkloadUid,

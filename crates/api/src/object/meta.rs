@@ -16,6 +16,8 @@ pub struct ObjectMeta {
     pub name: String,
     /// Empty means `default`.
     pub namespace: String,
+    /// What tells it from others of its name, before it and after.
+    pub uid: String,
     /// What selectors match.
     pub labels: BTreeMap<String, String>,
     /// What selectors do not match: of all that there are, those that the mesh reads ([`labels::ANNOTATIONS`]). Others can

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use ambit_model::workload::Excluded;
-use ambit_model::{Enrolment, Identity, Mesh, NetworkMode, Workload, WorkloadUid};
+use ambit_model::{Enrolment, Identity, Mesh, NetworkMode, PodUid, Workload, WorkloadUid};
 
 use super::{enrolment, is_tcp, owner, shared, waypoint};
 use crate::field::{Findings, Severity};
@@ -64,6 +64,7 @@ pub(super) fn translate(pod: &object::Pod, id: &ObjectRef, mesh: &Mesh, findings
         zone: Arc::default(),
         subzone: Arc::default(),
         waypoint: None,
+        pod_uid: pod_uid(metadata),
         netns,
     };
     let sidecar = metadata.annotations.contains_key(labels::SIDECAR_STATUS);
@@ -122,6 +123,13 @@ fn is_serving(status: &PodStatus) -> bool {
         Some(conditions) => conditions.iter().any(|held| held.kind == "Ready" && held.status == "True"),
         None => !status.pod_ip.is_empty() || !status.pod_ips.is_empty(),
     }
+}
+
+/// `metadata.uid`, which an API server gives and nobody chooses. The annotation by which a kubelet names a pod of its own
+/// making is not asked: whoever may make a pod could claim another by it.
+fn pod_uid(metadata: &ObjectMeta) -> Option<PodUid> {
+    // What is no ID is none of a Kubernetes, and finds nothing.
+    metadata.uid.parse().ok()
 }
 
 fn netns(metadata: &ObjectMeta, findings: &mut Findings) -> Option<PathBuf> {

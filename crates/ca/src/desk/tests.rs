@@ -34,6 +34,7 @@ pub(crate) fn pod(name: &str, node: &str, identity: &Identity) -> Arc<Workload> 
         region: "".into(),
         zone: "".into(),
         subzone: "".into(),
+        pod_uid: None,
         netns: None,
     })
 }

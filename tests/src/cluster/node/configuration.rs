@@ -120,8 +120,6 @@ pub(super) fn kube_proxy(ground: &Ground<'_>, node: &Node, kubeconfig: &Path) ->
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
         "healthzBindAddress": format!("{}:10256", node.address),
         "metricsBindAddress": "127.0.0.1:10249",
-        // The API server serves no beta of them, which is what this version would watch.
-        "featureGates": {"EndpointSliceProxying": false},
     });
     write(&ground.directory, "kube-proxy.json", &configuration)
 }
