@@ -2,8 +2,8 @@
 //! runs here; what carries bytes runs on the workers.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ambit_discovery::{Origin, publish};
 use ambit_ebpf_loader as ebpf;
@@ -19,13 +19,18 @@ use ambit_process::{drain, metrics, series, signal};
 use ambit_telemetry::{Living, Logging};
 use ambit_transport::credentials;
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::admin::{self, Sources};
-use crate::node::{self, Agent, Board, Finder, Processes};
+use crate::cni::{Desk, Installation, Known};
+use crate::node::{self, Agent, Board, Finder, Gate, Here};
 use crate::proxy::{Limits, Shared, Worker};
 use crate::settings::{Settings, Task};
+
+/// How often it is seen that the CNI plugin is in its place: others write the network's configuration when they like.
+const PLACED: Duration = Duration::from_secs(1);
 
 /// Does what the settings ask for, until it is done or the process is told to stop.
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
@@ -37,12 +42,12 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
         .context("there is no cgroup (v2) to capture the pods in: mount the hierarchy, or name one by --cgroup")?;
     let capture = ebpf::Settings { cgroup, pins: settings.pins.clone(), host };
     let outcome = match task {
-        Task::Uninstall => uninstall(&capture, &settings.proc),
+        Task::Uninstall => uninstall(&capture, settings),
         Task::Run { origin, node } => {
             let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
             let finder = match *origin {
                 Origin::Directory(_) => Finder::Annotations,
-                Origin::Cluster(_) => Finder::Processes(Processes::at(settings.proc.clone())),
+                Origin::Cluster(_) => Finder::of_cluster(&settings.proc),
             };
             let discovery = ambit_discovery::Settings {
                 origin: *origin,
@@ -60,9 +65,12 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     outcome
 }
 
-fn uninstall(capture: &ebpf::Settings, proc: &Path) -> anyhow::Result<()> {
+fn uninstall(capture: &ebpf::Settings, settings: &Settings) -> anyhow::Result<()> {
+    if let Some(installation) = Installation::new(&settings.cni) {
+        installation.remove().context("the CNI plugin cannot be taken out")?;
+    }
     let capture = ebpf::Capture::open(capture)?;
-    node::uninstall(capture, proc).context("the capture cannot be taken out of the kernel")
+    node::uninstall(capture, &settings.proc).context("the capture cannot be taken out of the kernel")
 }
 
 /// What an agent is made from.
@@ -94,6 +102,7 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
         certificates,
         originals: capture.original_destinations(),
         host_pods: capture.host_pods(),
+        node_addresses: ArcSwap::default(),
         limits: limits(settings),
         dns_upstream: settings.dns_upstream,
     });
@@ -120,8 +129,14 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
         let (shared, stop) = (shared.clone(), stopping(&drain));
         async move { shared.certificates.renew_loop(stop).await }
     });
-    let agent = Agent::new((node.to_owned(), finder), capture, shared, workers.clone(), board);
-    let agent = tokio::task::spawn_local(agent.run(stopping(&drain), move || captured.met()));
+    let (gate, began) = gate(settings, &ready);
+    let here = Here { node: node.to_owned(), finder, gate };
+    let agent = Agent::new(here, capture, shared, workers.clone(), board);
+    let looked = move || {
+        captured.met();
+        began();
+    };
+    let agent = tokio::task::spawn_local(agent.run(stopping(&drain), looked));
     tokio::task::spawn_local(ready.withdraw_when(stopping(&drain)));
     let stopped = tokio::select! {
         // If it ends without an error, the process is stopping, which takes longer.
@@ -134,6 +149,35 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
     renewing.abort();
     agent.abort();
     stopped
+}
+
+/// What holds pods back until they are captured, if the settings want it, and what is to be done once the agent can tell
+/// which pods these are: from then on its plugin is kept in its place and answered.
+fn gate(settings: &Settings, ready: &Ready) -> (Option<Gate>, Box<dyn FnOnce()>) {
+    let Some(mut installation) = Installation::new(&settings.cni) else { return (None, Box::new(|| {})) };
+    let placed = ready.wait_for("the CNI plugin's place in the network configuration");
+    let (desk, questions) = Desk::new();
+    let socket = settings.cni.cni_socket.clone();
+    let began = move || {
+        tokio::task::spawn_local(async move {
+            if let Err(error) = desk.serve(&socket).await {
+                error!(
+                    "the CNI plugin cannot ask at {}: {error}; pods of the mesh wait or start uncaptured",
+                    socket.display()
+                );
+            }
+        });
+        tokio::task::spawn_local(async move {
+            let mut ticks = tokio::time::interval(PLACED);
+            loop {
+                ticks.tick().await;
+                if installation.look() {
+                    placed.met();
+                }
+            }
+        });
+    };
+    (Some(Gate::new(questions, Known::at(settings.cni.known()))), Box::new(began))
 }
 
 /// Opens the ports for operators, probes and Prometheus.

@@ -3,6 +3,7 @@
 
 mod admin;
 mod app;
+mod cni;
 mod dns;
 mod node;
 mod proxy;
@@ -15,5 +16,8 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    if let Some(environment) = settings::called_as_plugin() {
+        return cni::run(&environment);
+    }
     ambit_process::program::run("ztunnel", app::run)
 }

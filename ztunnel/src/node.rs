@@ -3,6 +3,7 @@
 mod agent;
 mod departed;
 mod finder;
+mod gate;
 mod plan;
 mod premesh;
 mod processes;
@@ -10,8 +11,8 @@ mod sockets;
 mod status;
 mod uninstall;
 
-pub(crate) use agent::Agent;
+pub(crate) use agent::{Agent, Here};
 pub(crate) use finder::Finder;
-pub(crate) use processes::Processes;
+pub(crate) use gate::Gate;
 pub(crate) use status::{Board, Status};
 pub(crate) use uninstall::uninstall;

@@ -1,7 +1,7 @@
 //! The proxy's side: connections out of and into captured pods, from accept to record.
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 mod guest;
 mod inbound;
 mod introduction;

@@ -13,6 +13,8 @@ use ambit_transport::credentials;
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
+use crate::cni;
+
 /// The node agent of the Ambit service mesh: captures the connections of this node's enrolled pods and carries them
 /// pod to pod as HBONE (mutual TLS with HTTP/2 CONNECT inside).
 ///
@@ -38,6 +40,10 @@ pub(crate) struct Settings {
     /// that is the node's own /proc, mounted somewhere.
     #[arg(long, env = "ZTUNNEL_PROC", value_name = "DIR", default_value = "/proc")]
     pub(crate) proc: PathBuf,
+
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) cni: cni::Settings,
 
     /// The mesh's CA: key and certificate in one PEM file, made on first start. Not used where
     /// another CA is asked.
@@ -244,6 +250,11 @@ pub(crate) enum Unclear {
     /// Nobody says where the configuration is, or somebody says it twice.
     #[error(transparent)]
     Origin(#[from] ambit_discovery::Error),
+}
+
+/// How a container runtime has called this program as its plugin; none if it has not.
+pub(crate) fn called_as_plugin() -> Option<cni::Environment> {
+    cni::invoked(std::env::args_os().next().as_ref()).then(|| cni::Environment::read(|name| std::env::var_os(name)))
 }
 
 impl Settings {

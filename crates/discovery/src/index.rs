@@ -11,7 +11,7 @@ mod waypoints;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ambit_api::resource::WaypointWish;
+use ambit_api::resource::{DataplaneMode, WaypointWish};
 use ambit_api::{Kind, ObjectRef, Resource, labels, resource, translate};
 use ambit_model::policy::PolicyKey;
 use ambit_model::waypoint::Binding;
@@ -199,6 +199,9 @@ impl Index {
             namespace.mode = written.mode;
             touched.pods.extend(namespace.pods.keys().map(|pod| (name.clone(), pod.clone())));
         }
+        let enrolled = written.mode == Some(DataplaneMode::Ambient) && !self.excluded.contains(name);
+        touched.anything |= self.snapshot.set_enrolled(name, enrolled);
+        let namespace = self.namespace(name);
         if namespace.distribution != written.distribution {
             namespace.distribution = written.distribution;
             touched.services.extend(namespace.inheriting().cloned());

@@ -39,9 +39,20 @@ pub enum Connection {
         peer: SocketAddr,
         /// The pod's address and port that the peer dialled.
         destination: SocketAddr,
-        /// A pod of this node that has the node's own network (`hostNetwork`) is known to have opened it.
-        host_pod: bool,
+        /// What is known of who has opened it.
+        opener: Opener,
     },
+}
+
+/// What a node knows of who has opened a connection in clear, beyond the address that it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Opener {
+    /// Nothing.
+    Unknown,
+    /// Something of this node itself: it comes from an address of the node's own network, and no pod has opened it.
+    Node,
+    /// A pod of this node that has the node's own network (`hostNetwork`).
+    HostPod,
 }
 
 /// The `:authority` of a CONNECT request: `ip:port`, `[ip]:port` or `host:port` (RFC 9113 section 8.5).

@@ -172,7 +172,7 @@ pub fn evaluate(snapshot: &Snapshot, destination: &Workload, access: &Access) ->
         return Ok(());
     }
     let (mtls, demanded_by) = policies.mtls(destination, access.address.port());
-    let in_clear = matches!(access.client, Client::Stranger(_) | Client::HostPod(_));
+    let in_clear = matches!(access.client, Client::Stranger(_) | Client::Node(_) | Client::HostPod(_));
     if let (Mtls::Strict, true, Some(policy)) = (mtls, in_clear, demanded_by) {
         let (policy, kind) = (policy.clone(), "PeerAuthentication");
         return Err(Denial { reason: Reason::MtlsRequired, kind, policy, rule: None, partial: false, early: false });
@@ -203,7 +203,12 @@ pub fn rehearse(snapshot: &Snapshot, destination: &Workload, access: &Access) ->
 /// the policy. Who comes from the address of another node is not asked by this pod's kubelet, and a pod that shares its
 /// node's address is no kubelet.
 pub(crate) fn is_probe(snapshot: &Snapshot, destination: &Workload, client: &Client) -> bool {
-    let Client::Stranger(address) = client else { return false };
+    let address = match client {
+        // Not every address of a node is in its object: pods behind a bridge are asked from the bridge's.
+        Client::Node(_) => return true,
+        Client::Stranger(address) => address,
+        Client::Pod(_) | Client::Proven(..) | Client::HostPod(_) => return false,
+    };
     let node = snapshot.node(&destination.node);
     node.is_some_and(|node| node.addresses.iter().any(|own| own.to_canonical() == address.to_canonical()))
 }

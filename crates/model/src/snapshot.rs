@@ -102,6 +102,8 @@ pub struct Snapshot {
     /// The services that ask for a waypoint.
     binding: OrdSet<ServiceKey>,
     nodes: OrdMap<Arc<str>, Arc<Node>>,
+    /// The namespaces whose pods are in the mesh unless they say otherwise.
+    enrolled: OrdSet<Arc<str>>,
     // What claims a key, ascending: the first answers. Several claim it while an address changes hands.
     workloads_by_address: OrdMap<IpAddr, Vec<WorkloadUid>>,
     services_by_vip: OrdMap<IpAddr, Vec<ServiceKey>>,
@@ -305,6 +307,20 @@ impl Snapshot {
     /// The services that have `address` as an endpoint of one of their ports, ascending by key.
     pub fn services_with(&self, address: SocketAddr) -> impl Iterator<Item = &Arc<Service>> {
         self.services_by_endpoint.get(&address).into_iter().flatten().filter_map(|key| self.services.get(key))
+    }
+
+    /// Says whether the pods of `namespace` are in the mesh unless they say otherwise. True if that is a change.
+    pub fn set_enrolled(&mut self, namespace: &Arc<str>, enrolled: bool) -> bool {
+        if enrolled {
+            self.enrolled.insert(namespace.clone()).is_none()
+        } else {
+            self.enrolled.remove(namespace).is_some()
+        }
+    }
+
+    /// The namespaces whose pods are in the mesh unless they say otherwise, ascending.
+    pub fn enrolled_namespaces(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.enrolled.iter()
     }
 
     /// The node `name`.

@@ -22,6 +22,9 @@ use crate::place::{self, Place};
 use crate::process::{Launcher, Process};
 use crate::until::await_ready_within;
 
+/// The cgroup of a node's pods, in the node's own.
+const POD_CGROUP: &str = "kubepods";
+
 /// What nodes are made of.
 pub(super) struct Ground<'a> {
     pub(super) programs: &'a NodePrograms,
@@ -44,7 +47,7 @@ pub struct Node {
     pub address: Ipv4Addr,
     /// Its network namespace.
     pub netns: Netns,
-    /// The cgroup (v2) that its components and its pods are in, and nothing else: where an agent of the node attaches.
+    /// The cgroup (v2) that its components and its pods are in, and nothing else.
     pub cgroup: PathBuf,
     place: Place,
     launcher: Launcher,
@@ -69,7 +72,10 @@ impl Node {
         let directory = &ground.directory;
         fs::create_dir_all(directory)?;
         let config = configuration::containerd(ground, number)?;
-        let containerd = containerd(ground, &name, &place, &config)?;
+        // Pods are in the cgroup (v2) of who starts them: apart from the kubelet, as on any node.
+        let within = Place { cgroup: ground.cgroup.join(POD_CGROUP), ..place.clone() };
+        fs::create_dir_all(&within.cgroup)?;
+        let containerd = containerd(ground, &name, &within, &config)?;
         let mut node = Self {
             address: network::node(number),
             cgroup: ground.cgroup.clone(),
@@ -107,6 +113,12 @@ impl Node {
         await_ready_within(READY, kubelet, || {
             control_plane.probe().get(API_SERVER, &path).is_ok_and(|answer| is_ready(&answer.body))
         })
+    }
+
+    /// The cgroup (v2) of its pods, with containerd: where an agent of the node attaches.
+    #[must_use]
+    pub fn pods(&self) -> PathBuf {
+        self.cgroup.join(POD_CGROUP)
     }
 
     /// Its components, the last one started first.

@@ -3,49 +3,66 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
+use ambit_tests::cluster::Node;
 use ambit_tests::leftovers::BPFFS;
 use ambit_tests::mesh::{Agent, mount_bpffs};
 use ambit_tests::payload::MARKER;
-use ambit_tests::{Binaries, Wire, until};
-use serde_json::Value;
+use ambit_tests::{Binaries, Wire, image, until};
+use serde_json::{Value, json};
 
 use crate::shop::{DUPLEX, SERVICE, Shop, WHO};
 
 const SOON: Duration = Duration::from_secs(60);
 const LABEL: &str = "istio.io/dataplane-mode";
 
-/// The nodes' agents, started and ready, by their nodes.
+/// Where the agents are told to put their plugin, as their nodes see it.
+const CNI: [(&str, &str); 4] = [
+    ("--cni-conf-dir", "/etc/cni/net.d"),
+    ("--cni-bin-dir", "/opt/cni/bin"),
+    ("--cni-socket", "/run/ambit/cni.sock"),
+    ("--cni-state-dir", "/var/lib/ambit/cni"),
+];
+
+/// The nodes' agents, by their nodes, none of them started.
 fn agents(shop: &mut Shop) -> BTreeMap<String, Agent> {
     let binaries = Binaries::beside_this().unwrap();
     binaries.check_ztunnel().unwrap();
     mount_bpffs().unwrap();
-    let (name, directory) = (shop.cluster.name().to_owned(), shop.cluster.directory().to_owned());
+    let directory = shop.cluster.directory().to_owned();
     let places: Vec<_> = shop.cluster.nodes().iter().map(|node| (node.name.clone(), node.place().clone())).collect();
     for (node, place) in &places {
         let listen = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
         shop.cluster.open_to(place, listen, &directory.join(format!("{node}.agent.kubeconfig"))).unwrap();
     }
-    let mut agents = BTreeMap::new();
-    for node in shop.cluster.nodes() {
-        let pins = Path::new(BPFFS).join(&name).join(&node.name);
-        let path = |name: &str| directory.join(name).to_string_lossy().into_owned();
-        let arguments = [
-            ("--node", node.name.clone()),
-            ("--kubeconfig", path(&format!("{}.agent.kubeconfig", node.name))),
-            ("--cgroup", node.cgroup.to_string_lossy().into_owned()),
-            ("--pins", pins.to_string_lossy().into_owned()),
-            ("--ca", path("ca.pem")),
-        ];
-        let mut arguments: Vec<_> = arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
-        arguments.push("--kube".to_owned());
-        let mut agent = Agent::on(node, &binaries.ztunnel, &pins, &arguments);
-        agent.start().unwrap();
-        agents.insert(node.name.clone(), agent);
-    }
-    agents
+    let agent = |node: &Node| {
+        let arguments = arguments(shop, node);
+        (node.name.clone(), Agent::on(node, &binaries.ztunnel, &pins(shop, node), &arguments))
+    };
+    shop.cluster.nodes().iter().map(agent).collect()
+}
+
+fn pins(shop: &Shop, node: &Node) -> PathBuf {
+    Path::new(BPFFS).join(shop.cluster.name()).join(&node.name)
+}
+
+/// What the agent of `node` is told.
+fn arguments(shop: &Shop, node: &Node) -> Vec<String> {
+    let path = |name: &str| shop.cluster.directory().join(name).to_string_lossy().into_owned();
+    let own = [
+        ("--node", node.name.clone()),
+        ("--kubeconfig", path(&format!("{}.agent.kubeconfig", node.name))),
+        ("--cgroup", node.pods().to_string_lossy().into_owned()),
+        ("--pins", pins(shop, node).to_string_lossy().into_owned()),
+        ("--ca", path("ca.pem")),
+    ];
+    let all = own.into_iter().chain(CNI.map(|(name, value)| (name, value.to_owned())));
+    let mut arguments: Vec<_> = all.flat_map(|(name, value)| [name.to_owned(), value]).collect();
+    arguments.push("--kube".to_owned());
+    arguments
 }
 
 /// What a rollout would change of the pods: their IDs, and how often their containers have been started.
@@ -86,7 +103,8 @@ fn a_label_takes_running_pods_into_the_mesh_and_out_again() {
     let pods = shop.pods();
     let ((from, _), (to, address)) = (pods["node-1"].clone(), pods["node-2"].clone());
     let before = lives(&shop);
-    let agents = agents(&mut shop);
+    let mut agents = agents(&mut shop);
+    agents.values_mut().for_each(|agent| agent.start().unwrap());
     let captured = |pods: &BTreeMap<String, (String, String)>, captured: bool| {
         for (node, agent) in &agents {
             agent.wait_captured("shop", &pods[node].0, captured, SOON).unwrap();
@@ -121,6 +139,103 @@ fn a_label_takes_running_pods_into_the_mesh_and_out_again() {
     captured(&renewed, false);
     let (seen, ports) = exchange(&shop, &from, (&to, &address));
     assert!(seen > 0 && ports.contains(&DUPLEX), "{seen} times, {ports:?}");
+    drop(agents);
+    shop.close();
+}
+
+/// How many pods are started at once and dial at once.
+const AT_ONCE: u32 = 24;
+
+/// A pod template of the tests' program, in the namespace's mesh or out of it.
+fn pod(arguments: &[&str]) -> Value {
+    let container = json!({"name": "main", "image": image::TESTAPP, "imagePullPolicy": "Never", "args": arguments});
+    json!({"containers": [container], "restartPolicy": "Never", "terminationGracePeriodSeconds": 1})
+}
+
+/// Waits until the field `path` of an object is `value`.
+fn await_field(shop: &Shop, what: &[&str], path: &str, value: &Value) {
+    let mut object = Value::Null;
+    let come = until::until(3 * SOON, || {
+        object = shop.cluster.kubectl().get(what).unwrap_or_default();
+        object.pointer(path) == Some(value)
+    });
+    assert!(come.is_ok(), "{what:?}: {path} is not {value}: {object:#}");
+}
+
+#[test]
+fn no_pod_runs_before_it_is_captured_whether_its_agent_is_there_or_not() {
+    let mut shop = Shop::open();
+    let mut agents = agents(&mut shop);
+    let conflist = |node: &Node| std::fs::read_to_string(node.root().join("etc/cni/net.d/10-pods.conflist")).unwrap();
+    let found: Vec<_> = shop.cluster.nodes().iter().map(conflist).collect();
+    agents.values_mut().for_each(|agent| agent.start().unwrap());
+    let kubectl = shop.cluster.kubectl();
+    let strict = json!({
+        "apiVersion": "security.istio.io/v1",
+        "kind": "PeerAuthentication",
+        "metadata": {"name": "default", "namespace": "shop"},
+        "spec": {"mtls": {"mode": "STRICT"}},
+    });
+    let outside = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "outside"}});
+    kubectl.apply(&[strict, outside]).unwrap();
+    kubectl.run(&["label", "namespace", "shop", &format!("{LABEL}=ambient")]).unwrap();
+    let pods = shop.pods();
+    agents.iter().for_each(|(node, agent)| agent.wait_captured("shop", &pods[node].0, true, SOON).unwrap());
+
+    // What dials with its first breath, in clear, would be refused.
+    let dial = |namespace: &str, name: &str, count: u32| {
+        let to = format!("{SERVICE}:70");
+        json!({
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {
+                "parallelism": count, "completions": count, "backoffLimit": 0,
+                "template": {"spec": pod(&["greeting", "--to", &to, "--count", "1", "--patience", "20000"])},
+            },
+        })
+    };
+    kubectl.apply(&[dial("shop", "at-once", AT_ONCE), dial("outside", "in-clear", 1)]).unwrap();
+    await_field(&shop, &["job", "in-clear", "-n", "outside"], "/status/failed", &json!(1));
+    await_field(&shop, &["job", "at-once", "-n", "shop"], "/status/succeeded", &json!(AT_ONCE));
+
+    // While the agent is away pods of the mesh wait, and say why; others start.
+    agents.get_mut("node-1").unwrap().kill().unwrap();
+    let on = |namespace: &str, name: &str| {
+        let mut spec = pod(&["pause"]);
+        spec["nodeName"] = json!("node-1");
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace}, "spec": spec})
+    };
+    kubectl.apply(&[on("shop", "waits"), on("outside", "starts")]).unwrap();
+    await_field(&shop, &["pod", "starts", "-n", "outside"], "/status/phase", &json!("Running"));
+    let mut events = Value::Null;
+    let told = until::until(SOON, || {
+        events =
+            kubectl.get(&["events", "-n", "shop", "--field-selector", "involvedObject.name=waits"]).unwrap_or_default();
+        events
+            .to_string()
+            .contains("pod shop/waits waits for the mesh: its namespace is in the mesh and this node's agent is away")
+    });
+    assert!(told.is_ok(), "{events:#}");
+    let phase = kubectl.get(&["pod", "waits", "-n", "shop"]).unwrap()["status"]["phase"].clone();
+    assert_eq!(phase, "Pending");
+    agents.get_mut("node-1").unwrap().start().unwrap();
+    await_field(&shop, &["pod", "waits", "-n", "shop"], "/status/phase", &json!("Running"));
+    agents["node-1"].wait_captured("shop", "waits", true, SOON).unwrap();
+
+    // What the agents have put on their nodes they take away again.
+    for (node, found) in shop.cluster.nodes().iter().zip(found) {
+        assert!(conflist(node).contains("ambit-cni"), "{}", conflist(node));
+        agents.get_mut(&node.name).unwrap().stop(SOON).unwrap();
+        let mut uninstall = Command::new(Binaries::beside_this().unwrap().ztunnel);
+        uninstall.args(arguments(&shop, node)).arg("--uninstall");
+        node.run("uninstall", uninstall).unwrap().finish(SOON).unwrap().success().unwrap();
+        assert_eq!(conflist(node), found);
+        for gone in ["opt/cni/bin/ambit-cni", "run/ambit/cni.sock", "var/lib/ambit/cni/enrolled"] {
+            assert!(!node.root().join(gone).exists(), "{gone}");
+        }
+        assert!(!pins(&shop, node).exists());
+    }
     drop(agents);
     shop.close();
 }

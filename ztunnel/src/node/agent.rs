@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ambit_ebpf_loader as ebpf;
-use ambit_model::{Identity, WorkloadUid};
+use ambit_model::{Identity, Snapshot, WorkloadUid};
 use ambit_net::netns::NetNs;
 use ambit_net::routes;
 use ambit_process::workers::Workers;
@@ -18,11 +18,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
 use super::departed::Departed;
-use super::finder::Finder;
+use super::finder::{Announced, Finder};
+use super::gate::{Gate, Standing};
 use super::plan::{self, Obstacle, Place, Step, Wanted};
 use super::premesh;
 use super::sockets::Pair;
 use super::status::{Board, Captured, Status};
+use crate::cni::{About, Ask, Asked};
 use crate::proxy::{Listeners, Pod, Shared, Worker};
 
 /// How often the agent looks without being told.
@@ -32,8 +34,7 @@ const CLOSELY: Duration = Duration::from_secs(4);
 
 /// The node agent.
 pub(crate) struct Agent {
-    node: String,
-    finder: Finder,
+    here: Here,
     capture: ebpf::Capture,
     shared: Arc<Shared>,
     workers: Arc<Workers<Worker>>,
@@ -43,6 +44,16 @@ pub(crate) struct Agent {
     /// Since when no pod here has had an identity whose certificate is still kept.
     unused: BTreeMap<Identity, Instant>,
     reported: BTreeMap<WorkloadUid, Obstacle>,
+}
+
+/// The node that an agent is for.
+pub(crate) struct Here {
+    /// Its name.
+    pub(crate) node: String,
+    /// Where its pods are.
+    pub(crate) finder: Finder,
+    /// What asks about pods that are being made, where something does.
+    pub(crate) gate: Option<Gate>,
 }
 
 /// A pod that is captured.
@@ -55,10 +66,9 @@ struct Held {
 }
 
 impl Agent {
-    /// An agent of `node` that holds no pod yet. What an earlier one left in the kernel stays in force until it is looked
-    /// at.
+    /// An agent that holds no pod yet. What an earlier one left in the kernel stays in force until it is looked at.
     pub(crate) fn new(
-        (node, finder): (String, Finder),
+        here: Here,
         capture: ebpf::Capture,
         shared: Arc<Shared>,
         workers: Arc<Workers<Worker>>,
@@ -66,7 +76,7 @@ impl Agent {
     ) -> Self {
         let (held, unused, reported) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let departed = Departed::default();
-        Self { node, finder, capture, shared, workers, board, held, departed, unused, reported }
+        Self { here, capture, shared, workers, board, held, departed, unused, reported }
     }
 
     /// Looks whenever the snapshot changes and every second, until `stop` resolves. Calls `looked` after the first
@@ -82,6 +92,7 @@ impl Agent {
             tokio::select! {
                 () = &mut stop => return,
                 _ = ticks.tick() => {}
+                asked = question(&mut self.here.gate) => self.take(asked),
                 changed = snapshots.changed() => if changed.is_none() {
                     return;
                 },
@@ -102,8 +113,10 @@ impl Agent {
 
     async fn look(&mut self, closely: bool) {
         let snapshot = self.shared.snapshots.load();
-        self.finder.refresh(&snapshot, &self.node, closely).await;
-        let wanted = plan::wanted(&snapshot, &self.node, |workload| self.finder.netns(workload));
+        self.note_own_addresses();
+        let Here { node, finder, .. } = &mut self.here;
+        finder.refresh(&snapshot, node, closely).await;
+        let wanted = plan::wanted(&snapshot, node, |workload| finder.find(workload));
         let mut obstacles = BTreeMap::new();
         let mut found = BTreeMap::new();
         for (uid, wanted) in wanted {
@@ -144,7 +157,48 @@ impl Agent {
             self.departed.look(&self.workers).await;
             self.forget_unused();
         }
+        self.answer(&snapshot, &obstacles);
         self.publish(obstacles);
+    }
+
+    /// Notes the addresses of the node's own network: a network of pods adds some of its own.
+    fn note_own_addresses(&self) {
+        match NetNs::current().and_then(|node| node.addresses()) {
+            Ok(addresses) if addresses != **self.shared.node_addresses.load() => {
+                self.shared.node_addresses.store(Arc::new(addresses));
+            }
+            Ok(_) => {}
+            Err(error) => debug!("the node's own addresses cannot be listed: {error}"),
+        }
+    }
+
+    /// Takes in what is asked about a pod that is being made or is gone.
+    fn take(&mut self, asked: Asked) {
+        let Ask { about, namespace, name, uid: pod, netns, addresses } = &asked.ask;
+        let uid = WorkloadUid::pod(&self.shared.snapshots.load().mesh.cluster, namespace, name);
+        match (about, netns) {
+            (About::Add | About::Check, Some(netns)) => {
+                let announced = Announced { pod: *pod, netns: netns.clone(), addresses: addresses.clone() };
+                self.here.finder.announce(uid.clone(), announced);
+            }
+            (About::Add | About::Check, None) => {}
+            (About::Del, _) => self.here.finder.withdraw(&uid, *pod),
+        }
+        if let Some(gate) = &mut self.here.gate {
+            gate.take(asked, uid);
+        }
+    }
+
+    /// Answers what has been asked about pods that are being made, as far as it can be.
+    fn answer(&mut self, snapshot: &Snapshot, obstacles: &BTreeMap<WorkloadUid, Obstacle>) {
+        let Some(gate) = &mut self.here.gate else { return };
+        let held = &self.held;
+        gate.note(snapshot);
+        gate.answer(snapshot, |uid| match (obstacles.get(uid), held.contains_key(uid)) {
+            (Some(obstacle), _) => Standing::Hindered(obstacle.to_string()),
+            (None, true) => Standing::Captured,
+            (None, false) => Standing::Unknown,
+        });
     }
 
     /// Where the pod `uid` is: as it is held, or looked up anew.
@@ -159,7 +213,7 @@ impl Agent {
             Some(held) => held.pod.netns.clone(),
             None => NetNs::open(&wanted.netns).map_err(unopened)?,
         };
-        if held.is_none() && !self.finder.confirms(wanted.pod) {
+        if held.is_none() && !self.here.finder.confirms(wanted.pod, &wanted.netns) {
             return Err(Obstacle::NoProcess);
         }
         let mut addresses = netns.addresses().map_err(unopened)?;
@@ -356,6 +410,14 @@ impl Held {
         let Self { pod, place, .. } = self;
         (&pod.identity, &pod.addresses, &pod.path, place.dns)
             == (&wanted.identity, &wanted.addresses, &wanted.netns, wanted.dns)
+    }
+}
+
+/// The next question about a pod that is being made; never where nobody asks.
+async fn question(gate: &mut Option<Gate>) -> Asked {
+    match gate {
+        Some(gate) => gate.next().await,
+        None => std::future::pending().await,
     }
 }
 

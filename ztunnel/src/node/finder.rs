@@ -1,51 +1,127 @@
-//! Where the network namespaces of this node's pods are: as their annotations say, where there is no cluster; else where
-//! their processes are, since whoever may annotate a pod is not to choose what is captured as it.
+//! Where the pods of this node are: as their annotations say, where there is no cluster; else as the CNI plugin has said or
+//! where their processes are, since whoever may annotate a pod is not to choose what is captured as it.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
-use ambit_model::{PodUid, Snapshot, Workload};
+use ambit_model::{PodUid, Snapshot, Workload, WorkloadUid};
 
 use super::plan::Obstacle;
 use super::processes::Processes;
 
-/// How the network namespaces of pods are found.
+/// How pods are found.
 #[derive(Debug)]
 pub(crate) enum Finder {
     /// By the annotation `ambit.dev/netns`.
     Annotations,
-    /// By the pods' processes.
-    Processes(Processes),
+    /// In a cluster.
+    Cluster(Cluster),
+}
+
+/// Where the pods of a cluster's node are.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    processes: Processes,
+    /// Pods that were announced when they were made, and of which no process may run yet.
+    announced: BTreeMap<WorkloadUid, Announced>,
+}
+
+/// A pod as it was announced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Announced {
+    /// `metadata.uid`; none where it was not said.
+    pub(crate) pod: Option<PodUid>,
+    /// Its network namespace.
+    pub(crate) netns: PathBuf,
+    /// Its addresses.
+    pub(crate) addresses: Vec<IpAddr>,
+}
+
+/// Where a pod is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Spot {
+    /// Its network namespace.
+    pub(super) netns: PathBuf,
+    /// Its addresses.
+    pub(super) addresses: Vec<IpAddr>,
 }
 
 impl Finder {
+    /// Finds the pods of a cluster's node, whose processes are seen at `proc`.
+    pub(crate) fn of_cluster(proc: &Path) -> Self {
+        Self::Cluster(Cluster { processes: Processes::at(proc.to_owned()), announced: BTreeMap::new() })
+    }
+
+    /// Takes up that the pod `uid` is being made.
+    pub(super) fn announce(&mut self, uid: WorkloadUid, announced: Announced) {
+        if let Self::Cluster(cluster) = self {
+            cluster.announced.insert(uid, announced);
+        }
+    }
+
+    /// Takes up that the pod `uid` is gone, if it is the one that was announced.
+    pub(super) fn withdraw(&mut self, uid: &WorkloadUid, pod: Option<PodUid>) {
+        if let Self::Cluster(cluster) = self
+            && cluster.announced.get(uid).is_some_and(|announced| pod.is_none() || announced.pod == pod)
+        {
+            cluster.announced.remove(uid);
+        }
+    }
+
     /// Takes up what has changed of where the pods of `node` are.
     pub(super) async fn refresh(&mut self, snapshot: &Snapshot, node: &str, closely: bool) {
-        let Self::Processes(processes) = self else { return };
+        let Self::Cluster(Cluster { processes, announced }) = self else { return };
+        announced.retain(|_, announced| announced.netns.exists());
         let here = || snapshot.workloads().filter(|workload| &*workload.node == node);
-        // A pod that has no address yet has no namespace to find either.
-        let wanted = here().filter(|workload| workload.is_enrolled() && !workload.addresses.is_empty());
-        let wanted: BTreeSet<PodUid> = wanted.filter_map(|workload| workload.pod_uid).collect();
+        // A pod that has no address yet has no namespace to find either, unless it has been announced.
+        let sought = |workload: &&std::sync::Arc<Workload>| {
+            workload.is_enrolled() && !workload.addresses.is_empty() && !announced.contains_key(&workload.uid)
+        };
+        let wanted: BTreeSet<PodUid> = here().filter(sought).filter_map(|workload| workload.pod_uid).collect();
         let local = here().filter_map(|workload| workload.pod_uid).collect();
         processes.refresh(&wanted, local, closely).await;
     }
 
-    /// Where the network namespace of `workload` is.
-    pub(super) fn netns(&self, workload: &Workload) -> Result<PathBuf, Obstacle> {
+    /// Where `workload` is.
+    pub(super) fn find(&self, workload: &Workload) -> Result<Spot, Obstacle> {
+        let cluster = match self {
+            Self::Annotations => {
+                let netns = workload.netns.clone().ok_or(Obstacle::NoNetns)?;
+                return spot(netns, &workload.addresses);
+            }
+            Self::Cluster(cluster) => cluster,
+        };
+        let pod = workload.pod_uid;
+        // One of its name that was there before is another pod.
+        let announced = cluster.announced.get(&workload.uid);
+        if let Some(announced) = announced.filter(|announced| announced.pod.is_none() || announced.pod == pod) {
+            let addresses = Some(&workload.addresses).filter(|addresses| !addresses.is_empty());
+            return spot(announced.netns.clone(), addresses.unwrap_or(&announced.addresses));
+        }
+        if workload.addresses.is_empty() {
+            return Err(Obstacle::NoAddress);
+        }
+        let netns = pod.and_then(|pod| cluster.processes.netns(pod)).ok_or(Obstacle::NoProcess)?;
+        spot(netns, &workload.addresses)
+    }
+
+    /// True if what was opened at `netns` is the pod's: a process's number can have been given to another since it was
+    /// found.
+    pub(super) fn confirms(&self, pod: Option<PodUid>, netns: &Path) -> bool {
         match self {
-            Self::Annotations => workload.netns.clone().ok_or(Obstacle::NoNetns),
-            Self::Processes(processes) => {
-                workload.pod_uid.and_then(|pod| processes.netns(pod)).ok_or(Obstacle::NoProcess)
+            Self::Annotations => true,
+            Self::Cluster(Cluster { processes, announced }) => {
+                announced.values().any(|announced| announced.netns == netns)
+                    || pod.is_some_and(|pod| processes.confirms(pod))
             }
         }
     }
+}
 
-    /// True if what was opened where [`Self::netns`] said is the pod's: a process's number can have been given to another
-    /// in between.
-    pub(super) fn confirms(&self, pod: Option<PodUid>) -> bool {
-        match self {
-            Self::Annotations => true,
-            Self::Processes(processes) => pod.is_some_and(|pod| processes.confirms(pod)),
-        }
+fn spot(netns: PathBuf, addresses: &[IpAddr]) -> Result<Spot, Obstacle> {
+    if addresses.is_empty() {
+        return Err(Obstacle::NoAddress);
     }
+    Ok(Spot { netns, addresses: addresses.to_vec() })
 }

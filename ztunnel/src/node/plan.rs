@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use ambit_model::{Identity, PodUid, Snapshot, Workload, WorkloadUid};
 
+use super::finder::Spot;
+
 /// A pod of this node that is in the mesh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
@@ -55,24 +57,16 @@ impl Obstacle {
     }
 }
 
-/// The enrolled pods of `node`, each with its place or with what is missing; `netns` says where a pod's network namespace
-/// is.
+/// The enrolled pods of `node`, each with its place or with what is missing; `find` says where a pod is.
 pub(crate) fn wanted(
     snapshot: &Snapshot,
     node: &str,
-    netns: impl Fn(&Workload) -> Result<PathBuf, Obstacle>,
+    find: impl Fn(&Workload) -> Result<Spot, Obstacle>,
 ) -> BTreeMap<WorkloadUid, Result<Wanted, Obstacle>> {
     let wanted = |workload: &Workload| {
-        if workload.addresses.is_empty() {
-            return Err(Obstacle::NoAddress);
-        }
-        Ok(Wanted {
-            identity: workload.identity.clone(),
-            addresses: workload.addresses.clone(),
-            netns: netns(workload)?,
-            pod: workload.pod_uid,
-            dns: workload.dns_capture,
-        })
+        let Spot { netns, addresses } = find(workload)?;
+        let (identity, pod, dns) = (workload.identity.clone(), workload.pod_uid, workload.dns_capture);
+        Ok(Wanted { identity, addresses, netns, pod, dns })
     };
     let enrolled = snapshot.workloads().filter(|workload| &*workload.node == node && workload.is_enrolled());
     enrolled.map(|workload| (workload.uid.clone(), wanted(workload))).collect()

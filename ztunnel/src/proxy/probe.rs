@@ -1,29 +1,35 @@
-//! Tells what may be a kubelet's probe from what a pod with its node's own network opens: both come from the node's
-//! address.
+//! Tells what may be a kubelet's probe from what a pod with its node's own network opens: both come from an address of the
+//! node's.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ambit_ebpf_loader::{Error, HostPods};
-use ambit_model::Snapshot;
+use ambit_model::{Opener, Snapshot};
 use tracing::warn;
 
-/// True if a pod with its node's own network has opened the connection in clear from `peer` that reached a pod at
-/// `destination`. Asked twice of one connection, the answer is worth nothing.
-pub(super) fn is_of_host_pod(
-    snapshot: &Snapshot,
+/// Who has opened the connection in clear from `peer` that reached a pod at `destination`; `own` are the addresses of the
+/// node's own network. Asked twice of one connection, the answer is worth nothing.
+pub(super) fn opener(
+    (snapshot, own): (&Snapshot, &[IpAddr]),
     host_pods: &HostPods,
     peer: SocketAddr,
     destination: SocketAddr,
-) -> bool {
-    if snapshot.node_at(peer.ip()).is_none() {
+) -> Opener {
+    let here = own.contains(&peer.ip());
+    if !here && snapshot.node_at(peer.ip()).is_none() {
         // No probe in any case.
-        return false;
+        return Opener::Unknown;
     }
     let known = |dialled: SocketAddr| host_pods.take(peer, dialled);
-    first(dialled(snapshot, destination), known).unwrap_or_else(|error| {
-        warn!(%peer, "it cannot be told whether a connection is a probe, so that it is taken for none: {error}");
-        true
-    })
+    match first(dialled(snapshot, destination), known) {
+        Ok(true) => Opener::HostPod,
+        Ok(false) if here => Opener::Node,
+        Ok(false) => Opener::Unknown,
+        Err(error) => {
+            warn!(%peer, "it cannot be told whether a connection is a probe, so that it is taken for none: {error}");
+            Opener::HostPod
+        }
+    }
 }
 
 /// What may have been dialled by whoever has reached `endpoint`: that, or a port of a Service that leads there, whose

@@ -95,12 +95,34 @@ fn a_namespaces_label_enrols_its_running_pods_and_its_removal_releases_them() {
     assert_eq!(workload(&index, "web").enrolment, Enrolment::Outside(Excluded::NotLabelled));
     assert!(index.apply(upserts(ENROLLED)));
     assert!(workload(&index, "web").is_enrolled());
+    assert_eq!(enrolled(&index), ["default"]);
     assert!(!index.apply(upserts(ENROLLED)), "the same again is no change");
     index.apply(upserts("{apiVersion: v1, kind: Namespace, metadata: {name: default}}"));
+    assert_eq!(enrolled(&index), [] as [&str; 0]);
     assert_eq!(workload(&index, "web").enrolment, Enrolment::Outside(Excluded::NotLabelled));
     index.apply(upserts(ENROLLED));
     index.apply(vec![Event::Delete(ObjectRef::new(Kind::Namespace, "", "default"))]);
     assert_eq!(workload(&index, "web").enrolment, Enrolment::Outside(Excluded::NotLabelled));
+}
+
+/// The namespaces whose pods are in the mesh without asking for it.
+fn enrolled(index: &Index) -> Vec<String> {
+    index.snapshot().enrolled_namespaces().map(|name| name.to_string()).collect()
+}
+
+#[test]
+fn a_namespace_without_pods_is_enrolled_as_well_unless_it_is_excluded() {
+    let label = |name: &str, mode: &str| {
+        format!(
+            "---\n{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{istio.io/dataplane-mode: {mode}}}}}}}\n"
+        )
+    };
+    let mut index = joined("");
+    let all = [label("kube-system", "ambient"), label("shop", "ambient"), label("bank", "none")].concat();
+    assert!(index.apply(upserts(&all)), "whoever starts pods there has to know");
+    assert_eq!(enrolled(&index), ["shop"]);
+    index.apply(vec![Event::Delete(ObjectRef::new(Kind::Namespace, "", "shop"))]);
+    assert_eq!(enrolled(&index), [] as [&str; 0]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Opener};
 use crate::decide::Upstream;
 use crate::identity::Identity;
 use crate::snapshot::Snapshot;
@@ -28,6 +28,8 @@ pub enum Client {
     Proven(IpAddr, Identity),
     /// Somebody at this address.
     Stranger(IpAddr),
+    /// Something of the node that delivers it, at this address of that node's own.
+    Node(IpAddr),
     /// A pod at its node's address, this: nothing vouches for it either, and it is no kubelet.
     HostPod(IpAddr),
 }
@@ -42,8 +44,14 @@ impl Access {
             Connection::InboundHbone { peer, identity, .. } => {
                 Client::Proven(peer.ip().to_canonical(), identity.clone())
             }
-            Connection::InboundPlaintext { peer, host_pod: true, .. } => Client::HostPod(peer.ip().to_canonical()),
-            Connection::InboundPlaintext { peer, .. } => Client::Stranger(peer.ip().to_canonical()),
+            Connection::InboundPlaintext { peer, opener, .. } => {
+                let address = peer.ip().to_canonical();
+                match opener {
+                    Opener::Unknown => Client::Stranger(address),
+                    Opener::Node => Client::Node(address),
+                    Opener::HostPod => Client::HostPod(address),
+                }
+            }
         };
         Some(Self { client, pod, address: upstream.address })
     }
@@ -61,7 +69,7 @@ impl Client {
                 let mut claimants = snapshot.claimants_of(*address);
                 claimants.find(|workload| trust.same(&workload.identity, identity)).map(|workload| &**workload)
             }
-            Self::Stranger(_) | Self::HostPod(_) => None,
+            Self::Stranger(_) | Self::Node(_) | Self::HostPod(_) => None,
         }
     }
 }

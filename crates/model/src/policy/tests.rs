@@ -374,6 +374,10 @@ fn probes_of_the_pods_own_node_pass_whatever_the_policy_and_only_those() {
     ] {
         assert_eq!(told(&ask(&world, stranger(address), "10.0.0.2:80")), expected, "{address}");
     }
+    // Its own node knows more of its addresses than its object says.
+    let bridge = Client::Node("10.244.1.1".parse().unwrap());
+    assert_eq!(told(&ask(&world, bridge, "10.0.0.2:80")), "ok");
+    assert_eq!(told(&ask(&world, stranger("10.244.1.1"), "10.0.0.2:80")), "mtls-required");
     // A pod of the node's own network is none, whatever its address.
     for address in ["172.18.0.2", "fd18::2"] {
         let pod = Client::HostPod(address.parse().unwrap());

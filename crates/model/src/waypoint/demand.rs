@@ -58,6 +58,6 @@ fn proven<'a>(snapshot: &'a Snapshot, client: &'a Client) -> Option<&'a Identity
     match client {
         Client::Pod(uid) => snapshot.workload(uid).map(|workload| &workload.identity),
         Client::Proven(_, identity) => Some(identity),
-        Client::Stranger(_) | Client::HostPod(_) => None,
+        Client::Stranger(_) | Client::Node(_) | Client::HostPod(_) => None,
     }
 }

@@ -1,0 +1,204 @@
+//! Puts the plugin into its place on the node and keeps it there, whoever writes the network's configuration anew; takes
+//! it out again. Level-triggered: it looks at what is.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tracing::{info, warn};
+
+use super::chain::{self, Unusable};
+use super::known::replace;
+use super::{NAME, Settings};
+
+/// This very program.
+const OWN: &str = "/proc/self/exe";
+/// What a configuration of one plugin is called while a list stands in for it.
+const ASIDE: &str = "replaced-by-ambit";
+
+/// Why the plugin is not in its place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Misplaced {
+    /// The node has no network for pods yet.
+    #[error("there is no network configuration in {0} yet: nothing can be chained to")]
+    NoNetwork(PathBuf),
+    /// The configuration cannot be used.
+    #[error("the network configuration {path} cannot be chained to: {why}")]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The system does not let it.
+    #[error("{what}: {error}")]
+    Io {
+        /// What could not be done.
+        what: String,
+        /// What the system said.
+        error: String,
+    },
+}
+
+/// The plugin's place.
+#[derive(Debug)]
+pub(crate) struct Installation {
+    settings: Settings,
+    directory: PathBuf,
+    reported: Option<Misplaced>,
+    placed: Option<PathBuf>,
+}
+
+impl Installation {
+    /// The place that `settings` give it; none if they give it none.
+    pub(crate) fn new(settings: &Settings) -> Option<Self> {
+        let directory = settings.cni_conf_dir.clone()?;
+        Some(Self { settings: settings.clone(), directory, reported: None, placed: None })
+    }
+
+    /// Sees that it is there. What stands in the way is reported once, and true is returned once it is in its place.
+    pub(crate) fn look(&mut self) -> bool {
+        match self.place() {
+            Ok(path) => {
+                if self.placed.as_ref() != Some(&path) {
+                    info!(configuration = %path.display(), "pods are held back until they are captured");
+                }
+                self.placed = Some(path);
+                self.reported = None;
+            }
+            Err(misplaced) => {
+                if self.reported.as_ref() != Some(&misplaced) {
+                    warn!("pods are not held back until they are captured: {misplaced}");
+                }
+                self.reported = Some(misplaced);
+            }
+        }
+        self.reported.is_none()
+    }
+
+    /// Takes it out again: the network's configuration is as it was found.
+    ///
+    /// # Errors
+    /// What could not be taken out.
+    pub(crate) fn remove(&self) -> Result<(), Misplaced> {
+        for name in names(&self.directory)? {
+            self.unchain(&name)?;
+        }
+        for path in [self.program(), self.settings.known(), self.settings.cni_socket.clone()] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed(&format!("{} cannot be removed", path.display()), &error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts it where it should be, and says in which configuration.
+    fn place(&self) -> Result<PathBuf, Misplaced> {
+        // First what is called, then who calls it.
+        self.copy().map_err(|error| failed(&format!("{} cannot be written", self.program().display()), &error))?;
+        let name = chain::first(names(&self.directory)?);
+        let name = name.ok_or_else(|| Misplaced::NoNetwork(self.directory.clone()))?;
+        let path = self.directory.join(&name);
+        let text = fs::read_to_string(&path).map_err(|error| failed(&path.display().to_string(), &error))?;
+        let unusable = |why: Unusable| Misplaced::Unusable { path: path.clone(), why: why.to_string() };
+        let Some(chained) = chain::with(&text, &self.entry()).map_err(unusable)? else { return Ok(path) };
+        let write = |path: &Path, text: &str| {
+            replace(path, text.as_bytes())
+                .map_err(|error| failed(&format!("{} cannot be written", path.display()), &error))
+        };
+        if !chained_already(&text) {
+            write(&self.original(&name), &text)?;
+        }
+        if chain::is_list(&text) {
+            write(&path, &chained)?;
+            return Ok(path);
+        }
+        let list = path.with_extension("conflist");
+        write(&list, &chained)?;
+        let aside = self.directory.join(format!("{name}.{ASIDE}"));
+        fs::rename(&path, aside).map_err(|error| failed(&format!("{} cannot be set aside", path.display()), &error))?;
+        Ok(list)
+    }
+
+    /// Takes it out of the configuration `name`.
+    fn unchain(&self, name: &str) -> Result<(), Misplaced> {
+        let path = self.directory.join(name);
+        let restored = |error: io::Error| failed(&format!("{} cannot be restored", path.display()), &error);
+        if let Some(single) = name.strip_suffix(ASIDE).and_then(|name| name.strip_suffix('.')) {
+            let list = self.directory.join(single).with_extension("conflist");
+            fs::rename(&path, self.directory.join(single)).and_then(|()| fs::remove_file(list)).map_err(restored)?;
+            let _ = fs::remove_file(self.original(single));
+            return Ok(());
+        }
+        // What stood in for another is gone with that.
+        let Ok(text) = fs::read_to_string(&path) else { return Ok(()) };
+        let original = fs::read_to_string(self.original(name)).ok();
+        // It is not in what is no configuration.
+        if let Ok(Some(unchained)) = chain::without(&text, original.as_deref()) {
+            replace(&path, unchained.as_bytes()).map_err(restored)?;
+        }
+        let _ = fs::remove_file(self.original(name));
+        Ok(())
+    }
+
+    /// Copies this program to where runtimes look for plugins, unless it is there.
+    fn copy(&self) -> io::Result<()> {
+        let (own, program) = (fs::metadata(OWN)?, self.program());
+        // As long, and not older than what it was copied from: the same.
+        let is_copy = |there: fs::Metadata| there.len() == own.len() && there.mtime() >= own.mtime();
+        if fs::metadata(&program).is_ok_and(is_copy) {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.settings.cni_bin_dir)?;
+        let staged = self.settings.cni_bin_dir.join(format!(".{NAME}.new"));
+        io::copy(&mut File::open(OWN)?, &mut File::create(&staged)?)?;
+        fs::set_permissions(&staged, fs::Permissions::from_mode(0o755))?;
+        fs::rename(staged, program)
+    }
+
+    fn program(&self) -> PathBuf {
+        self.settings.cni_bin_dir.join(NAME)
+    }
+
+    /// Where the configuration `name` is kept as it was.
+    fn original(&self, name: &str) -> PathBuf {
+        self.settings.cni_state_dir.join(format!("was-{name}"))
+    }
+
+    /// The plugin's own part of the configuration.
+    fn entry(&self) -> Value {
+        let Settings { cni_socket, cni_when_away, .. } = &self.settings;
+        json!({
+            "type": NAME,
+            "socket": cni_socket,
+            "known": self.settings.known(),
+            "whenAway": cni_when_away,
+        })
+    }
+}
+
+fn chained_already(text: &str) -> bool {
+    matches!(chain::without(text, None), Ok(Some(_)))
+}
+
+fn names(directory: &Path) -> Result<Vec<String>, Misplaced> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|error| failed(&directory.display().to_string(), &error))?,
+    };
+    let mut names: Vec<_> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn failed(what: &str, error: &io::Error) -> Misplaced {
+    Misplaced::Io { what: what.to_owned(), error: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests;
