@@ -1,6 +1,6 @@
 //! Plans, as files to read: `golden/*.yaml`.
 
-use ambit_tests::yaml;
+use ambit_discovery::read_yaml;
 
 use super::*;
 use crate::waypoints::tests::gateway;
@@ -21,7 +21,7 @@ fn parsed(entries: &[(&str, &str)]) -> Result<Overlays, String> {
 /// That `planned` is what the file says, object by object.
 fn assert_golden(planned: &[(Part, Value)], file: &str) {
     let planned: Vec<Value> = planned.iter().map(|(_, object)| object.clone()).collect();
-    let golden = yaml::load(file).unwrap();
+    let golden: Vec<Value> = file.split("\n---\n").map(|document| read_yaml(document).unwrap()).collect();
     for (planned, golden) in planned.iter().zip(&golden) {
         assert_eq!(planned, golden, "{}", serde_json::to_string_pretty(planned).unwrap());
     }
