@@ -20,7 +20,7 @@ mod plan;
 mod readers;
 mod status;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -165,8 +165,12 @@ impl Writer<'_> {
         };
         let gateways: Vec<(Gateway, Arc<DynamicObject>)> = known.iter().filter_map(read).collect();
         let mut first = Ok(());
+        let mut accounts = BTreeSet::new();
         for (gateway, object) in &gateways {
             let (outcome, failure) = deployer.bring_about(gateway).await;
+            if outcome.runs {
+                accounts.insert((gateway.namespace.clone(), gateway.account().to_owned()));
+            }
             let host = format!("{}.{}.svc.{}", gateway.deployment, gateway.namespace, self.domain);
             let status = status::gateway(gateway, &outcome, &host, &object.data["status"], now);
             let api = self.cluster.within(&gateway.namespace, &self.gateways);
@@ -175,7 +179,6 @@ impl Writer<'_> {
         }
         let living: BTreeMap<&str, &Gateway> = gateways.iter().map(|(one, _)| (one.uid.as_str(), one)).collect();
         first = first.and(deployer.take_away(&living).await);
-        let accounts = gateways.iter().map(|(one, _)| (one.namespace.clone(), one.account().to_owned())).collect();
         first.and(readers::grant(self.cluster, &accounts).await)
     }
 

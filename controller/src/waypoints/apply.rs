@@ -68,6 +68,7 @@ impl<'a> Deployer<'a> {
         let owned = |part| self.known(part, gateway).filter(|object| is_owned(object, &gateway.uid));
         outcome.is_served = owned(Part::Service).is_some();
         let deployment = owned(Part::Deployment);
+        outcome.runs = deployment.is_some();
         let available = deployment.and_then(|deployment| deployment.data["status"]["availableReplicas"].as_u64());
         outcome.available = available.unwrap_or_default();
         (outcome, failure)

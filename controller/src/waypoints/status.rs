@@ -15,6 +15,8 @@ pub(crate) struct Outcome {
     pub(crate) taken: Vec<String>,
     /// What the API refused.
     pub(crate) failed: Option<String>,
+    /// True if there is a Deployment for it.
+    pub(crate) runs: bool,
     /// True if there is a Service before it.
     pub(crate) is_served: bool,
     /// Its pods that take connections.
@@ -135,7 +137,7 @@ mod tests {
     const HOST: &str = "waypoint.shop.svc.cluster.local";
 
     fn ready() -> Outcome {
-        Outcome { is_served: true, available: 1, ..Outcome::default() }
+        Outcome { runs: true, is_served: true, available: 1, ..Outcome::default() }
     }
 
     fn condition(status: &Value, kind: &str) -> (String, String) {

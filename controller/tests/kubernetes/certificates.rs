@@ -130,4 +130,10 @@ async fn while_the_api_cannot_say_whose_a_token_is_nobody_is_told_that_he_may_no
     };
     assert!(error.contains(denied), "{error}");
     controller.process.wait_line("nobody can be told by his token", SOON).unwrap();
+    world.kill_api_server();
+    let error = ask(&fresh, "shop/ratings").await.unwrap_err();
+    assert!(
+        error.contains("Unavailable: it cannot be found out whose the token is: the Kubernetes API does not"),
+        "{error}"
+    );
 }

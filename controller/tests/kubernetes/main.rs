@@ -10,6 +10,7 @@
 
 mod certificates;
 mod lease;
+mod node;
 mod roots;
 mod support;
 mod waypoints;

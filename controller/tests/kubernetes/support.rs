@@ -9,7 +9,7 @@ use ambit_ca::RemoteIssuer;
 use ambit_ca::client::Settings;
 use ambit_identity::{Bundle, Chain, Clock, Issuer, TrustStore, channel, csr};
 use ambit_model::Identity;
-use ambit_tests::cluster::{Cluster, Kubectl, Plan, Settings as Environment};
+use ambit_tests::cluster::{self, Cluster, Kubectl, Plan, Settings as Environment};
 use ambit_tests::place::{self, Place};
 use ambit_tests::process::Launcher;
 use ambit_tests::{Binaries, Process, until};
@@ -37,8 +37,17 @@ pub(crate) struct Controller {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::of(Plan::new())
+    }
+
+    /// One with nodes, which have the images in `archive`.
+    pub(crate) fn with_nodes(nodes: u8, archive: &Path) -> Self {
+        Self::of(Plan::new().nodes(nodes).image(archive))
+    }
+
+    fn of(plan: Plan) -> Self {
         let own = Environment { existing: None, ..Environment::from_environment() };
-        let cluster = Plan::new().settings(own).start().unwrap();
+        let cluster = plan.settings(own).start().unwrap();
         let world = Self { cluster, directory: tempfile::tempdir().unwrap() };
         world.kubectl().run(&["apply", "-f", EXAMPLE]).unwrap();
         world
@@ -138,6 +147,14 @@ impl World {
     pub(crate) fn roots(&self, name: &str) -> String {
         let secret = self.kubectl().run(&["get", "secret", name, "-n", HOME, "-o", r"jsonpath={.data.root-cert\.pem}"]);
         decoded(&secret.unwrap(), self.directory.path())
+    }
+
+    /// Kills the API server, for good.
+    pub(crate) fn kill_api_server(&self) {
+        let is_it =
+            |pid: &u32| fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with(b"kube-apiserver"));
+        let pid = cluster::processes_of(self.cluster.name()).into_iter().find(is_it).expect("no API server");
+        assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
     }
 
     pub(crate) fn directory(&self) -> &Path {

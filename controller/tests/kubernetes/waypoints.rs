@@ -121,7 +121,8 @@ fn what_somebody_changes_is_mended_and_what_nobody_writes_is_at_rest() {
     once(&world, "service", "waypoint", |_| true);
     // The number of pods is not ours to say.
     world.kubectl().run(&["scale", "deployment", "waypoint", "-n", "shop", "--replicas=2"]).unwrap();
-    once(&world, "deployment", "waypoint", |it| it["status"]["replicas"] == 2);
+    let seen = |it: &Value| it["status"]["observedGeneration"] == it["metadata"]["generation"];
+    once(&world, "deployment", "waypoint", |it| seen(it) && it["status"]["replicas"].as_u64() >= Some(2));
     make_ready(&world, "waypoint");
     once(&world, "gateway", "waypoint", |it| condition(it, "Programmed") == "True Programmed");
     let version = |kind: &str| get(&world, kind, "waypoint").unwrap()["metadata"]["resourceVersion"].clone();
