@@ -16,7 +16,7 @@ use ambit_process::http_server::Server;
 use ambit_process::ready::Ready;
 use ambit_process::{drain, metrics, signal};
 use ambit_telemetry::{Exposition, Family, Logging};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Semaphore, watch};
@@ -121,14 +121,12 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
 
 /// Who may ask for certificates: whom the file of tokens names or, where there is none, who has a service account token.
 fn callers(settings: &Settings, cluster: Option<&Cluster>, snapshots: &Snapshots) -> anyhow::Result<Callers> {
-    match (&settings.tokens, cluster) {
-        (Some(path), _) => Ok(Callers::Named(Tokens::open(path, &settings.trust_domain)?)),
-        (None, Some(cluster)) => {
-            let reviewer = Reviewer::new(cluster.client.clone(), settings.terms(), snapshots.clone());
-            Ok(Callers::Accounts(Box::new(reviewer)))
-        }
-        (None, None) => bail!("nobody says whose tokens are: give --tokens FILE"),
-    }
+    let Some(path) = settings.token_file()? else {
+        let cluster = cluster.context("there is no Kubernetes API that could say whose tokens are")?;
+        let reviewer = Reviewer::new(cluster.client.clone(), settings.terms(), snapshots.clone());
+        return Ok(Callers::Accounts(Box::new(reviewer)));
+    };
+    Ok(Callers::Named(Tokens::open(path, &settings.trust_domain)?))
 }
 
 /// Keeps whose tokens are whose what the file at `path` says.

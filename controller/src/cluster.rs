@@ -8,6 +8,8 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 
+use crate::json::at;
+
 /// By this name the API knows which fields are ours.
 pub(crate) const FIELD_MANAGER: &str = "ambit-controller";
 
@@ -52,7 +54,7 @@ pub(crate) enum Claim {
 /// # Errors
 /// What the API says: 409 where it is somebody else's.
 pub(crate) async fn apply(api: &Api<DynamicObject>, object: &Value, claim: Claim) -> kube::Result<DynamicObject> {
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let name = at(object, &["metadata", "name"]).as_str().unwrap_or_default();
     let mut how = PatchParams::apply(FIELD_MANAGER);
     how.force = claim == Claim::Ours;
     api.patch(name, &how, &Patch::Apply(object)).await

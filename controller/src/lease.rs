@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
+use crate::json::at;
+
 pub(crate) use self::hold::{Lead, hold};
 
 /// For how long a Lease is good once it was renewed.
@@ -82,7 +84,7 @@ impl Seen {
 
 impl Record {
     fn read(lease: &DynamicObject) -> Self {
-        let spec = &lease.data["spec"];
+        let spec = at(&lease.data, &["spec"]);
         let seconds = spec["leaseDurationSeconds"].as_u64().map_or(DURATION, Duration::from_secs);
         Self {
             holder: spec["holderIdentity"].as_str().filter(|holder| !holder.is_empty()).map(str::to_owned),
@@ -97,7 +99,7 @@ impl Record {
 fn held(before: Option<&DynamicObject>, me: &str, now: &str) -> Value {
     let record = before.map(Record::read);
     let same = record.as_ref().is_some_and(|record| record.holder.as_deref() == Some(me));
-    let acquired = before.filter(|_| same).and_then(|lease| lease.data["spec"]["acquireTime"].as_str());
+    let acquired = before.filter(|_| same).and_then(|lease| at(&lease.data, &["spec", "acquireTime"]).as_str());
     let transitions = record.map_or(0, |record| record.transitions.saturating_add(u64::from(!same)));
     json!({
         "holderIdentity": me,

@@ -7,6 +7,7 @@ mod authority;
 mod callers;
 mod cluster;
 mod followed;
+mod json;
 mod lease;
 mod review;
 mod roots;

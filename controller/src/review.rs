@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use self::seen::{Pod, Seen};
 pub(crate) use self::token::Account;
 use self::token::{Bearer, Bound};
+use crate::json::at;
 
 /// How long the API may take to say whose a token is: those who ask for certificates wait meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -87,7 +88,7 @@ impl Reviewer {
         let request = request.header("content-type", "application/json").body(review.to_string().into_bytes());
         let request = request.map_err(|error| Refusal::Internal(error.to_string()))?;
         let review: Value = self.client.request(request).await.map_err(|error| away(&error, "review tokens"))?;
-        token::read(&review["status"], token, &self.terms.audience, SystemTime::now())
+        token::read(at(&review, &["status"]), token, &self.terms.audience, SystemTime::now())
     }
 
     /// The pod that a token is bound to, if it still is the same one.
@@ -100,10 +101,10 @@ impl Reviewer {
             Err(kube::Error::Api(status)) if status.code == 404 => return Err(gone()),
             Err(error) => return Err(away(&error, "read pods")),
         };
-        if pod["metadata"]["uid"].as_str() != Some(&bound.uid) {
+        if at(&pod, &["metadata", "uid"]).as_str() != Some(&bound.uid) {
             return Err(gone());
         }
-        let node = pod["spec"]["nodeName"].as_str().unwrap_or_default().into();
+        let node = at(&pod, &["spec", "nodeName"]).as_str().unwrap_or_default().into();
         Ok(Pod { account: account.clone(), name: bound.name.clone(), node })
     }
 

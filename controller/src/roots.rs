@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 
 use crate::cluster::{Claim, Cluster, Why, apply, resource};
 use crate::followed::Followed;
+use crate::json::at;
 use crate::lease::Lead;
 
 /// The ConfigMap, and its one entry.
@@ -62,10 +63,10 @@ async fn write(cluster: &Cluster, mut roots: watch::Receiver<Arc<str>>) {
 
 /// The namespaces that have no ConfigMap with `pem` and should.
 fn outdated(namespaces: &[Arc<DynamicObject>], maps: &[Arc<DynamicObject>], pem: &str) -> Vec<String> {
-    let published: BTreeMap<_, _> = maps.iter().map(|map| (map.namespace(), &map.data["data"])).collect();
+    let published: BTreeMap<_, _> = maps.iter().map(|map| (map.namespace(), at(&map.data, &["data"]))).collect();
     let is_current = |name: &str| published.get(&Some(name.to_owned())).is_some_and(|data| data[ENTRY] == pem);
     let living = namespaces.iter().filter(|namespace| {
-        namespace.metadata.deletion_timestamp.is_none() && namespace.data["status"]["phase"] != "Terminating"
+        namespace.metadata.deletion_timestamp.is_none() && at(&namespace.data, &["status", "phase"]) != "Terminating"
     });
     living.map(|namespace| namespace.name_any()).filter(|name| !is_current(name)).collect()
 }

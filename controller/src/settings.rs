@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ambit_discovery::{Cluster, Origin};
 use ambit_model::{Mesh, TrustDomain, TrustDomains};
 use ambit_process::settings::{LogFormat, seconds};
 use ambit_process::source::Source;
+use anyhow::bail;
 use clap::Parser;
 
 use crate::review::{Account, Terms};
@@ -39,7 +40,7 @@ pub(crate) struct Settings {
     /// File of bearer tokens: a line TOKEN,system:node:NAME for each node's agent, or
     /// TOKEN,system:serviceaccount:NAMESPACE:NAME for a workload that asks for itself; watched for changes. Required
     /// without --kube; with it, service account tokens are reviewed by the Kubernetes API where no file is given.
-    #[arg(long, env = "CONTROLLER_TOKENS", value_name = "FILE", required_unless_present = "kube")]
+    #[arg(long, env = "CONTROLLER_TOKENS", value_name = "FILE")]
     pub(crate) tokens: Option<PathBuf>,
 
     /// The audience that service account tokens have to be for.
@@ -132,6 +133,17 @@ impl Settings {
         Origin::choose(config, kube.then(|| Cluster::new(kubeconfig, kube_cache)))
     }
 
+    /// The file that says whose tokens are; none where the Kubernetes API is asked.
+    ///
+    /// # Errors
+    /// Neither is given.
+    pub(crate) fn token_file(&self) -> anyhow::Result<Option<&Path>> {
+        if self.tokens.is_none() && !self.source.kube {
+            bail!("nobody says whose tokens are: give --tokens FILE, or --kube");
+        }
+        Ok(self.tokens.as_deref())
+    }
+
     /// The name of this controller among those beside it.
     #[must_use]
     pub(crate) fn replica(&self) -> String {
@@ -210,8 +222,14 @@ mod tests {
 
     #[test]
     fn without_a_kubernetes_api_a_file_says_whose_tokens_are() {
-        assert!(Settings::try_parse_from(["controller", "--config", "/etc/mesh"]).is_err());
-        assert!(Settings::try_parse_from(["controller", "--kube"]).is_ok());
+        let file = |arguments: &[&str]| {
+            let settings = Settings::try_parse_from([&["controller"], arguments].concat()).unwrap();
+            settings.token_file().map(|file| file.map(Path::to_owned)).map_err(|error| error.to_string())
+        };
+        assert!(file(&["--config", "/etc/mesh"]).unwrap_err().contains("give --tokens FILE"));
+        assert_eq!(file(&["--config", "/etc/mesh", "--tokens", "/t"]), Ok(Some(PathBuf::from("/t"))));
+        assert_eq!(file(&["--kube"]), Ok(None));
+        assert_eq!(file(&["--kube", "--tokens", "/t"]), Ok(Some(PathBuf::from("/t"))));
     }
 
     #[test]

@@ -40,6 +40,7 @@ use self::gateway::Gateway;
 pub(crate) use self::plan::Shape;
 use crate::cluster::{Cluster, Why, full_name};
 use crate::followed::Followed;
+use crate::json::at;
 use crate::lease::Lead;
 
 /// How often everything is looked at without a cause: parameters are not followed.
@@ -66,10 +67,15 @@ pub(crate) async fn run(cluster: Cluster, lead: Lead, terms: Terms) {
 }
 
 async fn write(cluster: &Cluster, terms: &Terms) {
+    let mut said = false;
     let (gateways, classes) = loop {
         match served(cluster).await {
             Ok(Some(kinds)) => break kinds,
-            Ok(None) => info!("Gateways are not served by this cluster: there are no waypoints"),
+            Ok(None) if said => {}
+            Ok(None) => {
+                said = true;
+                info!("Gateways are not served by this cluster: there are no waypoints until they are");
+            }
             Err(error) => warn!("the Kubernetes API does not say whether Gateways are served: {}", Why(&error)),
         }
         tokio::time::sleep(LOOK).await;
@@ -142,7 +148,8 @@ impl Writer<'_> {
             };
             if classes::is_ours(&class) {
                 ours.push(name);
-                let status = status::class(class.metadata.generation.unwrap_or_default(), &class.data["status"], now);
+                let status =
+                    status::class(class.metadata.generation.unwrap_or_default(), at(&class.data, &["status"]), now);
                 self.say(&api, &self.classes, &class, status).await?;
             }
         }
@@ -172,7 +179,7 @@ impl Writer<'_> {
                 accounts.insert((gateway.namespace.clone(), gateway.account().to_owned()));
             }
             let host = format!("{}.{}.svc.{}", gateway.deployment, gateway.namespace, self.domain);
-            let status = status::gateway(gateway, &outcome, &host, &object.data["status"], now);
+            let status = status::gateway(gateway, &outcome, &host, at(&object.data, &["status"]), now);
             let api = self.cluster.within(&gateway.namespace, &self.gateways);
             let said = self.say(&api, &self.gateways, object, status).await;
             first = first.and(failure.map_or(Ok(()), Err)).and(said);
@@ -190,7 +197,7 @@ impl Writer<'_> {
         object: &DynamicObject,
         status: Value,
     ) -> kube::Result<()> {
-        if status::is_said(&object.data["status"], &status) {
+        if status::is_said(at(&object.data, &["status"]), &status) {
             return Ok(());
         }
         let name = object.name_any();

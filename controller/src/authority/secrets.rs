@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::cluster::{Cluster, Why, resource};
 use crate::followed::Followed;
+use crate::json::at;
 
 /// The Secret of a CA that somebody has plugged in, as Istio has it.
 const PLUGGED_IN: &str = "cacerts";
@@ -119,7 +120,7 @@ impl Secrets {
 
 /// What a Secret holds.
 fn entries(secret: &DynamicObject) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
-    let entries = secret.data["data"].as_object().into_iter().flatten();
+    let entries = at(&secret.data, &["data"]).as_object().into_iter().flatten();
     let decoded = entries.map(|(name, text)| {
         let bytes = STANDARD.decode(text.as_str().unwrap_or_default());
         Ok((name.clone(), bytes.with_context(|| format!("the entry {name} is no base64"))?))

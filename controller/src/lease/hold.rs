@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::{Action, LOOK, Record, Seen, WRITES, decide, held};
 use crate::cluster::{Cluster, Why, resource};
+use crate::json::set;
 
 /// The Lease's name.
 const NAME: &str = "ambit-controller";
@@ -132,7 +133,7 @@ impl Holder {
             if Record::read(&lease).holder.as_deref() != Some(&self.me) {
                 return Ok(());
             }
-            lease.data["spec"]["holderIdentity"] = json!("");
+            set(&mut lease.data, &["spec", "holderIdentity"], json!(""));
             self.leases.replace(NAME, &PostParams::default(), &lease).await.map(drop)
         };
         match tokio::time::timeout(ANSWER, given).await {
@@ -161,7 +162,8 @@ async fn step(
                 leases.create(&PostParams::default(), &lease).await
             }
             (Action::Take | Action::Renew, Some(mut lease)) => {
-                lease.data["spec"] = held(Some(&lease), me, &stamp());
+                let spec = held(Some(&lease), me, &stamp());
+                set(&mut lease.data, &["spec"], spec);
                 leases.replace(NAME, &PostParams::default(), &lease).await
             }
         };

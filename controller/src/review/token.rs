@@ -10,6 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
+use crate::json::at;
+
 /// How much of what the API says of a token is passed on.
 const QUOTED: usize = 200;
 
@@ -67,7 +69,7 @@ pub(super) fn read(status: &Value, token: &str, audience: &str, now: SystemTime)
         let found = Claims::of(token).map(|claims| claims.audiences).unwrap_or_default();
         return Err(Refusal::WrongAudience { expected: audience.to_owned(), found });
     }
-    let user = status["user"]["username"].as_str().unwrap_or_default();
+    let user = at(status, &["user", "username"]).as_str().unwrap_or_default();
     let account = match user.split(':').collect::<Vec<_>>()[..] {
         ["system", "serviceaccount", namespace, name] => {
             Account { namespace: namespace.to_owned(), name: name.to_owned() }
@@ -75,8 +77,8 @@ pub(super) fn read(status: &Value, token: &str, audience: &str, now: SystemTime)
         _ => return Err(Refusal::Unauthenticated(format!("it is of {user:?}, which is no service account"))),
     };
     let extra = |name: &str| {
-        let values = &status["user"]["extra"][format!("authentication.kubernetes.io/{name}")];
-        texts(values).next().map(str::to_owned)
+        let name = format!("authentication.kubernetes.io/{name}");
+        texts(at(status, &["user", "extra", &name])).next().map(str::to_owned)
     };
     let pod = extra("pod-name").zip(extra("pod-uid")).map(|(name, uid)| Bound { name, uid });
     Ok(Bearer { account, pod })
@@ -115,13 +117,13 @@ impl Claims {
     fn of(token: &str) -> Option<Self> {
         let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
         let claims: Value = serde_json::from_slice(&payload).ok()?;
-        let audiences = match &claims["aud"] {
+        let audiences = match at(&claims, &["aud"]) {
             Value::String(one) => vec![one.clone()],
             several => texts(several).map(str::to_owned).collect(),
         };
-        let expires = UNIX_EPOCH.checked_add(Duration::from_secs(claims["exp"].as_u64()?))?;
-        let bound = &claims["kubernetes.io"];
-        let pod = bound["namespace"].as_str().zip(bound["pod"]["name"].as_str());
+        let expires = UNIX_EPOCH.checked_add(Duration::from_secs(at(&claims, &["exp"]).as_u64()?))?;
+        let bound = at(&claims, &["kubernetes.io"]);
+        let pod = bound["namespace"].as_str().zip(at(bound, &["pod", "name"]).as_str());
         Some(Self { audiences, expires, pod: pod.map(|(namespace, name)| format!("{namespace}/{name}")) })
     }
 }

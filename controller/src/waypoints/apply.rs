@@ -18,6 +18,7 @@ use super::plan::{GATEWAY_CLASS, GATEWAY_NAME, Overlays, Part, Shape, overlays, 
 use super::status::Outcome;
 use crate::cluster::{Claim, Cluster, Why, apply, full_name, resource};
 use crate::followed::Followed;
+use crate::json::{at, set};
 
 /// Deploys waypoints.
 pub(super) struct Deployer<'a> {
@@ -69,7 +70,8 @@ impl<'a> Deployer<'a> {
         outcome.is_served = owned(Part::Service).is_some();
         let deployment = owned(Part::Deployment);
         outcome.runs = deployment.is_some();
-        let available = deployment.and_then(|deployment| deployment.data["status"]["availableReplicas"].as_u64());
+        let available =
+            deployment.and_then(|deployment| at(&deployment.data, &["status", "availableReplicas"]).as_u64());
         outcome.available = available.unwrap_or_default();
         (outcome, failure)
     }
@@ -142,7 +144,7 @@ impl<'a> Deployer<'a> {
         let Some(map) = api.get_opt(name).await? else {
             return Ok(Err(format!("the ConfigMap {name} of spec.infrastructure.parametersRef is not there")));
         };
-        let entries = map.data["data"].as_object().into_iter().flatten();
+        let entries = at(&map.data, &["data"]).as_object().into_iter().flatten();
         let entries = entries.filter_map(|(key, text)| Some((key.clone(), text.as_str()?.to_owned()))).collect();
         Ok(overlays(&entries).map_err(|cause| format!("the ConfigMap {name} cannot be used: {cause}")))
     }
@@ -162,7 +164,7 @@ impl<'a> Deployer<'a> {
 
     async fn write(&mut self, part: Part, gateway: &Gateway, mut object: Value, found: Standing) -> kube::Result<()> {
         let Some((kind, _)) = self.parts.get(&part) else { return Ok(()) };
-        object["apiVersion"] = json!(kind.api_version);
+        set(&mut object, &["apiVersion"], json!(kind.api_version));
         let key = (gateway.uid.clone(), part);
         let claim = match &found {
             Standing::Ours(known) => {
@@ -177,7 +179,7 @@ impl<'a> Deployer<'a> {
         let mut sent = object.clone();
         if let Standing::Ours(known) = &found {
             // Of another object of this name the API says that it is one.
-            sent["metadata"]["uid"] = json!(known.uid());
+            set(&mut sent, &["metadata", "uid"], json!(known.uid()));
         }
         apply(&api, &sent, claim).await.inspect_err(|error| {
             warn!(

@@ -7,6 +7,7 @@ use serde_json::json;
 use tracing::info;
 
 use crate::cluster::FIELD_MANAGER;
+use crate::json::at;
 
 /// Who serves the classes, as Istio's waypoints have it.
 const CONTROLLER: &str = "istio.io/mesh-controller";
@@ -30,5 +31,5 @@ pub(super) async fn create(api: &Api<DynamicObject>, kind: &ApiResource, name: &
 
 /// True if the class is served by this controller.
 pub(super) fn is_ours(class: &DynamicObject) -> bool {
-    class.data["spec"]["controllerName"] == CONTROLLER
+    at(&class.data, &["spec", "controllerName"]) == CONTROLLER
 }

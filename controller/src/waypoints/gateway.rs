@@ -6,6 +6,8 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
+use crate::json::at;
+
 /// The classes whose Gateways are waypoints.
 pub(crate) const CLASSES: [&str; 2] = ["ambit-waypoint", "istio-waypoint"];
 
@@ -65,7 +67,7 @@ pub(crate) struct Listener {
 impl Gateway {
     /// Reads `object`, which is served as `api_version`; none if it is of no class of ours.
     pub(crate) fn read(object: &DynamicObject, api_version: &str) -> Option<Self> {
-        let spec = &object.data["spec"];
+        let spec = at(&object.data, &["spec"]);
         let class = spec["gatewayClassName"].as_str().filter(|class| CLASSES.contains(class))?.to_owned();
         let infrastructure = &spec["infrastructure"];
         // Before there was `infrastructure`, what is deployed had what the Gateway has.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::gateway::Gateway;
 use super::merge::merge;
+use crate::json::set;
 use crate::roots;
 
 /// The labels by which a waypoint's pods, and all that is deployed for it, are told.
@@ -142,24 +143,30 @@ fn object(part: Part, gateway: &Gateway, overlays: &Overlays, shape: &Shape) -> 
     if part == Part::Service {
         annotations.entry("networking.istio.io/traffic-distribution".to_owned()).or_insert("PreferClose".to_owned());
     }
-    object["metadata"] = json!({"labels": labels(gateway)});
+    set(&mut object, &["metadata", "labels"], json!(labels(gateway)));
     if !annotations.is_empty() {
-        object["metadata"]["annotations"] = json!(annotations);
+        set(&mut object, &["metadata", "annotations"], json!(annotations));
     }
     if let Some(overlay) = overlays.get(&part) {
         merge(&mut object, overlay);
     }
     // What says whose it is is nobody's to change.
-    object["kind"] = json!(part.kind().0);
-    object["metadata"]["name"] = json!(gateway.deployment);
-    object["metadata"]["namespace"] = json!(gateway.namespace);
-    object["metadata"]["labels"][GATEWAY_NAME] = json!(gateway.name);
-    object["metadata"]["ownerReferences"] = json!([{
+    set(&mut object, &["kind"], json!(part.kind().0));
+    for (path, value) in [
+        (&["metadata", "name"][..], &gateway.deployment),
+        (&["metadata", "namespace"], &gateway.namespace),
+        (&["metadata", "labels", GATEWAY_NAME], &gateway.name),
+        (&["metadata", "labels", GATEWAY_CLASS], &gateway.class),
+    ] {
+        set(&mut object, path, json!(value));
+    }
+    let owner = json!({
         "apiVersion": gateway.api_version,
         "kind": "Gateway",
         "name": gateway.name,
         "uid": gateway.uid,
-    }]);
+    });
+    set(&mut object, &["metadata", "ownerReferences"], json!([owner]));
     if let Some(object) = object.as_object_mut() {
         object.remove("apiVersion");
         object.remove("status");

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tracing::warn;
 
 use crate::cluster::{Claim, Cluster, Why, apply, resource};
+use crate::json::{at, set};
 
 /// The binding.
 const NAME: &str = "ambit-waypoints";
@@ -21,8 +22,8 @@ pub(super) async fn grant(cluster: &Cluster, accounts: &BTreeSet<(String, String
     let api = cluster.all(&resource("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings"));
     let there = api.get_opt(NAME).await?;
     let wanted = binding(accounts);
-    let granted = there.as_ref().map_or(Value::Null, |binding| binding.data["subjects"].clone());
-    if granted == wanted["subjects"] || (there.is_none() && accounts.is_empty()) {
+    let granted = there.as_ref().map_or(Value::Null, |binding| at(&binding.data, &["subjects"]).clone());
+    if granted == *at(&wanted, &["subjects"]) || (there.is_none() && accounts.is_empty()) {
         return Ok(());
     }
     apply(&api, &wanted, Claim::Ours).await.map(drop).inspect_err(|error| {
@@ -41,7 +42,7 @@ fn binding(accounts: &BTreeSet<(String, String)>) -> Value {
     });
     // The API leaves out a list that is empty.
     if !accounts.is_empty() {
-        binding["subjects"] = accounts.iter().map(subject).collect();
+        set(&mut binding, &["subjects"], accounts.iter().map(subject).collect());
     }
     binding
 }

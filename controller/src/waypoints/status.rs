@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::gateway::{Gateway, Listener, PORT, PROTOCOL};
 use super::merge::covers;
+use crate::json::set;
 
 /// What has become of a Gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub(crate) fn gateway(gateway: &Gateway, outcome: &Outcome, host: &str, before: 
         "listeners": listeners.collect::<Vec<_>>(),
     });
     if outcome.is_served && !gateway.is_addressed {
-        status["addresses"] = json!([{"type": "Hostname", "value": host}]);
+        set(&mut status, &["addresses"], json!([{"type": "Hostname", "value": host}]));
     }
     status
 }

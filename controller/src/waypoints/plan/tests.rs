@@ -68,6 +68,11 @@ fn parameters_cannot_say_whose_an_object_is_or_what_it_is_called() {
     let overlays = parsed(&[("service", overlay)]).unwrap();
     let without = plan(&gateway(), &Overlays::new(), &shape());
     assert_eq!(plan(&gateway(), &overlays, &shape()), without);
+    // Nor does what is no map where there is one break anything.
+    for overlay in ["metadata: none", "metadata: {labels: [none]}", "spec: 1"] {
+        let planned = plan(&gateway(), &parsed(&[("service", overlay)]).unwrap(), &shape());
+        assert_eq!(planned[2].1["metadata"]["labels"][GATEWAY_NAME], "waypoint", "{overlay}");
+    }
 }
 
 #[test]
