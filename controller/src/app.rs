@@ -50,6 +50,8 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
 
 async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
     let origin = settings.origin()?;
+    // Before anything is made.
+    settings.token_file()?;
     let (signals, _quit) = signal::Signals::listen()?;
     let (trigger, drain) = drain::channel();
     let (publisher, mut snapshots) = publish(Snapshot::new(settings.mesh()));

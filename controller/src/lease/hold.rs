@@ -44,7 +44,14 @@ impl Lead {
 pub(crate) fn hold(cluster: &Cluster, me: String, drain: Drain) -> Lead {
     let (leads, lead) = watch::channel(false);
     let kind = resource("coordination.k8s.io/v1", "Lease", "leases");
-    let holder = Holder { leases: cluster.within(&cluster.namespace, &kind), me, leads, seen: None, writes: None };
+    let holder = Holder {
+        leases: cluster.within(&cluster.namespace, &kind),
+        me,
+        leads,
+        seen: None,
+        writes: None,
+        failing: false,
+    };
     tokio::task::spawn_local(async move {
         let guard = drain.guard();
         holder.run(drain.graceful()).await;
@@ -60,6 +67,8 @@ struct Holder {
     seen: Option<Seen>,
     /// Until when this controller may write, if it does.
     writes: Option<Instant>,
+    /// True from a failure until the API answers again: it is told once.
+    failing: bool,
 }
 
 impl Holder {
@@ -113,8 +122,14 @@ impl Holder {
                     warn!("another controller has the Lease {NAME}: this one no longer writes");
                 }
             }
-            Err(cause) => debug!("the Lease {NAME} cannot be had: {cause}"),
+            Err(cause) if !self.failing => {
+                self.failing = true;
+                warn!("the Lease {NAME} cannot be looked at, it is tried again: {cause}");
+                return;
+            }
+            Err(cause) => return debug!("the Lease {NAME} cannot be looked at: {cause}"),
         }
+        self.failing = false;
     }
 
     /// How long until the next look, spread so that controllers that started together do not meet for ever.

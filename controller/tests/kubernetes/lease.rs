@@ -50,6 +50,7 @@ fn who_cannot_renew_stops_writing() {
     one.process.wait_line("this controller writes", SOON).unwrap();
     until(SOON, || has_roots(&world, "default")).unwrap();
     world.kubectl().run(&["delete", "rolebinding", "ambit-controller", "-n", HOME]).unwrap();
+    one.process.wait_line("the Lease ambit-controller cannot be looked at", SOON).unwrap();
     one.process.wait_line("could not be renewed in time", SOON).unwrap();
     // It may still write ConfigMaps, and does not.
     world.namespace("late");
