@@ -2,14 +2,16 @@
 //! runs on one thread; a signature takes less than a millisecond.
 
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ambit_ca::{Desk, Tokens, server};
-use ambit_discovery::publish;
+use ambit_discovery::{Origin, Snapshots, publish};
 use ambit_identity::{Clock, channel};
-use ambit_model::Snapshot;
+use ambit_model::{Snapshot, TrustDomain};
 use ambit_process::drain::Drain;
+use ambit_process::files::Files;
 use ambit_process::http_server::Server;
 use ambit_process::ready::Ready;
 use ambit_process::{drain, metrics, signal};
@@ -17,11 +19,18 @@ use ambit_telemetry::{Exposition, Family, Logging};
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tracing::{debug, info, warn};
 
-use crate::authority;
+use crate::authority::secrets::Secrets;
+use crate::authority::{self, Place, Serving};
+use crate::callers::Callers;
+use crate::cluster::Cluster;
+use crate::lease;
+use crate::review::Reviewer;
+use crate::roots;
 use crate::settings::Settings;
+use crate::waypoints;
 
 /// How long a client may take to shake hands.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -41,32 +50,59 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
 
 async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
     let origin = settings.origin()?;
+    // Before anything is made.
+    settings.token_file()?;
     let (signals, _quit) = signal::Signals::listen()?;
     let (trigger, drain) = drain::channel();
     let (publisher, mut snapshots) = publish(Snapshot::new(settings.mesh()));
     let (reports_publisher, _reports) = publish(Vec::new());
     let tls = channel::Server::new(&Clock::system())?;
+    let cluster = match &origin {
+        Origin::Cluster(api) => {
+            let client = ambit_discovery::client(api).await?;
+            Some(Cluster { client, namespace: settings.namespace.clone() })
+        }
+        Origin::Directory(_) => None,
+    };
+    let mut kept = match (&cluster, &settings.ca_dir) {
+        (Some(cluster), None) => authority::Origin::Secrets(Box::new(Secrets::new(cluster))),
+        (_, directory) => authority::Origin::directory(directory.as_deref()),
+    };
+    let signing = kept.open(&settings.trust_domain).await?;
+    let serving =
+        Serving { names: settings.names(), ttl: settings.certificate_ttl, trust_domain: settings.trust_domain.clone() };
+    authority::certify(&tls, &serving, &signing)?;
+    let (roots, published) = watch::channel(authority::roots(&signing));
     // Whatever changes from here on is seen.
-    let watched = authority::Watched::new(settings);
-    let signing = authority::open(settings, &tls)?;
-    let tokens = Tokens::open(&settings.tokens, &settings.trust_domain)?;
+    let watched = Files::new(settings.tokens.as_deref());
+    let callers = callers(settings, cluster.as_ref(), &snapshots)?;
     let current = snapshots.clone();
     let longest = settings.certificate_ttl;
-    let desk = Arc::new(Desk::new(signing, tokens, move || current.load(), longest, Clock::system()));
+    let desk = Arc::new(Desk::new(signing, callers, move || current.load(), longest, Clock::system()));
 
     let ready = Ready::new();
     let configured = ready.wait_for("the first look at the configuration");
     let listener = TcpListener::bind(settings.address).await;
     let listener = listener.with_context(|| format!("certificates cannot be asked for at {}", settings.address))?;
-    info!(address = %listener.local_addr()?, names = ?settings.server_names, "certificates are signed here");
+    let address = listener.local_addr()?;
+    let names = serving.names.clone();
     open_ports(settings, logging, &desk, &ready).await?;
-    tokio::task::spawn_local(authority::follow(settings.clone(), watched.authority, tls.clone(), desk.clone()));
-    tokio::task::spawn_local(authority::follow_tokens(settings.clone(), watched.tokens, desk.clone()));
+    let place = Place { serving, server: tls.clone(), desk: desk.clone(), roots };
+    tokio::task::spawn_local(authority::follow(kept, place));
+    if let Some(path) = settings.tokens.clone() {
+        tokio::task::spawn_local(follow_tokens(path, settings.trust_domain.clone(), watched, desk.clone()));
+    }
+    if let Some(cluster) = &cluster {
+        let lead = lease::hold(cluster, settings.replica(), drain.clone());
+        tokio::task::spawn_local(roots::publish(cluster.clone(), lead.clone(), published));
+        tokio::task::spawn_local(waypoints::run(cluster.clone(), lead, settings.waypoints()));
+    }
     let accepting = accept(listener, tls, desk, drain.clone());
     tokio::task::spawn_local(async move {
         // Whatever comes first is the whole directory; before it nobody would be known to run anywhere.
         if snapshots.changed().await.is_some() {
             configured.met();
+            info!(%address, ?names, "certificates are signed here");
             accepting.await;
         }
     });
@@ -85,8 +121,32 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
     }
 }
 
+/// Who may ask for certificates: whom the file of tokens names or, where there is none, who has a service account token.
+fn callers(settings: &Settings, cluster: Option<&Cluster>, snapshots: &Snapshots) -> anyhow::Result<Callers> {
+    let Some(path) = settings.token_file()? else {
+        let cluster = cluster.context("there is no Kubernetes API that could say whose tokens are")?;
+        let reviewer = Reviewer::new(cluster.client.clone(), settings.terms(), snapshots.clone());
+        return Ok(Callers::Accounts(Box::new(reviewer)));
+    };
+    Ok(Callers::Named(Tokens::open(path, &settings.trust_domain)?))
+}
+
+/// Keeps whose tokens are whose what the file at `path` says.
+async fn follow_tokens(path: PathBuf, trust_domain: TrustDomain, mut files: Files, desk: Arc<Desk<Callers>>) {
+    loop {
+        files.changed().await;
+        match Tokens::open(&path, &trust_domain) {
+            Ok(tokens) => {
+                info!(?tokens, "tokens read anew");
+                desk.replace_authenticator(Callers::Named(tokens));
+            }
+            Err(cause) => warn!("the tokens stay as they are: {cause}"),
+        }
+    }
+}
+
 /// Serves whoever comes, until the process stops.
-async fn accept(listener: TcpListener, tls: channel::Server, desk: Arc<Desk<Tokens>>, drain: Drain) -> Infallible {
+async fn accept(listener: TcpListener, tls: channel::Server, desk: Arc<Desk<Callers>>, drain: Drain) -> Infallible {
     let places = Arc::new(Semaphore::new(CLIENTS));
     loop {
         // The semaphore is never closed.
@@ -124,7 +184,7 @@ async fn accept(listener: TcpListener, tls: channel::Server, desk: Arc<Desk<Toke
 async fn open_ports(
     settings: &Settings,
     logging: &Logging,
-    desk: &Arc<Desk<Tokens>>,
+    desk: &Arc<Desk<Callers>>,
     ready: &Ready,
 ) -> anyhow::Result<()> {
     let scrape = Server::bind("metrics", settings.metrics_address).await?;
@@ -142,7 +202,7 @@ async fn open_ports(
     Ok(())
 }
 
-fn families(desk: &Desk<Tokens>) -> Vec<Family> {
+fn families(desk: &Desk<Callers>) -> Vec<Family> {
     let tally = desk.tally();
     let signed = Family::counter("ambit_ca_certificates_signed", "Certificates signed for workloads");
     let refused =

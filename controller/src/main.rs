@@ -1,10 +1,18 @@
-//! `controller`: the control plane of the Ambit service mesh: signs the certificates of the mesh's workloads. Reads the
-//! settings and runs it.
+//! `controller`: the control plane of the Ambit service mesh: signs the certificates of the mesh's workloads, and on a
+//! Kubernetes API publishes the mesh's roots and runs waypoints. Reads the settings and runs it.
 #![forbid(unsafe_code)]
 
 mod app;
 mod authority;
+mod callers;
+mod cluster;
+mod followed;
+mod json;
+mod lease;
+mod review;
+mod roots;
 mod settings;
+mod waypoints;
 
 use std::process::ExitCode;
 

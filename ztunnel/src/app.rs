@@ -130,7 +130,7 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
         async move { shared.certificates.renew_loop(stop).await }
     });
     let (gate, began) = gate(settings, &ready);
-    let here = Here { node: node.to_owned(), finder, gate };
+    let here = Here { node: node.to_owned(), proc: settings.proc.clone(), finder, gate };
     let agent = Agent::new(here, capture, shared, workers.clone(), board);
     let looked = move || {
         captured.met();

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use ambit_model::Identity;
 
+use crate::error::Refusal;
+
 /// Who asks for a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
@@ -20,6 +22,6 @@ pub trait Authenticate: Send + Sync + 'static {
     /// Whose `token` is.
     ///
     /// # Errors
-    /// Why it is nobody's, for the caller and the log; never the token.
-    fn authenticate(&self, token: &str) -> impl Future<Output = Result<Caller, String>> + Send;
+    /// Why it is nobody's, for the caller and the log, never with the token; or that it cannot be found out.
+    fn authenticate(&self, token: &str) -> impl Future<Output = Result<Caller, Refusal>> + Send;
 }

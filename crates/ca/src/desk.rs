@@ -90,8 +90,7 @@ impl<A: Authenticate> Desk<A> {
             Err(refusal) => {
                 let count = tally.refused.entry(refusal.code()).or_default();
                 *count = count.saturating_add(1);
-                // Anybody can knock; only who is known can be meant.
-                if matches!(refusal, Refusal::NoToken | Refusal::Unauthenticated(_)) {
+                if refusal.is_of_a_stranger() {
                     debug!(reason = refusal.code(), "certificate refused: {refusal}");
                 } else {
                     warn!(reason = refusal.code(), "certificate refused: {refusal}");
@@ -104,7 +103,7 @@ impl<A: Authenticate> Desk<A> {
     async fn answer(&self, token: Option<&str>, request: &CertificateRequest) -> Result<Vec<String>, Refusal> {
         let token = token.ok_or(Refusal::NoToken)?;
         let authenticator = self.authenticator.load_full();
-        let caller = authenticator.authenticate(token).await.map_err(Refusal::Unauthenticated)?;
+        let caller = authenticator.authenticate(token).await?;
         let requested: Option<Identity> = request.impersonated().map(str::parse).transpose().map_err(|error| {
             let error: ambit_model::identity::IdentityError = error;
             Refusal::BadIdentity(error.to_string())

@@ -52,6 +52,40 @@ pub enum Refusal {
     /// The token is nobody's: it has expired, was revoked, is meant for another audience, or was mistyped.
     #[error("the token is not accepted: {0}")]
     Unauthenticated(String),
+    /// The token is for another audience: project one for this one (`serviceAccountToken.audience`).
+    #[error(
+        "the token is for the audience {}, not for {expected}: give the pod a projected service account token with audience: {expected}",
+        .found.join(", ")
+    )]
+    WrongAudience {
+        /// The audience that the CA asks for.
+        expected: String,
+        /// Those that the token says it is for.
+        found: Vec<String>,
+    },
+    /// The token has run out: it has to be read anew from a file that the kubelet replaces in time.
+    #[error("the token has expired: use a projected service account token, which the kubelet replaces in time")]
+    TokenExpired,
+    /// The token was bound to a pod that is no longer there.
+    #[error(
+        "the pod {pod} that the token was bound to is gone: a token dies with its pod, take that of the pod that runs now"
+    )]
+    PodGone {
+        /// The pod, as `namespace/name`.
+        pod: String,
+    },
+    /// The token of a node's agent does not say of which pod, so that nobody knows which node that is.
+    #[error(
+        "the token of the agent {account} is bound to no pod, so that its node is not known: give its pod a projected service account token"
+    )]
+    NotBound {
+        /// The service account, as `namespace/name`.
+        account: String,
+    },
+    /// It cannot be found out now whose the token is; heals by itself once the Kubernetes API answers. If it says that
+    /// something is forbidden, grant that to the controller.
+    #[error("it cannot be found out whose the token is: {0}")]
+    Unavailable(String),
     /// A node's agent asked for a certificate without saying for whom.
     #[error("a node has no certificate of its own: ImpersonatedIdentity is missing")]
     NoIdentity,
@@ -60,7 +94,7 @@ pub enum Refusal {
     BadIdentity(String),
     /// No pod of this service account runs on the caller's node, as far as the CA knows. Heals by itself if the pod is
     /// new; else somebody on that node reaches for what is not his.
-    #[error("no pod of {identity} runs on node {node}")]
+    #[error("no pod of {identity} runs on node {node}, and a node has certificates of its own pods alone")]
     NotOnNode {
         /// The node that asks.
         node: String,
@@ -93,6 +127,11 @@ impl Refusal {
         match self {
             Self::NoToken => "no-token",
             Self::Unauthenticated(_) => "unauthenticated",
+            Self::WrongAudience { .. } => "wrong-audience",
+            Self::TokenExpired => "token-expired",
+            Self::PodGone { .. } => "pod-gone",
+            Self::NotBound { .. } => "not-bound",
+            Self::Unavailable(_) => "unavailable",
             Self::NoIdentity => "no-identity",
             Self::BadIdentity(_) => "bad-identity",
             Self::NotOnNode { .. } => "not-on-node",
@@ -103,10 +142,21 @@ impl Refusal {
         }
     }
 
+    /// True if it is not known who asked: anybody can knock, only who is known can be meant.
+    pub(crate) const fn is_of_a_stranger(&self) -> bool {
+        matches!(self.status(), tonic::Code::Unauthenticated | tonic::Code::Unavailable)
+    }
+
     /// As gRPC says it.
     pub(crate) const fn status(&self) -> tonic::Code {
         match self {
-            Self::NoToken | Self::Unauthenticated(_) => tonic::Code::Unauthenticated,
+            Self::NoToken
+            | Self::Unauthenticated(_)
+            | Self::WrongAudience { .. }
+            | Self::TokenExpired
+            | Self::PodGone { .. }
+            | Self::NotBound { .. } => tonic::Code::Unauthenticated,
+            Self::Unavailable(_) => tonic::Code::Unavailable,
             Self::NoIdentity | Self::BadIdentity(_) | Self::BadRequest(_) => tonic::Code::InvalidArgument,
             Self::NotOnNode { .. } | Self::NotItself { .. } | Self::ForeignIdentity(_) => tonic::Code::PermissionDenied,
             Self::Internal(_) => tonic::Code::Internal,

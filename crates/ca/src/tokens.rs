@@ -9,7 +9,7 @@ use std::path::Path;
 use ambit_model::{Identity, TrustDomain};
 
 use crate::caller::{Authenticate, Caller};
-use crate::error::Error;
+use crate::error::{Error, Refusal};
 
 /// Shorter ones can be guessed.
 const SHORTEST: usize = 16;
@@ -75,7 +75,7 @@ fn entry(line: &str, trust_domain: &TrustDomain) -> Result<(Vec<u8>, Caller), St
 }
 
 impl Authenticate for Tokens {
-    async fn authenticate(&self, token: &str) -> Result<Caller, String> {
+    async fn authenticate(&self, token: &str) -> Result<Caller, Refusal> {
         // Every token is compared to its end, so that the time taken says nothing.
         let mut found = None;
         for (known, caller) in &self.0 {
@@ -83,7 +83,7 @@ impl Authenticate for Tokens {
                 found = Some(caller.clone());
             }
         }
-        found.ok_or_else(|| "no such token".to_owned())
+        found.ok_or_else(|| Refusal::Unauthenticated("no such token".to_owned()))
     }
 }
 
@@ -118,7 +118,8 @@ mod tests {
         let waypoint = "spiffe://cluster.local/ns/shop/sa/waypoint".parse().unwrap();
         assert_eq!(tokens.authenticate("fedcba9876543210").await, Ok(Caller::Workload(waypoint)));
         for other in ["", "0123456789abcde", "0123456789abcdef0", "0123456789abcdeF", "# nodes"] {
-            assert_eq!(tokens.authenticate(other).await, Err("no such token".to_owned()), "{other}");
+            let refusal = tokens.authenticate(other).await.unwrap_err();
+            assert_eq!(refusal, Refusal::Unauthenticated("no such token".to_owned()), "{other}");
         }
         assert!(!format!("{tokens:?}").contains("0123456789"));
     }

@@ -19,6 +19,8 @@ pub use origin::{Cluster, Origin, Pace};
 pub use publish::{Published, Publisher, publish};
 pub use report::Report;
 pub use run::{Settings, run};
+pub use source::kube::{client, resource_of};
+pub use yaml::read_yaml;
 
 /// The snapshots as whoever decides reads them.
 pub type Snapshots = Published<ambit_model::Snapshot>;

@@ -8,6 +8,7 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
@@ -41,33 +42,35 @@ struct Family {
     anywhere: IpAddr,
 }
 
-const ACCEPT: &str = "/proc/sys/net/ipv4/tcp_fwmark_accept";
-const V6_DISABLED: &str = "/proc/sys/net/ipv6/conf/lo/disable_ipv6";
+/// Below where proc(5) is mounted.
+const ACCEPT: &str = "sys/net/ipv4/tcp_fwmark_accept";
+const V6_DISABLED: &str = "sys/net/ipv6/conf/lo/disable_ipv6";
 const V4: Family = Family {
     name: AddressFamily::Inet,
-    reflect: "/proc/sys/net/ipv4/fwmark_reflect",
+    reflect: "sys/net/ipv4/fwmark_reflect",
     anywhere: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
 };
 const V6: Family = Family {
     name: AddressFamily::Inet6,
-    reflect: "/proc/sys/net/ipv6/fwmark_reflect",
+    reflect: "sys/net/ipv6/fwmark_reflect",
     anywhere: IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
 };
 
 /// Prepares `namespace` so that an application can answer connections opened by
 /// [`ConnectOptions::delivery`](crate::socket::ConnectOptions::delivery), also bringing `lo` up. Does nothing where all
-/// is as it should be. Where IPv6 is disabled the IPv4 part is done alone.
+/// is as it should be. Where IPv6 is disabled the IPv4 part is done alone. `proc` is where proc(5) is mounted to be written:
+/// in a container its own is read-only, and sysctls of the network are always those of the namespace that the thread is in.
 ///
 /// # Errors
-/// The namespace may not be entered or changed (CAP_NET_ADMIN, a read-only /proc/sys), or something else in it claims
+/// The namespace may not be entered or changed (CAP_NET_ADMIN, a read-only `proc`), or something else in it claims
 /// routing table 100 or the marked packets.
-pub fn allow_spoofed_delivery(namespace: &NetNs) -> io::Result<()> {
+pub fn allow_spoofed_delivery(namespace: &NetNs, proc: &Path) -> io::Result<()> {
     namespace.run(|| {
         let mut netlink = Netlink::open()?;
         netlink.change(loopback_up(), 0, &[])?;
-        write_sysctl(ACCEPT, true)?;
-        for family in families() {
-            write_sysctl(family.reflect, true)?;
+        write_sysctl(&proc.join(ACCEPT), true)?;
+        for family in families(proc) {
+            write_sysctl(&proc.join(family.reflect), true)?;
             netlink.change(RouteNetlinkMessage::NewRoute(local_route(family)), NEW, &[Errno::EEXIST])?;
             netlink.change(RouteNetlinkMessage::NewRule(mark_rule(family)), NEW, &[Errno::EEXIST])?;
             if netlink.kind_of_marked_route(family)? != RouteType::Local {
@@ -84,30 +87,30 @@ pub fn allow_spoofed_delivery(namespace: &NetNs) -> io::Result<()> {
 ///
 /// # Errors
 /// The namespace may not be entered or changed.
-pub fn undo(namespace: &NetNs) -> io::Result<()> {
+pub fn undo(namespace: &NetNs, proc: &Path) -> io::Result<()> {
     namespace.run(|| {
         let mut netlink = Netlink::open()?;
-        for family in families() {
+        for family in families(proc) {
             let absent = [Errno::ENOENT, Errno::ESRCH];
             netlink.change(RouteNetlinkMessage::DelRule(mark_rule(family)), 0, &absent)?;
             netlink.change(RouteNetlinkMessage::DelRoute(local_route(family)), 0, &absent)?;
-            write_sysctl(family.reflect, false)?;
+            write_sysctl(&proc.join(family.reflect), false)?;
         }
-        write_sysctl(ACCEPT, false)
+        write_sysctl(&proc.join(ACCEPT), false)
     })?
 }
 
 /// The families that the calling thread's namespace speaks.
-fn families() -> impl Iterator<Item = &'static Family> {
-    let v6 = fs::read_to_string(V6_DISABLED).is_ok_and(|disabled| disabled.trim() == "0");
+fn families(proc: &Path) -> impl Iterator<Item = &'static Family> + use<> {
+    let v6 = fs::read_to_string(proc.join(V6_DISABLED)).is_ok_and(|disabled| disabled.trim() == "0");
     [Some(&V4), v6.then_some(&V6)].into_iter().flatten()
 }
 
 /// Sets a sysctl of the calling thread's namespace; leaves it alone where it is so already, as /proc/sys may be
 /// read-only.
-fn write_sysctl(path: &str, on: bool) -> io::Result<()> {
+fn write_sysctl(path: &Path, on: bool) -> io::Result<()> {
     let wanted = if on { "1" } else { "0" };
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"));
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     if fs::read_to_string(path).map_err(named)?.trim() == wanted {
         Ok(())
     } else {

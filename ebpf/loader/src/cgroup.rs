@@ -74,7 +74,13 @@ pub(crate) fn agents_own(attach: &Path) -> Result<Option<PathBuf>, Error> {
     let membership = fs::read_to_string("/proc/self/cgroup").map_err(error)?;
     let mount = mounts(&mountinfo).find(|mount| attach.starts_with(&mount.point));
     let mount = mount.ok_or_else(|| error(io::ErrorKind::NotFound.into()))?;
-    match place(attach, &mount, &membership) {
+    let place = if mount.reaches_above() {
+        // A cgroup namespace of its own hides from a container what its cgroup is called.
+        with_process(&mount.point, std::process::id()).map_or(Place::Root, |own| Place::of(own, attach, &mount))
+    } else {
+        place(attach, &mount, &membership)
+    };
+    match place {
         Place::Covered => Ok(None),
         Place::Apart(own) => Ok(Some(own)),
         Place::Root => Err(Error::AgentInRoot { attach: attach.to_owned() }),
@@ -101,6 +107,13 @@ struct Mount {
     point: PathBuf,
 }
 
+impl Mount {
+    /// True if what is mounted is above the root of the process's own cgroup namespace.
+    fn reaches_above(&self) -> bool {
+        self.root.starts_with("/..")
+    }
+}
+
 /// Where the agent's cgroup lies.
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
@@ -110,6 +123,32 @@ enum Place {
     Apart(PathBuf),
     /// It is the root, which the programs are not attached to.
     Root,
+}
+
+impl Place {
+    /// Where the cgroup `own` lies, seen from `attach`.
+    fn of(own: PathBuf, attach: &Path, mount: &Mount) -> Self {
+        if own.starts_with(attach) {
+            Self::Covered
+        } else if own == mount.point {
+            Self::Root
+        } else {
+            Self::Apart(own)
+        }
+    }
+}
+
+/// The cgroup below `directory` that the process is in, as that cgroup itself says.
+fn with_process(directory: &Path, process: u32) -> Option<PathBuf> {
+    let processes = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    if processes.lines().any(|line| line.parse() == Ok(process)) {
+        return Some(directory.to_owned());
+    }
+    let mut entries = fs::read_dir(directory).ok()?.flatten();
+    entries.find_map(|entry| {
+        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        is_directory.then(|| with_process(&entry.path(), process)).flatten()
+    })
 }
 
 /// The cgroup v2 mounts of a mountinfo (proc_pid_mountinfo(5)).
@@ -127,14 +166,7 @@ fn place(attach: &Path, mount: &Mount, membership: &str) -> Place {
     let own = membership.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
     // Outside the mounted part, as in a container: as far from `attach` as the root is.
     let below = Path::new(own).strip_prefix(&mount.root).unwrap_or(Path::new(""));
-    let own = mount.point.join(below);
-    if own.starts_with(attach) {
-        Place::Covered
-    } else if own == mount.point {
-        Place::Root
-    } else {
-        Place::Apart(own)
-    }
+    Place::of(mount.point.join(below), attach, mount)
 }
 
 #[cfg(test)]
@@ -199,6 +231,24 @@ mod tests {
         let attach = "/sys/fs/cgroup/unified/node";
         let own = PathBuf::from("/sys/fs/cgroup/unified/node-agent");
         assert_eq!(placed(HYBRID, attach, "0::/node-agent\n"), Place::Apart(own));
+    }
+
+    #[test]
+    fn an_agent_in_a_container_is_found_by_its_process() {
+        let mount = mounts(CONTAINER).next().unwrap();
+        assert!(mount.reaches_above());
+        assert!(mounts(HYBRID).all(|mount| !mount.reaches_above()));
+        let root = tempfile::tempdir().unwrap();
+        for (cgroup, processes) in [("kubepods/pod1/a", "7\n"), ("kubepods/pod1/b", "0\n42\n"), ("system.slice", "420\n")] {
+            fs::create_dir_all(root.path().join(cgroup)).unwrap();
+            fs::write(root.path().join(cgroup).join("cgroup.procs"), processes).unwrap();
+        }
+        let own = root.path().join("kubepods/pod1/b");
+        assert_eq!(with_process(root.path(), 42), Some(own.clone()));
+        assert_eq!(with_process(root.path(), 4), None);
+        let mount = Mount { root: "/../..".into(), point: root.path().to_owned() };
+        assert_eq!(Place::of(own.clone(), &root.path().join("kubepods"), &mount), Place::Covered);
+        assert_eq!(Place::of(own.clone(), &root.path().join("system.slice"), &mount), Place::Apart(own));
     }
 
     #[test]

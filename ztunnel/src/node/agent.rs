@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::net::TcpListener;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +51,8 @@ pub(crate) struct Agent {
 pub(crate) struct Here {
     /// Its name.
     pub(crate) node: String,
+    /// Where its processes are seen and its sysctls are written, as /proc has them.
+    pub(crate) proc: PathBuf,
     /// Where its pods are.
     pub(crate) finder: Finder,
     /// What asks about pods that are being made, where something does.
@@ -154,7 +157,7 @@ impl Agent {
         }
         if closely {
             self.audit(obstacles.values().any(Obstacle::hides_a_pod));
-            self.departed.look(&self.workers).await;
+            self.departed.look(&self.workers, &self.here.proc).await;
             self.forget_unused();
         }
         self.answer(&snapshot, &obstacles);
@@ -258,7 +261,7 @@ impl Agent {
             None => premesh::open_connections(&pod.netns)
                 .map_err(|error| refused("its connections cannot be listed", &error))?,
         };
-        routes::allow_spoofed_delivery(&pod.netns)
+        routes::allow_spoofed_delivery(&pod.netns, &self.here.proc)
             .map_err(|error| refused("its namespace does not take the routes that delivery needs", &error))?;
         let plaintext = match before.filter(|held| held.pod.is_served_as(&pod)) {
             // Only the kernel has to be told: new listeners would lose who waits at the old ones.

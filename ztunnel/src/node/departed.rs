@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ impl Departed {
 
     /// Looks after each of them: cuts what is open of those that are gone, and gives back the namespace of those of which
     /// nothing is left.
-    pub(crate) async fn look(&mut self, workers: &Workers<Worker>) {
+    pub(crate) async fn look(&mut self, workers: &Workers<Worker>, proc: &Path) {
         for (cookie, pod) in std::mem::take(&mut self.0) {
             if !pod.netns.is_at(&pod.path) {
                 workers.tell(move |worker: &Rc<Worker>| worker.cut(cookie));
@@ -40,7 +41,7 @@ impl Departed {
             }
             let held = workers.ask(move |worker: &Rc<Worker>| worker.has(cookie)).await;
             // A worker that does not answer may hold something.
-            if held.is_ok_and(|held| !held.contains(&true)) && has_been_given_back(&pod) {
+            if held.is_ok_and(|held| !held.contains(&true)) && has_been_given_back(&pod, proc) {
                 debug!(pod = %pod.uid, "nothing of the pod is left: its namespace is as it was found");
                 continue;
             }
@@ -50,8 +51,8 @@ impl Departed {
 }
 
 /// Gives the namespace of `pod` back, if nothing there needs what delivery has set up. False to be tried again.
-fn has_been_given_back(pod: &Pod) -> bool {
-    match give_back(&pod.netns) {
+fn has_been_given_back(pod: &Pod, proc: &Path) -> bool {
+    match give_back(&pod.netns, proc) {
         Ok(given) => given,
         Err(error) => {
             // Nothing is captured by what is left of it.
@@ -65,7 +66,7 @@ fn has_been_given_back(pod: &Pod) -> bool {
 ///
 /// # Errors
 /// The namespace may not be entered, read or changed.
-pub(crate) fn give_back(netns: &NetNs) -> io::Result<bool> {
+pub(crate) fn give_back(netns: &NetNs, proc: &Path) -> io::Result<bool> {
     let own: BTreeSet<IpAddr> = netns.addresses()?.into_iter().collect();
     // The near end of a delivered connection has the address of its client. It stays here until the last byte has been
     // acknowledged, after whoever made it has let it go.
@@ -76,5 +77,5 @@ pub(crate) fn give_back(netns: &NetNs) -> io::Result<bool> {
     if delivered {
         return Ok(false);
     }
-    routes::undo(netns).map(|()| true)
+    routes::undo(netns, proc).map(|()| true)
 }

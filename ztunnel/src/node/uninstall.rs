@@ -22,7 +22,7 @@ pub(crate) fn uninstall(capture: ebpf::Capture, proc: &Path) -> Result<(), ebpf:
     info!(pods = captured.len(), "the capture is out of the kernel");
     for (path, netns) in namespaces(proc).into_values().filter(|(_, netns)| captured.contains(&netns.cookie())) {
         let namespace = path.display();
-        match departed::give_back(&netns) {
+        match departed::give_back(&netns, proc) {
             Ok(true) => info!(%namespace, "the namespace is as it was found"),
             Ok(false) => warn!(%namespace, "delivered connections are open: does the agent still run? Its routes stay"),
             Err(error) => warn!(%namespace, "the routes of delivery stay: {error}"),

@@ -38,6 +38,8 @@ pub struct PodSpec {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Container {
+    /// Its name.
+    pub name: String,
     /// Where it listens.
     pub ports: Vec<ContainerPort>,
     /// `Always` makes an init container a sidecar.

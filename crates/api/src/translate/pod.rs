@@ -12,9 +12,12 @@ use crate::field::{Findings, Severity};
 use crate::kind::ObjectRef;
 use crate::labels;
 use crate::name;
-use crate::object::pod::{Container, PodStatus};
+use crate::object::pod::{Container, PodSpec, PodStatus};
 use crate::object::{self, ObjectMeta};
 use crate::resource::{DataplaneMode, Pod, Resource};
+
+/// The container that carries a pod's connections where Linkerd has injected one.
+const LINKERD: &str = "linkerd-proxy";
 
 pub(super) fn translate(pod: &object::Pod, id: &ObjectRef, mesh: &Mesh, findings: &mut Findings) -> Resource {
     let object::Pod { metadata, spec, status } = pod;
@@ -67,10 +70,26 @@ pub(super) fn translate(pod: &object::Pod, id: &ObjectRef, mesh: &Mesh, findings
         pod_uid: pod_uid(metadata),
         netns,
     };
-    let sidecar = metadata.annotations.contains_key(labels::SIDECAR_STATUS);
+    let sidecar = sidecar(metadata, spec, mode, findings);
     let mut pod = Pod { workload, mode, sidecar, waypoint, serving, terminating, ports };
     pod.workload.enrolment = enrolment::enrolment(&pod, None, false);
     Resource::Pod(Arc::new(pod))
+}
+
+/// True if a proxy of its own carries the pod's connections already: Istio's, or Linkerd's.
+fn sidecar(metadata: &ObjectMeta, spec: &PodSpec, mode: Option<DataplaneMode>, findings: &mut Findings) -> bool {
+    if metadata.annotations.contains_key(labels::SIDECAR_STATUS) {
+        return true;
+    }
+    let mut containers = spec.containers.iter().chain(&spec.init_containers);
+    let linkerd = containers.any(|container| container.name == LINKERD);
+    if linkerd && mode == Some(DataplaneMode::Ambient) {
+        let path = format!("metadata.labels[{}]", labels::DATAPLANE_MODE);
+        let message = "has no effect: the pod has a sidecar of Linkerd, and two meshes do not carry one connection; remove \
+                       linkerd.io/inject and create the pod anew";
+        findings.remark(Severity::Warning, path, message);
+    }
+    linkerd
 }
 
 /// `status.podIPs`, or the older `status.podIP`, which is the first of them.

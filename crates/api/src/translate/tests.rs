@@ -53,6 +53,20 @@ fn remarked(kind: Kind, object: Value) -> Vec<(Severity, String)> {
 }
 
 #[test]
+fn a_pod_with_another_meshs_sidecar_is_left_out_and_it_is_said_why() {
+    for list in ["containers", "initContainers"] {
+        let spec = json!({list: [{"name": "web"}, {"name": "linkerd-proxy"}]});
+        let labels = json!({"istio.io/dataplane-mode": "ambient"});
+        let object = json!({"metadata": {"name": "p", "labels": labels}, "spec": spec});
+        assert_eq!(pod(object.clone()).workload.enrolment, Enrolment::Outside(Excluded::Sidecar), "{list}");
+        let said = vec![(Severity::Warning, "metadata.labels[istio.io/dataplane-mode]".to_owned())];
+        assert_eq!(remarked(Kind::Pod, object), said);
+    }
+    let named = pod(json!({"metadata": {"name": "linkerd-proxy"}, "spec": {"containers": [{"name": "web"}]}}));
+    assert_eq!(named.workload.enrolment, Enrolment::Outside(Excluded::NotLabelled));
+}
+
+#[test]
 fn the_pods_label_comes_before_the_namespaces() {
     use DataplaneMode::{Ambient, None as Out};
     let enrolled = Enrolment::Enrolled;

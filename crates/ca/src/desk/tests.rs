@@ -43,8 +43,12 @@ pub(crate) fn pod(name: &str, node: &str, identity: &Identity) -> Arc<Workload> 
 pub(crate) struct NodeA;
 
 impl Authenticate for NodeA {
-    async fn authenticate(&self, token: &str) -> Result<Caller, String> {
-        if token == "a" { Ok(Caller::Node("a".into())) } else { Err("no such token".to_owned()) }
+    async fn authenticate(&self, token: &str) -> Result<Caller, Refusal> {
+        match token {
+            "a" => Ok(Caller::Node("a".into())),
+            "away" => Err(Refusal::Unavailable("nobody answers".to_owned())),
+            _ => Err(Refusal::Unauthenticated("no such token".to_owned())),
+        }
     }
 }
 
@@ -85,6 +89,7 @@ async fn every_refusal_has_its_code_and_is_counted() {
     for (token, request, code, said) in [
         (None, request(REVIEWS), "no-token", "no bearer token"),
         (Some("b"), request(REVIEWS), "unauthenticated", "no such token"),
+        (Some("away"), request(REVIEWS), "unavailable", "nobody answers"),
         (
             Some("a"),
             request(RATINGS),
@@ -108,7 +113,7 @@ async fn every_refusal_has_its_code_and_is_counted() {
     assert_eq!(desk.certify(Some("a"), &nobody).await.unwrap_err().code(), "bad-identity");
     let tally = desk.tally();
     assert_eq!((tally.signed, tally.refused["bad-request"], tally.refused["no-token"]), (0, 2, 1));
-    assert_eq!(tally.refused.len(), 6);
+    assert_eq!(tally.refused.len(), 7);
 }
 
 #[tokio::test]

@@ -17,7 +17,10 @@ mod status;
 
 use std::time::Instant;
 
+use ambit_api::Kind;
 use ambit_model::Mesh;
+use kube::Client;
+use kube::core::ApiResource;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout_at};
@@ -33,6 +36,22 @@ use mirror::Mirror;
 
 /// How many objects wait at most to be taken in, and are taken in at once: a page of a list.
 const BATCH: usize = 500;
+
+/// The client for `cluster`, for who writes there as well. Nothing is asked yet.
+///
+/// # Errors
+/// Where it is not said, or not well, how it is reached.
+pub async fn client(cluster: &Cluster) -> Result<Client, Error> {
+    access::client(cluster).await
+}
+
+/// Where `kind` is served, in the newest version that is read; none if it is not.
+///
+/// # Errors
+/// The API does not say.
+pub async fn resource_of(client: &Client, kind: Kind) -> kube::Result<Option<ApiResource>> {
+    served::find(client, kind).await
+}
 
 /// A cluster of which everything is followed that concerns the mesh.
 #[derive(Debug)]

@@ -1,7 +1,8 @@
-//! The directory that a CA lives in, laid out as Istio's secret `cacerts`: `ca-cert.pem` and `ca-key.pem` sign,
+//! What a CA lives in, a directory or a Secret, laid out as Istio's secret `cacerts`: `ca-cert.pem` and `ca-key.pem` sign,
 //! `cert-chain.pem` leads from there to a root (it may be absent if that is one), `root-cert.pem` is what everybody
 //! trusts. Made once if there is nothing, and then only read: whoever puts other files there replaces the CA.
 
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -26,7 +27,7 @@ const KEY: &str = "ca-key.pem";
 const CHAIN: &str = "cert-chain.pem";
 const ROOTS: &str = "root-cert.pem";
 
-/// The files of a CA's directory, to be watched for changes.
+/// The files of a CA's directory, to be watched for changes; the entries of its Secret.
 pub const FILES: [&str; 4] = [CERTIFICATE, KEY, CHAIN, ROOTS];
 
 impl Authority {
@@ -48,15 +49,58 @@ impl Authority {
     /// something or does not fit the others, [`Error::CaFileExpired`] if the CA is not valid at `now`,
     /// [`Error::CaFileIo`] if a file cannot be read.
     pub fn open_directory(path: &Path, trust_domain: &TrustDomain, now: SystemTime) -> Result<Self, Error> {
-        let certificates = |name: &str| -> Result<Chain, Error> {
+        let read = |name: &str| {
             let path = path.join(name);
             let file = File::open(&path).map_err(|source| pem::unread(&path, source))?;
-            let read = Pem::read(&pem::read(&path, file)?).map_err(|cause| damaged(&path, cause))?;
+            if name == KEY { pem::read_private(&path, file) } else { pem::read(&path, file) }
+        };
+        Self::open(path, read, trust_domain, now)
+    }
+
+    /// Opens the CA of the Secret `name`, whose `entries` are named as the files of a directory. The same is asked of it;
+    /// errors call an entry by the Secret's name and its own.
+    ///
+    /// # Errors
+    /// Those of [`open_directory`](Self::open_directory).
+    pub fn open_secret(
+        name: &str,
+        entries: &BTreeMap<String, Vec<u8>>,
+        trust_domain: &TrustDomain,
+        now: SystemTime,
+    ) -> Result<Self, Error> {
+        let place = Path::new(name);
+        let read = |name: &str| {
+            // Istio's own secret has entries that are empty.
+            let entry = entries.get(name).filter(|entry| !entry.is_empty());
+            entry.cloned().ok_or_else(|| pem::unread(&place.join(name), ErrorKind::NotFound.into()))
+        };
+        Self::open(place, read, trust_domain, now)
+    }
+
+    /// The entries of a Secret with a new root, which signs itself.
+    ///
+    /// # Errors
+    /// [`Error::Crypto`] if the cryptographic library fails.
+    pub fn new_secret(trust_domain: &TrustDomain, now: SystemTime) -> Result<BTreeMap<String, String>, Error> {
+        let (key, certificate) = new_root(trust_domain, now)?;
+        let entries = [(CERTIFICATE, certificate.pem()), (KEY, key.serialize_pem()), (ROOTS, certificate.pem())];
+        Ok(entries.map(|(name, text)| (name.to_owned(), text)).into())
+    }
+
+    /// Opens the CA of which `read` reads what lies at each name below `path`.
+    fn open(
+        path: &Path,
+        read: impl Fn(&str) -> Result<Vec<u8>, Error>,
+        trust_domain: &TrustDomain,
+        now: SystemTime,
+    ) -> Result<Self, Error> {
+        let certificates = |name: &str| -> Result<Chain, Error> {
+            let path = path.join(name);
+            let read = Pem::read(&read(name)?).map_err(|cause| damaged(&path, cause))?;
             if read.keys.is_empty() { Ok(read.certificates) } else { Err(damaged(&path, "it holds a private key")) }
         };
         let key = path.join(KEY);
-        let file = File::open(&key).map_err(|source| pem::unread(&key, source))?;
-        let keys = Pem::read(&pem::read_private(&key, file)?).map_err(|cause| damaged(&key, cause))?.keys;
+        let keys = Pem::read(&read(KEY)?).map_err(|cause| damaged(&key, cause))?.keys;
         let [signing] = <[_; 1]>::try_from(keys).map_err(|_| damaged(&key, "it must hold exactly one private key"))?;
 
         let (own, roots) = (path.join(CERTIFICATE), path.join(ROOTS));

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use ambit_net::NetNs;
 use ambit_net::routes::{allow_spoofed_delivery, undo};
@@ -11,6 +12,11 @@ use ambit_net::socket::{ConnectError, ConnectOptions, connect};
 use crate::place::{OWN, at, bare, block_on, pod, run};
 
 const CLIENTS: [&str; 2] = ["10.7.7.7", "fd07::7"];
+
+/// Where sysctls are written.
+fn proc() -> &'static Path {
+    Path::new("/proc")
+}
 
 /// The address that an application of `pod` at `own` sees, having answered a connection in the name of `client`.
 fn seen_by_application(pod: &NetNs, own: &str, client: &str) -> Result<IpAddr, ConnectError> {
@@ -39,7 +45,7 @@ fn stream_of(stream: tokio::net::TcpStream) -> std::net::TcpStream {
 #[test]
 fn the_application_sees_the_client() {
     let pod = pod();
-    allow_spoofed_delivery(&pod).unwrap();
+    allow_spoofed_delivery(&pod, proc()).unwrap();
     for (own, client) in OWN.into_iter().zip(CLIENTS) {
         assert_eq!(seen_by_application(&pod, own, client).unwrap(), client.parse::<IpAddr>().unwrap());
         // A client in the pod itself, and in the pod's own subnet.
@@ -51,7 +57,7 @@ fn the_application_sees_the_client() {
 #[test]
 fn a_closed_port_refuses_the_client_at_once() {
     let pod = pod();
-    allow_spoofed_delivery(&pod).unwrap();
+    allow_spoofed_delivery(&pod, proc()).unwrap();
     for (own, client) in OWN.into_iter().zip(CLIENTS) {
         let options = ConnectOptions::delivery(client.parse().unwrap());
         let error = block_on(connect(&pod, at(own, 81), &options)).unwrap_err();
@@ -69,21 +75,21 @@ fn preparing_twice_changes_nothing_and_undoing_restores() {
         commands.map(|command| run(&pod, command))
     };
     let before = state();
-    allow_spoofed_delivery(&pod).unwrap();
+    allow_spoofed_delivery(&pod, proc()).unwrap();
     let prepared = state();
     assert_ne!(prepared, before);
-    allow_spoofed_delivery(&pod).unwrap();
+    allow_spoofed_delivery(&pod, proc()).unwrap();
     assert_eq!(state(), prepared);
-    undo(&pod).unwrap();
+    undo(&pod, proc()).unwrap();
     assert_eq!(state(), before);
-    undo(&pod).unwrap();
+    undo(&pod, proc()).unwrap();
     assert_eq!(state(), before);
 }
 
 #[test]
 fn loopback_is_brought_up() {
     let bare = bare();
-    allow_spoofed_delivery(&bare).unwrap();
+    allow_spoofed_delivery(&bare, proc()).unwrap();
     assert!(run(&bare, "ip link show lo").contains(",UP"));
 }
 
@@ -91,16 +97,16 @@ fn loopback_is_brought_up() {
 fn ipv4_is_prepared_where_there_is_no_ipv6() {
     let pod = pod();
     run(&pod, "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.lo.disable_ipv6=1");
-    allow_spoofed_delivery(&pod).unwrap();
+    allow_spoofed_delivery(&pod, proc()).unwrap();
     assert_eq!(seen_by_application(&pod, OWN[0], CLIENTS[0]).unwrap(), CLIENTS[0].parse::<IpAddr>().unwrap());
-    undo(&pod).unwrap();
+    undo(&pod, proc()).unwrap();
 }
 
 #[test]
 fn a_table_that_another_claims_is_reported() {
     let pod = pod();
     run(&pod, "ip route add default via 10.99.0.1 table 100");
-    let error = allow_spoofed_delivery(&pod).unwrap_err();
+    let error = allow_spoofed_delivery(&pod, proc()).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     assert!(error.to_string().contains("table 100"), "{error}");
 }

@@ -154,3 +154,41 @@ fn a_key_that_others_can_read_is_refused() {
     let error = make(directory.path()).unwrap_err().to_string();
     assert!(error.contains("0644") && error.contains("chmod 600"), "{error}");
 }
+
+/// The entries of a Secret with what lies in `directory`.
+fn entries(directory: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+    let read = |name: &str| Some((name.to_owned(), fs::read(directory.join(name)).ok()?));
+    FILES.iter().filter_map(|name| read(name)).collect()
+}
+
+#[test]
+fn a_secret_is_read_as_a_directory_is_and_called_by_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    plugged_in(directory.path());
+    let plugged = entries(directory.path());
+    let open = |entries: &_| Authority::open_secret("secret istio-system/cacerts", entries, &domain(), now());
+    let authority = open(&plugged).unwrap();
+    assert_eq!(root_of(&authority), root_of(&read(directory.path()).unwrap()));
+    assert!(openssl_verifies(&sign(&authority), &directory.path().join("root-cert.pem")));
+    let mut keyless = plugged.clone();
+    keyless.remove("ca-key.pem");
+    let error = open(&keyless).unwrap_err().to_string();
+    assert!(error.contains("secret istio-system/cacerts/ca-key.pem cannot be read"), "{error}");
+    let mut swapped = plugged;
+    swapped.insert("root-cert.pem".to_owned(), b"no certificate".to_vec());
+    let error = open(&swapped).unwrap_err().to_string();
+    assert!(error.contains("cacerts/root-cert.pem is damaged"), "{error}");
+}
+
+#[test]
+fn a_new_secret_holds_a_root_that_signs() {
+    let made = Authority::new_secret(&domain(), now()).unwrap();
+    let mut entries: std::collections::BTreeMap<_, _> =
+        made.into_iter().map(|(name, text)| (name, text.into_bytes())).collect();
+    // As Istio's has it.
+    entries.insert("cert-chain.pem".to_owned(), Vec::new());
+    let authority = Authority::open_secret("secret", &entries, &domain(), now()).unwrap();
+    let roots = tempfile::NamedTempFile::new().unwrap();
+    fs::write(roots.path(), &entries["root-cert.pem"]).unwrap();
+    assert!(openssl_verifies(&sign(&authority), roots.path()));
+}

@@ -1,0 +1,229 @@
+//! Waypoints: what Gateways of our classes ask for is made, kept, and taken away again, and what has become of it is said in
+//! their status. Level-triggered: whenever something changes, and every half a minute, what is wanted is compared with what
+//! there is.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `gateway` | what a Gateway says (pure) |
+//! | `plan` | what is deployed for it (pure) |
+//! | `merge` | what its ConfigMap puts on that (pure) |
+//! | `status` | what is said of it (pure) |
+//! | `apply` | compares, writes, removes |
+//! | `classes` | the GatewayClasses, and which Gateways are ours |
+//! | `readers` | who may read the mesh's configuration |
+
+mod apply;
+mod classes;
+mod gateway;
+mod merge;
+mod plan;
+mod readers;
+mod status;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use ambit_api::Kind;
+use kube::ResourceExt;
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::core::ApiResource;
+use kube::runtime::watcher;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+use self::apply::Deployer;
+use self::gateway::Gateway;
+pub(crate) use self::plan::Shape;
+use crate::cluster::{Cluster, Why, full_name};
+use crate::followed::Followed;
+use crate::json::at;
+use crate::lease::Lead;
+
+/// How often everything is looked at without a cause: parameters are not followed.
+const LOOK: Duration = Duration::from_secs(30);
+/// What changes within this is looked at together.
+const QUIET: Duration = Duration::from_millis(100);
+/// After a failure, and twice as long after each further one.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Statuses have a manager of their own: before Kubernetes 1.22 fields of a status and of its object were told apart by that
+/// alone.
+const STATUS_MANAGER: &str = "ambit-controller-status";
+
+/// What holds for all waypoints, and the DNS suffix of their Services.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    pub(crate) shape: Shape,
+    pub(crate) domain: String,
+}
+
+/// Runs waypoints whenever this controller is the one that writes.
+pub(crate) async fn run(cluster: Cluster, lead: Lead, terms: Terms) {
+    let (cluster, terms) = (&cluster, &terms);
+    lead.whenever(|| write(cluster, terms)).await;
+}
+
+async fn write(cluster: &Cluster, terms: &Terms) {
+    let mut said = false;
+    let (gateways, classes) = loop {
+        match served(cluster).await {
+            Ok(Some(kinds)) => break kinds,
+            Ok(None) if said => {}
+            Ok(None) => {
+                said = true;
+                info!("Gateways are not served by this cluster: there are no waypoints until they are");
+            }
+            Err(error) => warn!("the Kubernetes API does not say whether Gateways are served: {}", Why(&error)),
+        }
+        tokio::time::sleep(LOOK).await;
+    };
+    let wake = Arc::new(Notify::new());
+    let everything = watcher::Config::default;
+    let followed = [&gateways, &classes].map(|kind| Followed::new(cluster.all(kind), kind, everything(), &wake));
+    let mut deployer = loop {
+        match Deployer::open(cluster, &terms.shape, &wake).await {
+            Ok(deployer) => break deployer,
+            Err(error) => warn!("the Kubernetes API does not say what it serves: {}", Why(&error)),
+        }
+        tokio::time::sleep(LOOK).await;
+    };
+    for one in &followed {
+        one.known().await;
+    }
+    let [followed_gateways, followed_classes] = followed;
+    let writer = Writer { cluster, domain: &terms.domain, gateways, classes };
+    let mut retry = RETRY.0;
+    loop {
+        // What is noticed from here on is looked at again.
+        let now = now();
+        let done = async {
+            let ours = writer.classes(&followed_classes.all(), &now).await?;
+            writer.gateways(&mut deployer, &ours, &followed_gateways.all(), &now).await
+        };
+        let wait = match done.await {
+            Ok(()) => {
+                retry = RETRY.0;
+                LOOK
+            }
+            Err(error) => {
+                warn!("waypoints are not as they should be yet: {}", Why(&error));
+                let wait = retry;
+                retry = (retry * 2).min(RETRY.1);
+                wait
+            }
+        };
+        tokio::select! {
+            () = wake.notified() => tokio::time::sleep(QUIET).await,
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// The kinds Gateway and GatewayClass, in the version that is served; none where they are not.
+async fn served(cluster: &Cluster) -> kube::Result<Option<(ApiResource, ApiResource)>> {
+    let gateways = ambit_discovery::resource_of(&cluster.client, Kind::Gateway).await?;
+    let classes = ambit_discovery::resource_of(&cluster.client, Kind::GatewayClass).await?;
+    Ok(gateways.zip(classes))
+}
+
+struct Writer<'a> {
+    cluster: &'a Cluster,
+    domain: &'a str,
+    gateways: ApiResource,
+    classes: ApiResource,
+}
+
+impl Writer<'_> {
+    /// Makes the classes that are missing, and says of those that are ours that they are: their names.
+    async fn classes(&self, known: &[Arc<DynamicObject>], now: &str) -> kube::Result<Vec<&'static str>> {
+        let api = self.cluster.all(&self.classes);
+        let mut ours = Vec::new();
+        for name in gateway::CLASSES {
+            let class = match known.iter().find(|class| class.name_any() == name) {
+                Some(class) => class.clone(),
+                None => Arc::new(classes::create(&api, &self.classes, name).await?),
+            };
+            if classes::is_ours(&class) {
+                ours.push(name);
+                let status =
+                    status::class(class.metadata.generation.unwrap_or_default(), at(&class.data, &["status"]), now);
+                self.say(&api, &self.classes, &class, status).await?;
+            }
+        }
+        Ok(ours)
+    }
+
+    /// Brings about what every Gateway asks for, and says what has become of it. The first failure is told when all have
+    /// been looked at.
+    async fn gateways(
+        &self,
+        deployer: &mut Deployer<'_>,
+        ours: &[&str],
+        known: &[Arc<DynamicObject>],
+        now: &str,
+    ) -> kube::Result<()> {
+        let read = |object: &Arc<DynamicObject>| {
+            let gateway = Gateway::read(object, &self.gateways.api_version)
+                .filter(|gateway| ours.contains(&gateway.class.as_str()));
+            gateway.filter(|_| object.metadata.deletion_timestamp.is_none()).map(|gateway| (gateway, object.clone()))
+        };
+        let gateways: Vec<(Gateway, Arc<DynamicObject>)> = known.iter().filter_map(read).collect();
+        let mut first = Ok(());
+        let mut accounts = BTreeSet::new();
+        for (gateway, object) in &gateways {
+            let (outcome, failure) = deployer.bring_about(gateway).await;
+            if outcome.runs {
+                accounts.insert((gateway.namespace.clone(), gateway.account().to_owned()));
+            }
+            let host = format!("{}.{}.svc.{}", gateway.deployment, gateway.namespace, self.domain);
+            let status = status::gateway(gateway, &outcome, &host, at(&object.data, &["status"]), now);
+            let api = self.cluster.within(&gateway.namespace, &self.gateways);
+            let said = self.say(&api, &self.gateways, object, status).await;
+            first = first.and(failure.map_or(Ok(()), Err)).and(said);
+        }
+        let living: BTreeMap<&str, &Gateway> = gateways.iter().map(|(one, _)| (one.uid.as_str(), one)).collect();
+        first = first.and(deployer.take_away(&living).await);
+        first.and(readers::grant(self.cluster, &accounts).await)
+    }
+
+    /// Writes `status` if it is not what the object says.
+    async fn say(
+        &self,
+        api: &Api<DynamicObject>,
+        kind: &ApiResource,
+        object: &DynamicObject,
+        status: Value,
+    ) -> kube::Result<()> {
+        if status::is_said(at(&object.data, &["status"]), &status) {
+            return Ok(());
+        }
+        let name = object.name_any();
+        let applied = json!({
+            "apiVersion": kind.api_version,
+            "kind": kind.kind,
+            "metadata": {"name": name},
+            "status": status,
+        });
+        let how = PatchParams::apply(STATUS_MANAGER).force();
+        match api.patch_status(&name, &how, &Patch::Apply(&applied)).await {
+            Ok(_) => Ok(()),
+            // It was deleted meanwhile.
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => {
+                warn!(object = full_name(object), "the status cannot be written: {}", Why(&error));
+                Err(error)
+            }
+        }
+    }
+}
+
+fn now() -> String {
+    let now = OffsetDateTime::from(SystemTime::now());
+    now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;
