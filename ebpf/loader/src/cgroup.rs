@@ -239,7 +239,9 @@ mod tests {
         assert!(mount.reaches_above());
         assert!(mounts(HYBRID).all(|mount| !mount.reaches_above()));
         let root = tempfile::tempdir().unwrap();
-        for (cgroup, processes) in [("kubepods/pod1/a", "7\n"), ("kubepods/pod1/b", "0\n42\n"), ("system.slice", "420\n")] {
+        for (cgroup, processes) in
+            [("kubepods/pod1/a", "7\n"), ("kubepods/pod1/b", "0\n42\n"), ("system.slice", "420\n")]
+        {
             fs::create_dir_all(root.path().join(cgroup)).unwrap();
             fs::write(root.path().join(cgroup).join("cgroup.procs"), processes).unwrap();
         }
