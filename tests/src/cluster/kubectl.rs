@@ -79,9 +79,24 @@ impl Kubectl {
     /// # Errors
     /// When the server refuses one; the others are written.
     pub fn apply(&self, objects: &[Value]) -> anyhow::Result<()> {
+        if objects.is_empty() {
+            return Ok(());
+        }
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
         // What is not validated here is by the server.
         self.run_with(&["apply", "--validate=false", "-f", "-"], &list).map(drop)
+    }
+
+    /// The objects in `manifests`, YAML, as kubectl reads it. The server is asked only whether it knows their kinds.
+    ///
+    /// # Errors
+    /// When it is no YAML, or a kind is not known.
+    pub fn read(&self, manifests: &str) -> anyhow::Result<Vec<Value>> {
+        let arguments = ["create", "--dry-run=client", "--validate=false", "-o", "json", "-f", "-"];
+        let printed = self.run_with(&arguments, manifests)?;
+        // One after the other, not as a list.
+        let objects = serde_json::Deserializer::from_str(&printed).into_iter().collect::<Result<Vec<Value>, _>>()?;
+        Ok(objects)
     }
 
     /// The object, or the list of objects, that `what` names, as `kubectl get` takes it: `["pods", "-n", "shop"]`.

@@ -11,6 +11,7 @@
 )]
 
 mod api;
+mod definitions;
 mod removal;
 mod stand_in;
 mod traces;
