@@ -95,7 +95,10 @@ fn let_text_be_null(schema: &mut Value) {
             if fields.get("type") == Some(&json!("string")) && !fields.contains_key("jsonPath") {
                 fields.insert("nullable".to_owned(), json!(true));
             }
-            fields.values_mut().for_each(let_text_be_null);
+            // Nothing in alternatives, nor of what tells the entries of a list apart, can be null.
+            let keyed = fields.contains_key("x-kubernetes-list-map-keys");
+            let inner = fields.iter_mut().filter(|(name, _)| *name != "anyOf" && !(keyed && *name == "items"));
+            inner.for_each(|(_, value)| let_text_be_null(value));
         }
         Value::Array(entries) => entries.iter_mut().for_each(let_text_be_null),
         _ => {}

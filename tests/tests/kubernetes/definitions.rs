@@ -29,7 +29,8 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 fn objects(cluster: &Cluster, file: &Path) -> Vec<Value> {
     let text = fs::read_to_string(file).unwrap();
     let of_chart = |document: &&str| {
-        let groups = ["networking.istio.io/", "security.istio.io/"];
+        // Of a scenario one is in a version that there is not.
+        let groups = ["networking.istio.io/v1", "security.istio.io/v1"];
         groups.iter().any(|group| document.contains(&format!("apiVersion: {group}")))
     };
     let documents: Vec<_> = text.split("\n---").map(|one| one.trim_start_matches("---")).filter(of_chart).collect();

@@ -131,7 +131,7 @@ impl Serialize for Definition {
         let mut map = serializer.serialize_map(Some(4))?;
         map.serialize_entry("apiVersion", "apiextensions.k8s.io/v1")?;
         map.serialize_entry("kind", "CustomResourceDefinition")?;
-        map.serialize_entry("metadata", &Metadata { name: self.name() })?;
+        map.serialize_entry("metadata", &Metadata { name: self.name(), labels: Labels { part_of: "ambit" } })?;
         map.serialize_entry("spec", &spec)?;
         map.end()
     }
@@ -140,6 +140,13 @@ impl Serialize for Definition {
 #[derive(Serialize)]
 struct Metadata {
     name: String,
+    labels: Labels,
+}
+
+#[derive(Serialize)]
+struct Labels {
+    #[serde(rename = "app.kubernetes.io/part-of")]
+    part_of: &'static str,
 }
 
 #[derive(Serialize)]
