@@ -1,4 +1,4 @@
-{{/* The arguments of the agent. Its own values come last, and win. */}}
+{{/* The arguments of the agent. What is given here cannot be given again in `args`. */}}
 {{- define "ambit.args.ztunnel" -}}
 {{- $values := include "ambit.values" . | fromJson -}}
 - --kube
@@ -29,7 +29,7 @@
 {{- end }}
 {{- end -}}
 
-{{/* The arguments of the controller. Its own values come last, and win. */}}
+{{/* The arguments of the controller. What is given here cannot be given again in `args`. */}}
 {{- define "ambit.args.controller" -}}
 {{- $values := include "ambit.values" . | fromJson -}}
 - --kube

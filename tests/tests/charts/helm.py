@@ -1,8 +1,10 @@
-"""Helm, by its own SDK: takes one request as JSON on stdin and answers with JSON on stdout."""
+"""Helm, by its own SDK, and rules of CEL: takes one request as JSON on stdin and answers with JSON on stdout."""
 
+import functools
 import json
 import sys
 
+import celpy
 import helm_python as helm
 import kubernetes_validate
 import yaml
@@ -51,6 +53,47 @@ def install():
 
 def uninstall():
     return str(config().uninstall(name))
+
+
+CEL = celpy.Environment()
+
+
+@functools.cache
+def program(rule):
+    # One of Kubernetes' own functions, which the language does not have by itself.
+    substring = {"substring": lambda text, begin, end: celpy.celtypes.StringType(text[begin:end])}
+    return CEL.program(CEL.compile(rule), functions=substring)
+
+
+def broken(schema, value, path):
+    """What `value` breaks of the rules of `schema`, each with its path."""
+    if value is None:
+        return
+    for rule in schema.get("x-kubernetes-validations", []):
+        if not program(rule["rule"]).evaluate({"self": celpy.json_to_cel(value)}):
+            yield f"{path}: {rule['message']}"
+    if isinstance(value, list):
+        for place, item in enumerate(value):
+            yield from broken(schema.get("items", {}), item, f"{path}[{place}]")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            inner = schema.get("properties", {}).get(key) or schema.get("additionalProperties") or {}
+            yield from broken(inner, item, f"{path}.{key}")
+
+
+def rules():
+    """What each of the objects in `documents` that is of a defined kind breaks."""
+    schemas = {}
+    for path in request["definitions"]:
+        spec = yaml.load(open(path), Loader=yaml.CSafeLoader)["spec"]
+        for version in spec["versions"]:
+            schemas[f"{spec['group']}/{version['name']}", spec["names"]["kind"]] = version["schema"]["openAPIV3Schema"]
+    found = []
+    for document in filter(None, yaml.safe_load_all(request["documents"])):
+        schema = schemas.get((document["apiVersion"], document["kind"]))
+        if schema:
+            found.append(list(broken(schema["properties"]["spec"], document.get("spec"), "spec")))
+    return found
 
 
 try:

@@ -1,5 +1,5 @@
-//! Helm as the tests ask it: its own SDK for Python (PyPI `helm-python-sdk`), and Kubernetes' schemas
-//! (`kubernetes-validate`).
+//! Helm as the tests ask it: its own SDK for Python (PyPI `helm-python-sdk`), Kubernetes' schemas (`kubernetes-validate`) and
+//! an implementation of CEL (`cel-python`).
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub(crate) fn chart(name: &str) -> PathBuf {
 
 /// What Helm answers to `request`, or why it refuses.
 pub(crate) fn ask(request: &Value) -> Result<Value, String> {
-    let packages = ["helm-python-sdk==0.2.2", "kubernetes-validate==1.37.0"];
+    let packages = ["helm-python-sdk==0.2.2", "kubernetes-validate==1.37.0", "cel-python==0.5.0"];
     let python = python::ensure_installed("helm", &packages).unwrap();
     let mut command = Command::new(python);
     command.arg(DRIVER).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -38,7 +38,7 @@ pub(crate) fn rendered(chart_name: &str, values: &Value) -> Result<String, Strin
     let answer = ask(&json!({"do": "template", "chart": chart(chart_name), "values": values}))?;
     let templates = answer.as_object().unwrap();
     let mut named: Vec<_> = templates.iter().filter(|(name, _)| name.ends_with(".yaml")).collect();
-    named.sort();
+    named.sort_by_key(|(name, _)| *name);
     let texts = named.into_iter().map(|(_, text)| text.as_str().unwrap().trim()).filter(|text| !text.is_empty());
     Ok(texts.map(|text| format!("---\n{}\n", text.trim_start_matches("---\n"))).collect())
 }

@@ -12,6 +12,8 @@ use crate::helm::{ask, chart, objects, rendered};
 
 /// The oldest and the newest Kubernetes whose schemas are asked.
 const VERSIONS: [&str; 2] = ["1.29", "1.37"];
+/// What the chart leaves out for Kubernetes before 1.30, which takes an annotation instead; Helm's SDK renders for the newest.
+const SINCE_1_30: &str = "            appArmorProfile:\n              type: Unconfined\n";
 /// Kinds that Kubernetes has no schema of.
 const FOREIGN: [&str; 2] = ["SecurityContextConstraints", "Gateway"];
 
@@ -39,7 +41,8 @@ fn kubernetes_schemas_take_every_object_for_every_platform() {
     for (name, values) in values().into_iter().map(|values| ("ambit", values)).chain([gateway]) {
         let documents = rendered(name, &values).unwrap();
         for version in VERSIONS {
-            let request = json!({"do": "validate", "documents": documents, "version": version});
+            let shown = if version == "1.29" { documents.replace(SINCE_1_30, "") } else { documents.clone() };
+            let request = json!({"do": "validate", "documents": shown, "version": version});
             let answers = ask(&request).unwrap();
             let answers = answers.as_object().unwrap();
             assert!(!answers.is_empty(), "{name} {values}");
