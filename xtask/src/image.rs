@@ -71,7 +71,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     for program in PROGRAMS {
         println!("  {program}: {:.1} MB", mega(fs::metadata(built.join(program))?.len().try_into()?));
     }
-    println!("image {name}, in {:.0} s; import it with `ctr -n k8s.io images import` or `docker load -i`", begun.elapsed().as_secs_f64());
+    println!(
+        "image {name}, in {:.0} s; import it with `ctr -n k8s.io images import` or `docker load -i`",
+        begun.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 

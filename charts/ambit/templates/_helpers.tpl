@@ -82,3 +82,13 @@ https://{{ $values.caAddress | default (printf "ambit-controller.%s.svc:15012" .
   configMap:
     name: istio-ca-root-cert
 {{- end -}}
+
+{{/* Takes the rules in CEL out of a schema, in place, wherever they are. */}}
+{{- define "ambit.withoutRules" -}}
+{{- if kindIs "map" . -}}
+{{- $_ := unset . "x-kubernetes-validations" -}}
+{{- range $value := . }}{{ include "ambit.withoutRules" $value }}{{ end -}}
+{{- else if kindIs "slice" . -}}
+{{- range $value := . }}{{ include "ambit.withoutRules" $value }}{{ end -}}
+{{- end -}}
+{{- end -}}

@@ -34,7 +34,8 @@ fn everything(kubectl: &Kubectl) -> BTreeSet<String> {
 }
 
 fn install(kubectl: &Kubectl, values: &serde_json::Value) {
-    let request = json!({"do": "install", "chart": chart("ambit"), "values": values, "kubeconfig": kubectl.kubeconfig()});
+    let request =
+        json!({"do": "install", "chart": chart("ambit"), "values": values, "kubeconfig": kubectl.kubeconfig()});
     ask(&request).unwrap();
 }
 

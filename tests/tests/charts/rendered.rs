@@ -142,7 +142,8 @@ fn the_meshs_kinds_come_with_the_release_or_not_as_told() {
             })
             .collect::<BTreeSet<_>>()
     };
-    let every = |kept: bool| crds::MESH.into_iter().filter(crds::Definition::is_of_chart).map(move |kind| (kind.name(), kept));
+    let every =
+        |kept: bool| crds::MESH.into_iter().filter(crds::Definition::is_of_chart).map(move |kind| (kind.name(), kept));
     assert_eq!(names(json!({})), every(true).collect());
     assert_eq!(names(json!({"crds": {"keep": false}})), every(false).collect());
     assert_eq!(names(json!({"crds": {"enabled": false}})), BTreeSet::new());

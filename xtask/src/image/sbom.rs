@@ -73,8 +73,11 @@ impl Graph {
             self.walk(&package.with_context(|| format!("cargo knows no package {program}"))?.id, &mut linked);
         }
         let packages: BTreeMap<&str, &Package> = self.packages.iter().map(|package| (&*package.id, package)).collect();
-        let linked: BTreeMap<String, &Package> =
-            linked.into_iter().filter_map(|id| packages.get(id)).map(|package| (reference(package), *package)).collect();
+        let linked: BTreeMap<String, &Package> = linked
+            .into_iter()
+            .filter_map(|id| packages.get(id))
+            .map(|package| (reference(package), *package))
+            .collect();
         let image = json!({
             "SPDXID": "SPDXRef-image",
             "name": name,
@@ -85,7 +88,8 @@ impl Graph {
             "copyrightText": "NOASSERTION",
             "primaryPackagePurpose": "CONTAINER",
         });
-        let described: Vec<_> = std::iter::once(image).chain(linked.values().map(|package| describe(package))).collect();
+        let described: Vec<_> =
+            std::iter::once(image).chain(linked.values().map(|package| describe(package))).collect();
         let relations = self.relations(&packages, &linked, programs);
         // Whoever lists the same calls it the same.
         let digest = sha256(&serde_json::to_vec(&(&described, &relations))?);
@@ -125,9 +129,7 @@ impl Graph {
         linked: &BTreeMap<String, &Package>,
         programs: &[&str],
     ) -> Vec<Value> {
-        let relation = |from: &str, kind: &str, to: &str| {
-            json!({"spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to})
-        };
+        let relation = |from: &str, kind: &str, to: &str| json!({"spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to});
         let mut relations = vec![relation("SPDXRef-DOCUMENT", "DESCRIBES", "SPDXRef-image")];
         for (from, package) in linked {
             if programs.contains(&package.name.as_str()) {
@@ -194,21 +196,31 @@ mod tests {
     fn what_is_linked_is_listed_with_who_needs_it_and_nothing_else() {
         let text = graph().spdx("x/ambit:1", &["program"]).unwrap();
         let document: Value = serde_json::from_str(&text).unwrap();
-        let names: Vec<_> = document["packages"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+        let names: Vec<_> =
+            document["packages"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["x/ambit:1", "deep", "linked", "program"]);
         assert_eq!(document["packages"][2]["licenseDeclared"], "MIT OR Apache-2.0");
         assert_eq!(document["packages"][2]["externalRefs"][0]["referenceLocator"], "pkg:cargo/linked@1.0.0+x_1");
-        let relations: Vec<_> = document["relationships"].as_array().unwrap().iter().map(|one| {
-            let word = |key: &str| one[key].as_str().unwrap().trim_start_matches("SPDXRef-").replace("-1.0.0-x-1", "");
-            format!("{} {} {}", word("spdxElementId"), word("relationshipType"), word("relatedSpdxElement"))
-        }).collect();
-        assert_eq!(relations, [
-            "DOCUMENT DESCRIBES image",
-            "deep DEPENDS_ON linked",
-            "linked DEPENDS_ON deep",
-            "image CONTAINS program",
-            "program DEPENDS_ON linked",
-        ]);
+        let relations: Vec<_> = document["relationships"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| {
+                let word =
+                    |key: &str| one[key].as_str().unwrap().trim_start_matches("SPDXRef-").replace("-1.0.0-x-1", "");
+                format!("{} {} {}", word("spdxElementId"), word("relationshipType"), word("relatedSpdxElement"))
+            })
+            .collect();
+        assert_eq!(
+            relations,
+            [
+                "DOCUMENT DESCRIBES image",
+                "deep DEPENDS_ON linked",
+                "linked DEPENDS_ON deep",
+                "image CONTAINS program",
+                "program DEPENDS_ON linked",
+            ]
+        );
         assert_eq!(text, graph().spdx("x/ambit:1", &["program"]).unwrap());
         assert!(graph().spdx("x/ambit:1", &["nobody"]).is_err());
     }
@@ -220,7 +232,8 @@ mod tests {
         let packages = document["packages"].as_array().unwrap();
         let named = |name: &str| packages.iter().filter(|one| one["name"] == name).count();
         assert_eq!((named("ambit-model"), named("rustls"), named("ambit-tests"), named("proptest")), (1, 1, 0, 0));
-        let unlicensed: Vec<_> = packages.iter().skip(1).filter(|one| one["licenseDeclared"] == "NOASSERTION").collect();
+        let unlicensed: Vec<_> =
+            packages.iter().skip(1).filter(|one| one["licenseDeclared"] == "NOASSERTION").collect();
         assert!(unlicensed.is_empty(), "{unlicensed:?}");
     }
 }

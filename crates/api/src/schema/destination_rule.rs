@@ -1,7 +1,8 @@
 //! The schema of networking.istio.io DestinationRule.
 
 use super::{
-    Schema, boolean, double, duration, int32, labels, list, map, natural, object, of_type, selector, text, texts, uint32,
+    Schema, boolean, double, duration, int32, labels, list, map, natural, object, of_type, selector, text, texts,
+    uint32,
 };
 use crate::schema::Type;
 
@@ -226,7 +227,10 @@ fn tls() -> Schema {
             ("mode", text("In clear, by TLS, or by mutual TLS.").of(&["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"])),
             ("clientCertificate", text("The file with the client's certificate, for `MUTUAL`.")),
             ("privateKey", text("The file with the client's key, for `MUTUAL`.")),
-            ("caCertificates", text("The file with the roots that servers are checked against; absent for the system's.")),
+            (
+                "caCertificates",
+                text("The file with the roots that servers are checked against; absent for the system's."),
+            ),
             ("credentialName", text("The Secret that has all of that.")),
             ("subjectAltNames", texts("The names one of which a server's certificate has.")),
             ("sni", text("The name that servers are asked for.")),

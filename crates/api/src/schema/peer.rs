@@ -23,6 +23,7 @@ pub(super) fn spec() -> Schema {
 }
 
 fn mtls(description: &'static str) -> Schema {
-    let mode = text("`STRICT` refuses what comes in clear, `PERMISSIVE` takes it; `UNSET` leaves it to the next level.");
+    let mode =
+        text("`STRICT` refuses what comes in clear, `PERMISSIVE` takes it; `UNSET` leaves it to the next level.");
     object(description, [("mode", mode.of(&["UNSET", "DISABLE", "PERMISSIVE", "STRICT"]))])
 }

@@ -54,7 +54,10 @@ fn source() -> Schema {
             ("notServiceAccounts", accounts("Service accounts that are not meant.")),
             ("ipBlocks", texts("Addresses and ranges that connections come from.")),
             ("notIpBlocks", texts("Addresses and ranges that are not meant.")),
-            ("remoteIpBlocks", texts("Addresses and ranges of clients, as x-forwarded-for or the PROXY protocol has them.")),
+            (
+                "remoteIpBlocks",
+                texts("Addresses and ranges of clients, as x-forwarded-for or the PROXY protocol has them."),
+            ),
             ("notRemoteIpBlocks", texts("Such addresses and ranges that are not meant.")),
             ("trustDomains", texts("Trust domains.")),
             ("notTrustDomains", texts("Trust domains that are not meant.")),

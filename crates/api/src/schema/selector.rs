@@ -15,7 +15,10 @@ pub(super) fn workloads(description: &'static str) -> Schema {
 /// `targetRef` and `targetRefs` (type.istio.io PolicyTargetReference), as fields.
 pub(super) fn targets() -> [(&'static str, Schema); 2] {
     [
-        ("targetRef", target().about("The one object that this is for: a Gateway, GatewayClass, Service or ServiceEntry.")),
+        (
+            "targetRef",
+            target().about("The one object that this is for: a Gateway, GatewayClass, Service or ServiceEntry."),
+        ),
         (
             "targetRefs",
             list("The objects that this is for: Gateways, GatewayClasses, Services or ServiceEntries.", target())

@@ -19,7 +19,10 @@ pub(super) fn spec() -> Schema {
         ("location", location.of(&["MESH_EXTERNAL", "MESH_INTERNAL"])),
         ("resolution", resolution.of(&["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"])),
         ("endpoints", list("Its endpoints.", workload_entry::spec().about("")).at_most(4096)),
-        ("workloadSelector", object("Its endpoints: pods and WorkloadEntries, by their labels.", [("labels", selected)])),
+        (
+            "workloadSelector",
+            object("Its endpoints: pods and WorkloadEntries, by their labels.", [("labels", selected)]),
+        ),
         ("exportTo", texts("The namespaces that may see it: names, `.` for its own, `*` for all; absent for all.")),
         ("subjectAltNames", texts("The names that servers' certificates carry.")),
     ];

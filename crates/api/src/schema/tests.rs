@@ -76,7 +76,8 @@ fn compare(kind: &str, schema: &Schema, path: &str, structs: &Structs, seen: &mu
         let items = schema.items.as_deref().unwrap_or_else(|| panic!("{path} is no list"));
         compare(inner, items, &format!("{path}[]"), structs, seen);
     } else if let Some(inner) = inner("BTreeMap<String, ") {
-        let values: Vec<_> = schema.additional_properties.as_deref().into_iter().chain(schema.properties.values()).collect();
+        let values: Vec<_> =
+            schema.additional_properties.as_deref().into_iter().chain(schema.properties.values()).collect();
         assert!(!values.is_empty(), "{path} is no map");
         values.into_iter().for_each(|values| compare(inner, values, &format!("{path}.*"), structs, seen));
     } else if let Some(fields) = structs.get(kind) {
@@ -117,7 +118,8 @@ fn an_object_with_every_field_that_servers_keep_is_one_that_is_read() {
     for definition in Definition::all() {
         let mut object = sample(&definition.schema);
         object["metadata"] = json!({"name": "one"});
-        let read = Object::read(definition.kind, &object).unwrap_or_else(|error| panic!("{}: {error}", definition.kind));
+        let read =
+            Object::read(definition.kind, &object).unwrap_or_else(|error| panic!("{}: {error}", definition.kind));
         assert_eq!(read.kind(), definition.kind);
     }
 }
@@ -139,7 +141,8 @@ fn sample(schema: &Schema) -> Value {
 
 #[test]
 fn every_kind_of_istios_that_the_mesh_acts_on_is_defined_in_every_version() {
-    let wanted = Kind::ALL.into_iter().filter(|kind| kind.versions().iter().all(|version| version.contains(".istio.io/")));
+    let wanted =
+        Kind::ALL.into_iter().filter(|kind| kind.versions().iter().all(|version| version.contains(".istio.io/")));
     let definitions = Definition::all();
     assert_eq!(definitions.iter().map(|one| one.kind).collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
     for definition in definitions {

@@ -18,10 +18,14 @@ pub(super) fn spec() -> Schema {
 }
 
 fn http_route() -> Schema {
-    let whole = || uint32("Of how many requests copies are sent, of a hundred; mirrorPercentage is in its place.").or_null();
+    let whole =
+        || uint32("Of how many requests copies are sent, of a hundred; mirrorPercentage is in its place.").or_null();
     let mirror = object(
         "",
-        [("destination", destination("Who gets copies.")), ("percentage", percent("Of how many requests; absent for all."))],
+        [
+            ("destination", destination("Who gets copies.")),
+            ("percentage", percent("Of how many requests; absent for all.")),
+        ],
     )
     .needs(&["destination"]);
     let delegate = object(
