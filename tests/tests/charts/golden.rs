@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -90,7 +90,7 @@ fn the_charts_become_what_the_golden_files_say() {
 
 #[test]
 fn every_platform_has_a_file_and_every_file_is_tried() {
-    let directory = PathBuf::from(crate::helm::chart("ambit")).join("files/platforms");
+    let directory = crate::helm::chart("ambit").join("files/platforms");
     let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
     let mut names: Vec<_> = names.filter_map(|name| name.strip_suffix(".yaml").map(str::to_owned)).collect();
     names.sort();

@@ -171,6 +171,8 @@ fn reference(package: &Package) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ambit_tests::python;
+
     use super::*;
 
     fn graph() -> Graph {
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_workspace_every_program_links_the_model_and_none_the_tests() {
+    fn of_the_workspace_every_program_links_the_model_and_none_the_tests_and_others_read_the_list() {
         let text = Graph::read(&super::super::target()).unwrap().spdx("x", &super::super::PROGRAMS).unwrap();
         let document: Value = serde_json::from_str(&text).unwrap();
         let packages = document["packages"].as_array().unwrap();
@@ -235,5 +237,12 @@ mod tests {
         let unlicensed: Vec<_> =
             packages.iter().skip(1).filter(|one| one["licenseDeclared"] == "NOASSERTION").collect();
         assert!(unlicensed.is_empty(), "{unlicensed:?}");
+
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("list.spdx.json");
+        std::fs::write(&file, text).unwrap();
+        let python = python::ensure_installed("spdx", &["spdx-tools==0.8.5"]).unwrap();
+        let validator = python.with_file_name("pyspdxtools");
+        python::run(Command::new(validator).arg("--infile").arg(&file)).unwrap();
     }
 }
