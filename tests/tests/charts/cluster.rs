@@ -127,3 +127,30 @@ fn accounts_may_do_what_they_need_and_no_more() {
         assert_eq!(may, expected, "{account}: {verb} {what} in {namespace:?}");
     }
 }
+
+#[test]
+fn a_gateway_comes_with_what_it_is_told_to_be_and_goes() {
+    let cluster = cluster();
+    let kubectl = cluster.kubectl();
+    let kubeconfig = kubectl.kubeconfig();
+    let values = json!({"deployment": {"spec": {"replicas": 2}}, "for": "all"});
+    let request = json!({"chart": chart("gateway"), "name": "waypoint", "values": values, "kubeconfig": kubeconfig});
+    let request = |verb: &str| {
+        let mut request = request.clone();
+        request["do"] = json!(verb);
+        ask(&request).unwrap();
+    };
+    request("install");
+    let gateway = kubectl.get(&["gateways.gateway.networking.k8s.io", "waypoint", "-n", NAMESPACE]).unwrap();
+    assert_eq!(gateway["spec"]["gatewayClassName"], "ambit-waypoint");
+    assert_eq!(gateway["spec"]["listeners"][0]["protocol"], "HBONE");
+    assert_eq!(gateway["metadata"]["labels"]["istio.io/waypoint-for"], "all");
+    let parameters = &gateway["spec"]["infrastructure"]["parametersRef"];
+    assert_eq!(*parameters, json!({"group": "", "kind": "ConfigMap", "name": "waypoint"}));
+    let overlay = kubectl.get(&["configmap", "waypoint", "-n", NAMESPACE]).unwrap();
+    assert_eq!(overlay["data"]["deployment"], "spec:\n  replicas: 2\n");
+    request("uninstall");
+    for gone in ["gateways.gateway.networking.k8s.io", "configmap"] {
+        assert!(kubectl.get(&[gone, "waypoint", "-n", NAMESPACE]).is_err(), "{gone}");
+    }
+}

@@ -14,6 +14,11 @@ chart, values = request.get("chart"), request.get("values") or {}
 namespace, name = "istio-system", request.get("name", "ambit")
 
 
+def load():
+    documents = yaml.load_all(request["documents"], Loader=yaml.CSafeLoader)
+    return [document for document in documents if document]
+
+
 def lint():
     return helm.lint(chart, values or None, strict=True, namespace=namespace)
 
@@ -27,7 +32,7 @@ def template():
 def validate():
     """What Kubernetes' own schemas say of each document, by kind; None where they do not know the kind."""
     answers = {}
-    for document in filter(None, yaml.safe_load_all(request["documents"])):
+    for document in load():
         try:
             kubernetes_validate.validate(document, request["version"], strict=True)
             answer = ""
@@ -40,7 +45,7 @@ def validate():
 
 
 def parse():
-    return [document for document in yaml.safe_load_all(request["documents"]) if document]
+    return load()
 
 
 def config():
@@ -89,7 +94,7 @@ def rules():
         for version in spec["versions"]:
             schemas[f"{spec['group']}/{version['name']}", spec["names"]["kind"]] = version["schema"]["openAPIV3Schema"]
     found = []
-    for document in filter(None, yaml.safe_load_all(request["documents"])):
+    for document in load():
         schema = schemas.get((document["apiVersion"], document["kind"]))
         if schema:
             found.append(list(broken(schema["properties"]["spec"], document.get("spec"), "spec")))

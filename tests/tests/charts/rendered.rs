@@ -37,8 +37,14 @@ fn the_linter_finds_nothing() {
 
 #[test]
 fn kubernetes_schemas_take_every_object_for_every_platform() {
+    let without = |values: Value| {
+        let mut values = values;
+        values["crds"] = json!({"enabled": false});
+        ("ambit", values)
+    };
     let gateway = ("gateway", json!({"class": "ingress", "service": {"spec": {"type": "NodePort"}}}));
-    for (name, values) in values().into_iter().map(|values| ("ambit", values)).chain([gateway]) {
+    // The definitions, which are long, once.
+    for (name, values) in values().into_iter().map(without).chain([gateway, ("ambit", json!({}))]) {
         let documents = rendered(name, &values).unwrap();
         for version in VERSIONS {
             let shown = if version == "1.29" { documents.replace(SINCE_1_30, "") } else { documents.clone() };

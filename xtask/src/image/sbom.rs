@@ -144,8 +144,10 @@ impl Graph {
 
 fn describe(package: &Package) -> Value {
     let Package { name, version, license, .. } = package;
-    // An older way to write alternatives, which cargo still takes.
-    let license = license.as_deref().map_or_else(|| "NOASSERTION".to_owned(), |text| text.replace('/', " OR "));
+    // An older way to write alternatives, which cargo still takes; and a licence whose later versions may be chosen in any
+    // case (its section 10.2), which readers of SPDX do not know with a plus.
+    let plain = |text: &str| text.replace('/', " OR ").replace("MPL-2.0+", "MPL-2.0");
+    let license = license.as_deref().map_or_else(|| "NOASSERTION".to_owned(), plain);
     json!({
         "SPDXID": reference(package),
         "name": name,
