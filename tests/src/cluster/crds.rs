@@ -60,20 +60,17 @@ pub fn install(kubectl: &Kubectl, definitions: &[Definition]) -> anyhow::Result<
     }
     let names: Vec<_> = missing.iter().map(|definition| format!("crd/{}", definition.name())).collect();
     let lenient = takes_empty_text_for_null(kubectl)?;
-    let mut manifests = Vec::new();
-    for definition in missing {
-        if !definition.is_of_chart() {
-            manifests.push(definition.manifest());
-            continue;
-        }
+    let (of_chart, open): (Vec<&Definition>, Vec<_>) = missing.into_iter().partition(|one| one.is_of_chart());
+    let text = |definition: &&Definition| {
         let file = definition.file();
-        let text = fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))?;
-        let mut read = kubectl.read(&text)?;
-        if lenient {
-            read.iter_mut().for_each(let_text_be_null);
-        }
-        manifests.append(&mut read);
+        fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))
+    };
+    let texts = of_chart.iter().map(text).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut manifests = if texts.is_empty() { Vec::new() } else { kubectl.read(&texts.join("\n---\n"))? };
+    if lenient {
+        manifests.iter_mut().for_each(let_text_be_null);
     }
+    manifests.extend(open.iter().map(|definition| definition.manifest()));
     kubectl.apply(&manifests)?;
     let mut wait = vec!["wait", "--for=condition=Established", "--timeout=30s"];
     wait.extend(names.iter().map(String::as_str));

@@ -46,7 +46,9 @@ fn kubernetes_schemas_take_every_object_for_every_platform() {
     // The definitions, which are long, once.
     for (name, values) in values().into_iter().map(without).chain([gateway, ("ambit", json!({}))]) {
         let documents = rendered(name, &values).unwrap();
-        for version in VERSIONS {
+        // Between platforms only paths differ.
+        let asked = if values.get("platform").is_some() { &VERSIONS[1..] } else { &VERSIONS[..] };
+        for &version in asked {
             let shown = if version == "1.29" { documents.replace(SINCE_1_30, "") } else { documents.clone() };
             let request = json!({"do": "validate", "documents": shown, "version": version});
             let answers = ask(&request).unwrap();
