@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
 
 /// kubectl and the cluster that it speaks to.
@@ -64,12 +64,17 @@ impl Kubectl {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("{} cannot be run", self.program.display()))?;
         let mut stdin = child.stdin.take().context("kubectl takes no input")?;
-        let written = stdin.write_all(input.as_bytes());
-        drop(stdin);
-        let output = child.wait_with_output()?;
+        // It may write before it has read everything: neither waits for the other.
+        let (written, output) = std::thread::scope(|scope| {
+            let writing = scope.spawn(move || stdin.write_all(input.as_bytes()));
+            let output = child.wait_with_output();
+            (writing.join(), output)
+        });
+        let output = output?;
         if !output.status.success() {
             bail!("kubectl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
         }
+        let written = written.map_err(|_| anyhow!("writing to kubectl panicked"))?;
         written.context("kubectl ended before it had read its input")?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
