@@ -29,8 +29,10 @@ pub struct Files(BTreeMap<String, (Vec<u8>, u32)>);
 pub struct Image<'a> {
     /// Its name with its tag, such as `localhost/ambit/testapp:1`.
     pub name: &'a str,
-    /// The program and its first arguments.
+    /// The program and its first arguments; none where whoever runs it says which.
     pub entrypoint: &'a [&'a str],
+    /// What it says of itself, such as its version, by the names that OCI has for that.
+    pub labels: &'a [(&'a str, &'a str)],
 }
 
 impl Files {
@@ -39,9 +41,29 @@ impl Files {
     /// # Errors
     /// When it cannot be read.
     pub fn add(&mut self, from: &Path, to: &str) -> anyhow::Result<()> {
+        let metadata = fs::metadata(from).with_context(|| format!("{} cannot be read", from.display()))?;
+        self.put(from, to, std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o7777)
+    }
+
+    /// Adds the program `from` at `to`, an absolute path, for everybody to run, whatever permissions it has here.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn add_program(&mut self, from: &Path, to: &str) -> anyhow::Result<()> {
+        self.put(from, to, 0o755)
+    }
+
+    /// Adds the file `from` at `to`, an absolute path, for everybody to read, whatever permissions it has here.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn add_text(&mut self, from: &Path, to: &str) -> anyhow::Result<()> {
+        self.put(from, to, 0o644)
+    }
+
+    fn put(&mut self, from: &Path, to: &str, mode: u32) -> anyhow::Result<()> {
         let bytes = fs::read(from).with_context(|| format!("{} cannot be read", from.display()))?;
-        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(from)?.permissions());
-        self.0.insert(to.trim_start_matches('/').to_owned(), (bytes, mode & 0o7777));
+        self.0.insert(to.trim_start_matches('/').to_owned(), (bytes, mode));
         Ok(())
     }
 
@@ -86,8 +108,8 @@ pub fn write_for_tests(to: &Path, testapp: &Path) -> anyhow::Result<()> {
     let mut files = Files::default();
     files.add(testapp, "/testapp")?;
     files.add_libraries(testapp)?;
-    let images =
-        [Image { name: PAUSE, entrypoint: &["/testapp", "pause"] }, Image { name: TESTAPP, entrypoint: &["/testapp"] }];
+    let of = |name, entrypoint| Image { name, entrypoint, labels: &[] };
+    let images = [of(PAUSE, &["/testapp", "pause"][..]), of(TESTAPP, &["/testapp"])];
     write(to, &images, &files)
 }
 
@@ -115,10 +137,11 @@ impl Archive {
     }
 
     fn image(&mut self, image: &Image<'_>, layer: &Value) -> anyhow::Result<()> {
+        let labels: BTreeMap<_, _> = image.labels.iter().copied().collect();
         let config = self.blob(serde_json::to_vec(&json!({
             "architecture": architecture(),
             "os": "linux",
-            "config": {"Entrypoint": image.entrypoint},
+            "config": {"Entrypoint": image.entrypoint, "Labels": labels},
             "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
         }))?);
         let manifest = self.blob(serde_json::to_vec(&json!({
@@ -165,7 +188,8 @@ impl Blob {
 }
 
 /// This machine's architecture, as images name it.
-fn architecture() -> &'static str {
+#[must_use]
+pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -201,7 +225,8 @@ mod tests {
         fs::write(&program, "#!").unwrap();
         let mut files = Files::default();
         files.add(&program, "/bin/program").unwrap();
-        let image = Image { name: "localhost/x/program:2", entrypoint: &["/bin/program"] };
+        let labels = &[("org.opencontainers.image.version", "2")];
+        let image = Image { name: "localhost/x/program:2", entrypoint: &["/bin/program"], labels };
         let archives = ["one.tar", "other.tar"].map(|name| directory.path().join(name));
         for archive in &archives {
             write(archive, &[image], &files).unwrap();
@@ -218,6 +243,7 @@ mod tests {
         let held = run(Command::new("tar").arg("-tf").arg(extracted.join(layer))).unwrap();
         assert_eq!(held, "bin/program\n");
         let config = json(listed[0]["Config"].as_str().unwrap());
+        assert_eq!(config["config"]["Labels"]["org.opencontainers.image.version"], "2");
         assert_eq!(format!("blobs/{}", config["rootfs"]["diff_ids"][0].as_str().unwrap().replace(':', "/")), layer);
         let manifest = json("index.json")["manifests"][0]["digest"].as_str().unwrap().replace(':', "/");
         assert_eq!(

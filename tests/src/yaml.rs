@@ -1,5 +1,6 @@
 //! JSON values as YAML in block style, for manifests that a person may want to read, and YAML as JSON values. Every
-//! string is written in quotes, so that none is taken for a number or a boolean; every scalar is read as a string.
+//! string is written in quotes, so that none is taken for a number or a boolean, and a key where it is more than letters and
+//! digits; every scalar is read as a string.
 
 use anyhow::Context;
 use granit_parser::{Event, Parser};
@@ -65,7 +66,7 @@ fn block(value: &Value, depth: usize, text: &mut String) {
         Value::Object(fields) if !fields.is_empty() => {
             for (name, value) in fields {
                 indent(depth, text);
-                text.push_str(&Value::from(name.as_str()).to_string());
+                key(name, text);
                 text.push(':');
                 nested(value, depth, text);
             }
@@ -82,6 +83,19 @@ fn block(value: &Value, depth: usize, text: &mut String) {
             text.push_str(&scalar.to_string());
             text.push('\n');
         }
+    }
+}
+
+/// `name`, in quotes where it could be taken for something else than text.
+fn key(name: &str, text: &mut String) {
+    const WORDS: [&str; 9] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
+    let plain = name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.chars().all(|one| one.is_ascii_alphanumeric() || one == '-')
+        && !WORDS.contains(&name.to_ascii_lowercase().as_str());
+    if plain {
+        text.push_str(name);
+    } else {
+        text.push_str(&Value::from(name).to_string());
     }
 }
 
@@ -113,8 +127,8 @@ mod tests {
 
     #[test]
     fn nests_and_quotes() {
-        let document = json!({"a": {"b": ["no", {"c": 1, "d": {}}]}, "e": "x: y"});
-        let expected = "---\n\"a\":\n  \"b\":\n    - \"no\"\n    -\n      \"c\": 1\n      \"d\": {}\n\"e\": \"x: y\"\n";
+        let document = json!({"a": {"b": ["no", {"c": 1, "no": {}}]}, "x/e": "x: y"});
+        let expected = "---\na:\n  b:\n    - \"no\"\n    -\n      c: 1\n      \"no\": {}\n\"x/e\": \"x: y\"\n";
         assert_eq!(documents([&document]), expected);
     }
 

@@ -27,7 +27,7 @@ const CRATES: &[(&str, u8, Sees)] = &[
     ("waypoint", 4, Sees::Below),
     // The end-to-end tests know the mesh as its users do: by its command line, files, ports and log.
     ("ambit-tests", 4, Sees::Only(&[])),
-    ("xtask", 4, Sees::Only(&["ambit-tests"])),
+    ("xtask", 4, Sees::Only(&["ambit-api", "ambit-tests"])),
 ];
 
 /// Which crates of the workspace a crate may see.

@@ -5,9 +5,11 @@
 mod bench;
 mod build;
 mod cluster;
+mod codegen;
 mod demo;
 mod ebpf;
 mod features;
+mod image;
 mod layers;
 mod setup;
 mod test;
@@ -33,8 +35,12 @@ enum Command {
     Bench(bench::Args),
     /// Runs a Kubernetes on this machine, out of Debian's packages.
     Cluster(cluster::Args),
+    /// Writes the CustomResourceDefinitions of the chart, or checks that they are what the schemas say.
+    Codegen(codegen::Args),
     /// Rebuilds the eBPF object that the loader embeds, or checks that it is what its source says.
     Ebpf(ebpf::Args),
+    /// Builds static programs, and a container image of them with the list of what is in it.
+    Image(image::Args),
     /// Checks that crates depend on one another only downwards.
     Layers(layers::Args),
     /// Checks that every test that docs/features.md names exists.
@@ -47,7 +53,9 @@ fn main() -> anyhow::Result<()> {
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Cluster(args) => cluster::run(&args),
+        Command::Codegen(args) => codegen::run(&args),
         Command::Ebpf(args) => ebpf::run(&args),
+        Command::Image(args) => image::run(&args),
         Command::Layers(args) => layers::run(&args),
         Command::Features(args) => features::run(&args),
     }

@@ -43,10 +43,11 @@ pub(crate) struct Args {
 /// A step: what it is called, and what it does.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 
-const CHECKS: [Step; 4] = [
+const CHECKS: [Step; 5] = [
     ("format", || cargo(&["fmt", "--all", "--check"])),
     ("layers", || xtask(&["layers"])),
     ("features", || xtask(&["features", "--check"])),
+    ("definitions", || xtask(&["codegen", "--check"])),
     ("clippy", || cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
 ];
 

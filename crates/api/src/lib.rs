@@ -9,6 +9,7 @@ pub mod labels;
 mod name;
 pub mod object;
 pub mod resource;
+pub mod schema;
 pub mod translate;
 
 pub use field::{FieldError, Remark, Severity};

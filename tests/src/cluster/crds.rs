@@ -1,8 +1,11 @@
-//! CustomResourceDefinitions of the kinds that the mesh reads, as small as the API server takes them: every field is kept
-//! and none is checked, since what the mesh makes of them is what is tested.
+//! CustomResourceDefinitions of the kinds that the mesh reads: the mesh's own as its chart installs them, the others (Gateway
+//! API's, EndpointSlices) as small as the API server takes them, with every field kept and none checked.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::kubectl::Kubectl;
@@ -24,6 +27,8 @@ pub struct Definition {
 
 const NETWORKING: &str = "networking.istio.io";
 const SECURITY: &str = "security.istio.io";
+/// The directory of the chart's definitions.
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/ambit/files/crds");
 const GATEWAY: &str = "gateway.networking.k8s.io";
 
 /// Istio's and Gateway API's kinds that the mesh reads.
@@ -53,11 +58,48 @@ pub fn install(kubectl: &Kubectl, definitions: &[Definition]) -> anyhow::Result<
     if missing.is_empty() {
         return Ok(());
     }
-    kubectl.apply(&missing.iter().map(|definition| definition.manifest()).collect::<Vec<_>>())?;
     let names: Vec<_> = missing.iter().map(|definition| format!("crd/{}", definition.name())).collect();
+    let lenient = takes_empty_text_for_null(kubectl)?;
+    let (of_chart, open): (Vec<&Definition>, Vec<_>) = missing.into_iter().partition(|one| one.is_of_chart());
+    let text = |definition: &&Definition| {
+        let file = definition.file();
+        fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))
+    };
+    let texts = of_chart.iter().map(text).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut manifests = if texts.is_empty() { Vec::new() } else { kubectl.read(&texts.join("\n---\n"))? };
+    if lenient {
+        manifests.iter_mut().for_each(let_text_be_null);
+    }
+    manifests.extend(open.iter().map(|definition| definition.manifest()));
+    kubectl.apply(&manifests)?;
     let mut wait = vec!["wait", "--for=condition=Established", "--timeout=30s"];
     wait.extend(names.iter().map(String::as_str));
     kubectl.run(&wait).map(drop)
+}
+
+/// True for API servers that take empty text in an object for null, and refuse it: those of before 1.21, when a Go that is
+/// newer than they are has compiled them.
+fn takes_empty_text_for_null(kubectl: &Kubectl) -> anyhow::Result<bool> {
+    let version = kubectl.get_path("/version")?;
+    let minor = version.get("minor").and_then(Value::as_str).unwrap_or_default();
+    Ok(minor.trim_end_matches('+').parse::<u32>().is_ok_and(|minor| minor < 21))
+}
+
+/// Lets every text of a schema be null as well.
+fn let_text_be_null(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if fields.get("type") == Some(&json!("string")) && !fields.contains_key("jsonPath") {
+                fields.insert("nullable".to_owned(), json!(true));
+            }
+            // Nothing in alternatives, nor of what tells the entries of a list apart, can be null.
+            let keyed = fields.contains_key("x-kubernetes-list-map-keys");
+            let inner = fields.iter_mut().filter(|(name, _)| *name != "anyOf" && !(keyed && *name == "items"));
+            inner.for_each(|(_, value)| let_text_be_null(value));
+        }
+        Value::Array(entries) => entries.iter_mut().for_each(let_text_be_null),
+        _ => {}
+    }
 }
 
 impl Definition {
@@ -73,7 +115,19 @@ impl Definition {
         format!("{}/{}", self.group, self.versions.first().copied().unwrap_or_default())
     }
 
-    /// The definition as it is applied.
+    /// True if the mesh's chart defines it.
+    #[must_use]
+    pub fn is_of_chart(&self) -> bool {
+        [NETWORKING, SECURITY].contains(&self.group)
+    }
+
+    /// The file that it is in, if the chart defines it.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        Path::new(CHART).join(format!("{}.yaml", self.name()))
+    }
+
+    /// A definition with this name that keeps every field and checks none.
     #[must_use]
     pub fn manifest(&self) -> Value {
         // Structural, as v1 demands, and open.

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
 
 /// kubectl and the cluster that it speaks to.
@@ -64,12 +64,17 @@ impl Kubectl {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("{} cannot be run", self.program.display()))?;
         let mut stdin = child.stdin.take().context("kubectl takes no input")?;
-        let written = stdin.write_all(input.as_bytes());
-        drop(stdin);
-        let output = child.wait_with_output()?;
+        // It may write before it has read everything: neither waits for the other.
+        let (written, output) = std::thread::scope(|scope| {
+            let writing = scope.spawn(move || stdin.write_all(input.as_bytes()));
+            let output = child.wait_with_output();
+            (writing.join(), output)
+        });
+        let output = output?;
         if !output.status.success() {
             bail!("kubectl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
         }
+        let written = written.map_err(|_| anyhow!("writing to kubectl panicked"))?;
         written.context("kubectl ended before it had read its input")?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
@@ -79,9 +84,24 @@ impl Kubectl {
     /// # Errors
     /// When the server refuses one; the others are written.
     pub fn apply(&self, objects: &[Value]) -> anyhow::Result<()> {
+        if objects.is_empty() {
+            return Ok(());
+        }
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
         // What is not validated here is by the server.
         self.run_with(&["apply", "--validate=false", "-f", "-"], &list).map(drop)
+    }
+
+    /// The objects in `manifests`, YAML, as kubectl reads it. The server is asked only whether it knows their kinds.
+    ///
+    /// # Errors
+    /// When it is no YAML, or a kind is not known.
+    pub fn read(&self, manifests: &str) -> anyhow::Result<Vec<Value>> {
+        let arguments = ["create", "--dry-run=client", "--validate=false", "-o", "json", "-f", "-"];
+        let printed = self.run_with(&arguments, manifests)?;
+        // One after the other, not as a list.
+        let objects = serde_json::Deserializer::from_str(&printed).into_iter().collect::<Result<Vec<Value>, _>>()?;
+        Ok(objects)
     }
 
     /// The object, or the list of objects, that `what` names, as `kubectl get` takes it: `["pods", "-n", "shop"]`.

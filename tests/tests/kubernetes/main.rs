@@ -12,6 +12,7 @@
 
 mod agents;
 mod api;
+mod definitions;
 mod removal;
 mod shop;
 mod stand_in;

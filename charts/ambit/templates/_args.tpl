@@ -1,0 +1,50 @@
+{{/* The arguments of the agent. What is given here cannot be given again in `args`. */}}
+{{- define "ambit.args.ztunnel" -}}
+{{- $values := include "ambit.values" . | fromJson -}}
+- --kube
+- --kube-cache={{ $values.ztunnel.stateDir }}/mesh
+- --node=$(NODE_NAME)
+- --cgroup={{ $values.cgroup }}
+- --pins=/sys/fs/bpf/ambit
+- --ca-address={{ include "ambit.caAddress" . }}
+- --ca-token=/var/run/secrets/tokens/istio-token
+- --roots=/var/run/secrets/istio/root-cert.pem
+- --trust-domain={{ $values.meshConfig.trustDomain }}
+{{- with $values.meshConfig.trustDomainAliases }}
+- --trust-domain-aliases={{ join "," . }}
+{{- end }}
+- --cluster={{ $values.clusterName }}
+- --domain={{ $values.clusterDomain }}
+- --root-namespace={{ $values.rootNamespace }}
+- --excluded-namespaces={{ join "," $values.excludeNamespaces }}
+- --drain-deadline={{ max 1 (sub ($values.ztunnel.terminationGracePeriodSeconds | int) 5) }}
+{{- if not $values.ipv6 }}
+- --metrics-address=0.0.0.0:15020
+- --readiness-address=0.0.0.0:15021
+{{- end }}
+- --log-level={{ $values.logLevel }}
+- --log-format={{ ternary "json" "plain" $values.logAsJson }}
+{{- range $values.ztunnel.args }}
+- {{ . | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* The arguments of the controller. What is given here cannot be given again in `args`. */}}
+{{- define "ambit.args.controller" -}}
+{{- $values := include "ambit.values" . | fromJson -}}
+- --kube
+- --server-names=ambit-controller.{{ .Release.Namespace }}.svc,istiod.{{ .Release.Namespace }}.svc
+- --trust-domain={{ $values.meshConfig.trustDomain }}
+- --cluster={{ $values.clusterName }}
+- --drain-deadline={{ max 1 (sub ($values.controller.terminationGracePeriodSeconds | int) 5) }}
+{{- if not $values.ipv6 }}
+- --address=0.0.0.0:15012
+- --metrics-address=0.0.0.0:15014
+- --readiness-address=0.0.0.0:8080
+{{- end }}
+- --log-level={{ $values.logLevel }}
+- --log-format={{ ternary "json" "plain" $values.logAsJson }}
+{{- range $values.controller.args }}
+- {{ . | quote }}
+{{- end }}
+{{- end -}}
