@@ -191,17 +191,13 @@ fn requests_stay_near_and_go_elsewhere_when_nobody_is_left() {
 
 /// The Service `placed`: endpoints that are no pods, each known by its node alone, and those nodes; the client's is `a`.
 fn placed() -> String {
+    let client = "{topology.kubernetes.io/region: eu, topology.kubernetes.io/zone: z1}";
     let mut text = zoned().replace("zoned", "placed").replace("10.96.0.7", "10.96.0.6");
-    for zone in ["zone: here", "zone: here", "zone: there"] {
-        let node = ["a", "b", "c"][text.matches("nodeName").count()];
+    text = text.replacen("{topology.kubernetes.io/zone: here}", client, 1);
+    for (zone, node) in [("zone: here", "a"), ("zone: here", "b"), ("zone: there", "c")] {
         text = text.replacen(zone, &format!("nodeName: {node}"), 1);
     }
-    text = text.replacen(
-        "{topology.kubernetes.io/zone: here}",
-        "{topology.kubernetes.io/region: eu, topology.kubernetes.io/zone: x}",
-        1,
-    );
-    for (node, region, zone) in [("b", "eu", "y"), ("c", "us", "x")] {
+    for (node, region, zone) in [("b", "eu", "z2"), ("c", "us", "z1")] {
         text.push_str(&format!(
             "---\napiVersion: v1\nkind: Node\nmetadata: {{name: {node}, labels: {{topology.kubernetes.io/region: {region}, \
              topology.kubernetes.io/zone: {zone}}}}}\n"
@@ -230,7 +226,7 @@ fn shares_of_requests_go_where_distribute_says_wherever_the_client_is() {
             let policy = format!("loadBalancer: {{localityLbSetting: {{enabled: true, distribute: [{distribute}]}}}}");
             placed() + &rule("shop", "placed", &format!("{{host: placed, trafficPolicy: {{{policy}}}}}"))
         };
-        let mesh = Mesh::new(&spread("{from: eu/x/*, to: {eu/x/*: 70, eu/y/*: 10, us/*: 20}}")).await;
+        let mesh = Mesh::new(&spread("{from: eu/z1/*, to: {eu/z1/*: 70, eu/z2/*: 10, us/*: 20}}")).await;
         let _servers = at_places(&Rc::default()).await;
         let client = mesh.client("client").await;
         let mut http = client.http1("10.96.0.6:80").await;
@@ -239,7 +235,7 @@ fn shares_of_requests_go_where_distribute_says_wherever_the_client_is() {
             near(found.get(name).copied().unwrap_or_default(), 400, percent);
         }
         // What is nowhere in it gets nothing; and what is said for others is not for this client.
-        mesh.apply(&spread("{from: us/*, to: {us/*: 100}}, {from: eu/*, to: {eu/y/*: 50, us/*: 50}}")).await;
+        mesh.apply(&spread("{from: us/*, to: {us/*: 100}}, {from: eu/*, to: {eu/z2/*: 50, us/*: 50}}")).await;
         let found = answers(&mut http, 200).await;
         assert!(!found.contains_key("same-zone"), "{found:?}");
         near(found["far"], 200, 50.0);
@@ -256,12 +252,12 @@ fn requests_go_to_whom_failover_priority_puts_first_and_then_to_the_next() {
             );
             placed() + &rule("shop", "placed", &format!("{{host: placed, trafficPolicy: {policy}}}"))
         };
-        let mesh = Mesh::new(&first("'topology.kubernetes.io/zone=y'")).await;
+        let mesh = Mesh::new(&first("'topology.kubernetes.io/zone=z2'")).await;
         let failing = Rc::new(Cell::new(""));
         let _servers = at_places(&failing).await;
         let client = mesh.client("client").await;
         let mut http = client.http1("10.96.0.6:80").await;
-        // Of zone y first, which is not the client's: nothing of places but what is written counts.
+        // Of zone z2 first, which is not the client's: nothing of places but what is written counts.
         assert_eq!(answers(&mut http, 20).await, BTreeMap::from([("same-region".to_owned(), 20)]));
         mesh.apply(&first("topology.kubernetes.io/region, topology.kubernetes.io/zone")).await;
         for (failed, expected) in [("", "same-zone"), ("same-zone", "same-region"), ("same-zone same-region", "far")] {

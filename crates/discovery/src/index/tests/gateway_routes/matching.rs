@@ -79,16 +79,16 @@ fn of_several_matches_the_closest_counts_wherever_it_stands() {
     let regex = "{path: {type: RegularExpression, value: '/o.*'}}";
     let method = "{path: {value: /one/two}, method: GET}";
     let one_header = "{path: {value: /one/two}, headers: [{name: v, value: x}]}";
-    let two_headers = "{path: {value: /one/two}, headers: [{name: v, value: x}, {name: w, value: y}]}";
+    let two_headers = "{path: {value: /one/two}, headers: [{name: v, value: x}, {name: w, value: u}]}";
     let parameter = "{path: {value: /one/two}, queryParams: [{name: q, value: z}]}";
     let two_parameters = "{path: {value: /one/two}, queryParams: [{name: q, value: z}, {name: p, value: z}]}";
-    let call = get("/one/two?q=z&p=z").with("v", "x").with("w", "y");
+    let call = get("/one/two?q=z&p=z").with("v", "x").with("w", "u");
     for (less, more) in [
         ("{path: {value: /}}", short),
         (short, long),
         (long, exact),
         // One that says more of the rest is not closer than a longer path.
-        ("{path: {value: /one}, method: GET, headers: [{name: v, value: x}, {name: w, value: y}]}", long),
+        ("{path: {value: /one}, method: GET, headers: [{name: v, value: x}, {name: w, value: u}]}", long),
         (two_headers, exact),
         (long, method),
         (two_headers, method),
@@ -117,11 +117,11 @@ fn of_several_routes_that_tie_the_oldest_counts_and_then_the_first_by_name() {
     let of = |name: &str, created: &str, matches: &str, to: &str| route("HTTPRoute", name, created, &rule(matches, to));
     let (old, young) = ("2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z");
     for (routes, expected) in [
-        ([of("x", young, "", "a"), of("y", old, "", "b")], "b"),
-        ([of("x", old, "", "a"), of("y", young, "", "b")], "a"),
-        ([of("y", old, "", "a"), of("x", old, "", "b")], "b"),
+        ([of("p", young, "", "a"), of("q", old, "", "b")], "b"),
+        ([of("p", old, "", "a"), of("q", young, "", "b")], "a"),
+        ([of("q", old, "", "a"), of("p", old, "", "b")], "b"),
         // What matches more closely counts however young it is.
-        ([of("x", old, "", "a"), of("y", young, "{path: {value: /one}}", "b")], "b"),
+        ([of("p", old, "", "a"), of("q", young, "{path: {value: /one}}", "b")], "b"),
     ] {
         let index = joined(&(services.clone() + &routes.concat()));
         assert_eq!(get("/one").to(&index), expected, "{routes:?}");
