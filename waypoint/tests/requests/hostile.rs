@@ -129,8 +129,9 @@ fn a_head_that_cannot_be_read_is_told_once() {
         let answer = client.http2(REVIEWS).await.get("/", &[("x-big", &big)]).await;
         assert_eq!(answer.status, 431);
         until("it is counted", async || counted("431").await == 2.0).await;
+        mesh.logged(&["GET / HTTP/2", " 431 DPE "]).await;
         let lines = mesh.log_text().lines().filter(|line| line.contains(" DPE ")).count();
-        assert_eq!((lines, counted("400").await), (4, 2.0));
+        assert_eq!((lines, counted("400").await, counted("431").await), (4, 2.0, 2.0));
     });
 }
 
