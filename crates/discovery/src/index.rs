@@ -15,7 +15,7 @@ use std::sync::Arc;
 use ambit_api::resource::WaypointWish;
 use ambit_api::{Kind, ObjectRef, Resource, labels, resource, translate};
 use ambit_model::policy::PolicyKey;
-use ambit_model::route::{RouteId, RouteKind, Visibility};
+use ambit_model::route::{RouteId, RouteKind};
 use ambit_model::waypoint::Binding;
 use ambit_model::workload::Excluded;
 use ambit_model::{
@@ -375,7 +375,7 @@ impl Index {
         }
         let asks = |service: Option<&Service>| service.and_then(|service| service.waypoint.clone());
         touched.bindings |= asks(known.map(|known| &**known)) != asks(joined.as_ref());
-        if as_routes_see(known.map(|known| &**known)) != as_routes_see(joined.as_ref()) {
+        if matters_to_routes(known.map(|known| &**known), joined.as_ref()) {
             let hostname = known.map(|known| &known.hostname).or(joined.as_ref().map(|joined| &joined.hostname));
             touched.routes.extend(self.attachments.naming(&key.namespace, &key.name, hostname));
         }
@@ -401,11 +401,12 @@ impl Index {
     }
 }
 
-/// As much of a service as routes that name it depend on.
-fn as_routes_see(service: Option<&Service>) -> Option<(&Arc<str>, &Visibility, Vec<(u16, &Arc<str>)>)> {
-    let service = service?;
-    let ports = service.ports.iter().map(|port| (port.port, &port.name)).collect();
-    Some((&service.hostname, &service.visibility, ports))
+/// True if routes that name a service have to be joined anew when it was `before` and is `after`.
+fn matters_to_routes(before: Option<&Service>, after: Option<&Service>) -> bool {
+    let Some((before, after)) = before.zip(after) else { return before.is_some() || after.is_some() };
+    let ports =
+        |service: &'_ Service| service.ports.iter().map(|port| (port.port, port.name.clone())).collect::<Vec<_>>();
+    before.hostname != after.hostname || before.visibility != after.visibility || ports(before) != ports(after)
 }
 
 fn rank(event: &Event) -> Kind {
