@@ -10,19 +10,19 @@ use ambit_model::{Mesh, Policies};
 /// Reads `bytes` as both kinds of policies. What is wrong is named, what is right can be put in force and taken back. True
 /// if one is right.
 pub fn policy(bytes: &[u8]) -> bool {
-    translated(bytes, [Kind::PeerAuthentication, Kind::AuthorizationPolicy])
+    translated(bytes, &[Kind::PeerAuthentication, Kind::AuthorizationPolicy])
 }
 
-/// Reads `bytes` as a VirtualService and as a DestinationRule, like [`policy`].
+/// Reads `bytes` as a VirtualService, as a DestinationRule and as routes of the Gateway API, like [`policy`].
 pub fn rule(bytes: &[u8]) -> bool {
-    translated(bytes, [Kind::VirtualService, Kind::DestinationRule])
+    translated(bytes, &[Kind::VirtualService, Kind::DestinationRule, Kind::HttpRoute, Kind::GrpcRoute])
 }
 
-fn translated(bytes: &[u8], kinds: [Kind; 2]) -> bool {
+fn translated(bytes: &[u8], kinds: &[Kind]) -> bool {
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(bytes) else { return false };
     let mut right = false;
     for kind in kinds {
-        let Ok(object) = Object::read(kind, &value) else { continue };
+        let Ok(object) = Object::read(*kind, &value) else { continue };
         match translate(&object, &Mesh::default()) {
             Ok(translated) => {
                 right = true;
@@ -58,6 +58,8 @@ fn put(resource: Resource) {
             assert!(rules.set(&rule.key, Some(Arc::clone(&rule))));
             assert!(rules.set(&rule.key, None));
         }
+        // What it names, and with that what it does, is for who knows the others.
+        Resource::Route(_) => {}
         _ => unreachable!("it is of another kind"),
     }
     assert_eq!((policies, routes, rules), Default::default(), "something of it is left");

@@ -65,6 +65,7 @@ fn config_dump(sources: &Sources) -> Value {
         "waypoint": snapshot.waypoint(&shared.key),
         "services": served.collect::<Vec<_>>(),
         "virtualServices": snapshot.routes.virtual_services().collect::<Vec<_>>(),
+        "routes": snapshot.routes.service_routes().collect::<Vec<_>>(),
         "destinationRules": snapshot.destinations.rules().collect::<Vec<_>>(),
         "authorizationPolicies": snapshot.policies.authorizations().collect::<Vec<_>>(),
         "clusters": clusters(shared),

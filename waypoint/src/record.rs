@@ -61,8 +61,17 @@ impl Story {
             request_id: field(HeaderName::from_static("x-request-id")),
             forwarded_for: field(HeaderName::from_static("x-forwarded-for")),
         };
+        Self::of(kept, is_grpc(&head.headers))
+    }
+
+    /// Of a request of HTTP/1 whose head could not be read.
+    pub(crate) fn unread() -> Self {
+        Self::of(RequestHead { protocol: protocol(Version::HTTP_11), ..RequestHead::default() }, false)
+    }
+
+    fn of(kept: RequestHead<'_>, is_grpc: bool) -> Self {
         Self {
-            is_grpc: is_grpc(&head.headers),
+            is_grpc,
             received: 0,
             attempts: 0,
             route: String::new(),

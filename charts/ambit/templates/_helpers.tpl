@@ -65,7 +65,7 @@ https://{{ $values.caAddress | default (printf "ambit-controller.%s.svc:15012" .
   resources: [peerauthentications, authorizationpolicies]
   verbs: [get, list, watch]
 - apiGroups: [gateway.networking.k8s.io]
-  resources: [gateways, gatewayclasses]
+  resources: [gateways, gatewayclasses, httproutes, grpcroutes, referencegrants]
   verbs: [get, list, watch]
 {{- end -}}
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use ambit_model::route::RouteKind;
 use serde::{Serialize, Serializer};
 
 /// A kind that the mesh acts on.
@@ -36,11 +37,17 @@ pub enum Kind {
     Gateway,
     /// gateway.networking.k8s.io GatewayClass
     GatewayClass,
+    /// gateway.networking.k8s.io HTTPRoute
+    HttpRoute,
+    /// gateway.networking.k8s.io GRPCRoute
+    GrpcRoute,
+    /// gateway.networking.k8s.io ReferenceGrant
+    ReferenceGrant,
 }
 
 impl Kind {
     /// Every kind that the mesh acts on.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Namespace,
         Self::Node,
         Self::ServiceAccount,
@@ -55,6 +62,9 @@ impl Kind {
         Self::DestinationRule,
         Self::Gateway,
         Self::GatewayClass,
+        Self::HttpRoute,
+        Self::GrpcRoute,
+        Self::ReferenceGrant,
     ];
 
     /// The kind as `kind:` has it.
@@ -75,6 +85,18 @@ impl Kind {
             Self::DestinationRule => "DestinationRule",
             Self::Gateway => "Gateway",
             Self::GatewayClass => "GatewayClass",
+            Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
+            Self::ReferenceGrant => "ReferenceGrant",
+        }
+    }
+
+    /// The kind of a route.
+    #[must_use]
+    pub const fn of_route(kind: RouteKind) -> Self {
+        match kind {
+            RouteKind::Grpc => Self::GrpcRoute,
+            RouteKind::Http => Self::HttpRoute,
         }
     }
 
@@ -98,6 +120,12 @@ impl Kind {
             Self::Gateway | Self::GatewayClass => {
                 &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"]
             }
+            Self::GrpcRoute => &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2"],
+            Self::HttpRoute | Self::ReferenceGrant => &[
+                "gateway.networking.k8s.io/v1",
+                "gateway.networking.k8s.io/v1beta1",
+                "gateway.networking.k8s.io/v1alpha2",
+            ],
             _ => &["v1"],
         }
     }
@@ -225,7 +253,15 @@ mod tests {
             ("networking.istio.io/v1alpha3", "ServiceEntry", Recognised::Known(Kind::ServiceEntry)),
             ("networking.istio.io/v1beta1", "WorkloadEntry", Recognised::Known(Kind::WorkloadEntry)),
             ("networking.istio.io/v2", "ServiceEntry", Recognised::WrongVersion("networking.istio.io/v1")),
-            ("gateway.networking.k8s.io/v1", "HTTPRoute", Recognised::NotInEffect),
+            ("gateway.networking.k8s.io/v1beta1", "HTTPRoute", Recognised::Known(Kind::HttpRoute)),
+            ("gateway.networking.k8s.io/v1alpha2", "GRPCRoute", Recognised::Known(Kind::GrpcRoute)),
+            (
+                "gateway.networking.k8s.io/v1beta1",
+                "GRPCRoute",
+                Recognised::WrongVersion("gateway.networking.k8s.io/v1"),
+            ),
+            ("gateway.networking.k8s.io/v1beta1", "ReferenceGrant", Recognised::Known(Kind::ReferenceGrant)),
+            ("gateway.networking.k8s.io/v1alpha2", "TCPRoute", Recognised::NotInEffect),
             ("gateway.networking.k8s.io/v1beta1", "Gateway", Recognised::Known(Kind::Gateway)),
             ("gateway.networking.k8s.io/v1", "GatewayClass", Recognised::Known(Kind::GatewayClass)),
             ("gateway.networking.k8s.io/v2", "Gateway", Recognised::WrongVersion("gateway.networking.k8s.io/v1")),

@@ -4,6 +4,7 @@
 pub mod destination_rule;
 pub mod endpoint_slice;
 pub mod gateway;
+pub mod gateway_route;
 pub mod meta;
 pub mod pod;
 pub mod policy;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 pub use destination_rule::DestinationRule;
 pub use endpoint_slice::EndpointSlice;
 pub use gateway::Gateway;
+pub use gateway_route::{GrpcRoute, HttpRoute, ReferenceGrant};
 pub use meta::ObjectMeta;
 pub use pod::Pod;
 pub use policy::{AuthorizationPolicy, PeerAuthentication};
@@ -58,6 +60,12 @@ pub enum Object {
     Gateway(Box<Gateway>),
     /// gateway.networking.k8s.io GatewayClass
     GatewayClass(Bare),
+    /// gateway.networking.k8s.io HTTPRoute
+    HttpRoute(Box<HttpRoute>),
+    /// gateway.networking.k8s.io GRPCRoute
+    GrpcRoute(Box<GrpcRoute>),
+    /// gateway.networking.k8s.io ReferenceGrant
+    ReferenceGrant(Box<ReferenceGrant>),
 }
 
 impl Object {
@@ -81,6 +89,9 @@ impl Object {
             Kind::DestinationRule => Self::DestinationRule(Box::deserialize(from)?),
             Kind::Gateway => Self::Gateway(Box::deserialize(from)?),
             Kind::GatewayClass => Self::GatewayClass(Bare::deserialize(from)?),
+            Kind::HttpRoute => Self::HttpRoute(Box::deserialize(from)?),
+            Kind::GrpcRoute => Self::GrpcRoute(Box::deserialize(from)?),
+            Kind::ReferenceGrant => Self::ReferenceGrant(Box::deserialize(from)?),
         })
     }
 
@@ -102,6 +113,9 @@ impl Object {
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::Gateway(_) => Kind::Gateway,
             Self::GatewayClass(_) => Kind::GatewayClass,
+            Self::HttpRoute(_) => Kind::HttpRoute,
+            Self::GrpcRoute(_) => Kind::GrpcRoute,
+            Self::ReferenceGrant(_) => Kind::ReferenceGrant,
         }
     }
 
@@ -121,6 +135,9 @@ impl Object {
             Self::VirtualService(service) => &service.metadata,
             Self::DestinationRule(rule) => &rule.metadata,
             Self::Gateway(gateway) => &gateway.metadata,
+            Self::HttpRoute(route) => &route.metadata,
+            Self::GrpcRoute(route) => &route.metadata,
+            Self::ReferenceGrant(grant) => &grant.metadata,
         }
     }
 

@@ -13,9 +13,14 @@ use ambit_model::{Cidr, Distribution, Node, Resolution, ServiceKey, Topology, Wo
 use crate::kind::{Kind, ObjectRef};
 
 mod entry;
+mod route;
 mod waypoint;
 
 pub use entry::{ServiceEntry, WorkloadEntry, Written};
+pub use route::{
+    Backend, BackendRef, Granted, Grantee, Mirrored, ParentKind, ParentRef, ReferenceGrant, Route, RouteAction,
+    RouteRule,
+};
 pub use waypoint::{AllowedNamespaces, Gateway, GatewayClass, Operator, Requirement, WaypointWish};
 
 /// A validated object.
@@ -47,6 +52,10 @@ pub enum Resource {
     Gateway(Arc<Gateway>),
     /// A class of Gateways.
     GatewayClass(GatewayClass),
+    /// A route that is attached to services.
+    Route(Arc<Route>),
+    /// Who may name what from other namespaces.
+    ReferenceGrant(Arc<ReferenceGrant>),
     /// An object that stands for nothing in the mesh: a finished pod, a service account.
     Inert(ObjectRef),
 }
@@ -75,6 +84,8 @@ impl Resource {
             Self::DestinationRule(rule) => of_policy(Kind::DestinationRule, &rule.key),
             Self::Gateway(gateway) => named(Kind::Gateway, &gateway.key.namespace, &gateway.key.name),
             Self::GatewayClass(class) => named(Kind::GatewayClass, &Arc::default(), &class.name),
+            Self::Route(route) => of_policy(Kind::of_route(route.id.kind), &route.id.key),
+            Self::ReferenceGrant(grant) => of_policy(Kind::ReferenceGrant, &grant.key),
             Self::Inert(reference) => reference.clone(),
         }
     }

@@ -5,6 +5,7 @@ mod distribution;
 mod duration;
 mod endpoint_slice;
 mod enrolment;
+mod gateway_route;
 mod owner;
 mod place;
 mod pod;
@@ -60,6 +61,9 @@ pub fn translate(object: &Object, mesh: &Mesh) -> Result<Translated, Vec<FieldEr
         Object::DestinationRule(rule) => destination_rule::translate(rule, &id, mesh, &mut findings),
         Object::Gateway(gateway) => waypoint::gateway(gateway, &id, mesh, &mut findings),
         Object::GatewayClass(class) => waypoint::class(class, &id, &mut findings),
+        Object::HttpRoute(route) => gateway_route::http(route, &id, mesh, &mut findings),
+        Object::GrpcRoute(route) => gateway_route::grpc(route, &id, mesh, &mut findings),
+        Object::ReferenceGrant(grant) => gateway_route::reference_grant(grant, &id, &mut findings),
         Object::ServiceAccount(_) => Resource::Inert(id),
     };
     findings.finish(resource).map(|(resource, remarks)| Translated { resource, remarks })

@@ -3,6 +3,7 @@
 //! namespaces' annotations. A change costs what it touches, not what there is.
 
 mod allocation;
+mod attachments;
 mod endpoints;
 mod findings;
 mod namespace;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use ambit_api::resource::{DataplaneMode, WaypointWish};
 use ambit_api::{Kind, ObjectRef, Resource, labels, resource, translate};
 use ambit_model::policy::PolicyKey;
+use ambit_model::route::{RouteId, RouteKind};
 use ambit_model::waypoint::Binding;
 use ambit_model::workload::Excluded;
 use ambit_model::{
@@ -22,6 +24,7 @@ use ambit_model::{
 
 use crate::event::Event;
 use allocation::Allocation;
+use attachments::Attachments;
 use namespace::Namespace;
 use waypoints::Waypoints;
 
@@ -36,6 +39,7 @@ pub struct Index {
     pods_by_node: BTreeMap<Arc<str>, BTreeSet<PodKey>>,
     allocation: Allocation,
     waypoints: Waypoints,
+    attachments: Attachments,
     /// Who asks for which waypoint by labels of his own.
     asking: BTreeMap<ObjectRef, WaypointKey>,
     findings: Vec<Finding>,
@@ -50,6 +54,7 @@ struct Touched {
     pods: BTreeSet<PodKey>,
     services: BTreeSet<ServiceKey>,
     waypoints: BTreeSet<WaypointKey>,
+    routes: BTreeSet<RouteId>,
     anything: bool,
     /// What is wrong between objects may be something else now.
     bindings: bool,
@@ -65,6 +70,7 @@ impl Index {
             pods_by_node: BTreeMap::new(),
             allocation: Allocation::default(),
             waypoints: Waypoints::default(),
+            attachments: Attachments::default(),
             asking: BTreeMap::new(),
             findings: Vec::new(),
         }
@@ -94,8 +100,14 @@ impl Index {
         for key in std::mem::take(&mut touched.services) {
             self.join_service(&key, &mut touched);
         }
+        for id in std::mem::take(&mut touched.routes) {
+            let joined = self.attachments.join(&id, &self.snapshot, &self.namespaces);
+            touched.anything |= self.snapshot.routes.set_service_route(&id, joined);
+            touched.bindings = true;
+        }
         if touched.bindings {
             self.findings = findings::all(&self.snapshot, &self.asking);
+            self.findings.extend(self.attachments.findings().cloned());
         }
         touched.anything
     }
@@ -147,6 +159,10 @@ impl Index {
             }
             Resource::Gateway(gateway) => self.set_gateway(&gateway.key.clone(), Some(gateway), touched),
             Resource::GatewayClass(class) => touched.waypoints.extend(self.waypoints.set_class(&class)),
+            Resource::Route(route) => self.set_route(route.id.clone(), Some(route), touched),
+            Resource::ReferenceGrant(grant) => {
+                touched.routes.extend(self.attachments.set_grant(&grant.key.clone(), Some(grant)));
+            }
             Resource::Inert(_) => {}
         }
     }
@@ -184,6 +200,15 @@ impl Index {
                 let class = resource::GatewayClass { name: name.clone(), serves: None };
                 touched.waypoints.extend(self.waypoints.set_class(&class));
             }
+            Kind::HttpRoute | Kind::GrpcRoute => {
+                let kind = if *kind == Kind::GrpcRoute { RouteKind::Grpc } else { RouteKind::Http };
+                let key = PolicyKey { namespace: namespace.clone(), name: name.clone() };
+                self.set_route(RouteId { kind, key }, None, touched);
+            }
+            Kind::ReferenceGrant => {
+                let key = PolicyKey { namespace: namespace.clone(), name: name.clone() };
+                touched.routes.extend(self.attachments.set_grant(&key, None));
+            }
             Kind::ServiceAccount => {}
         }
         let home = if *kind == Kind::Namespace { name } else { namespace };
@@ -220,10 +245,16 @@ impl Index {
     fn set_gateway(&mut self, key: &WaypointKey, gateway: Option<Arc<resource::Gateway>>, touched: &mut Touched) {
         self.waypoints.set(key, gateway);
         touched.waypoints.insert(key.clone());
+        touched.routes.extend(self.attachments.naming(&key.namespace, &key.name, None));
         // Its pods are not what other pods are.
         let pods = self.namespaces.get(&key.namespace).into_iter().flat_map(|namespace| &namespace.pods);
         let own = pods.filter(|(_, pod)| gateway_of(&pod.workload).as_ref() == Some(key));
         touched.pods.extend(own.map(|(pod, _)| (key.namespace.clone(), pod.clone())));
+    }
+
+    fn set_route(&mut self, id: RouteId, route: Option<Arc<resource::Route>>, touched: &mut Touched) {
+        self.attachments.set(&id, route);
+        touched.routes.insert(id);
     }
 
     /// Notes what the labels of `object` ask for.
@@ -347,6 +378,10 @@ impl Index {
         }
         let asks = |service: Option<&Service>| service.and_then(|service| service.waypoint.clone());
         touched.bindings |= asks(known.map(|known| &**known)) != asks(joined.as_ref());
+        if matters_to_routes(known.map(|known| &**known), joined.as_ref()) {
+            let hostname = known.map(|known| &known.hostname).or(joined.as_ref().map(|joined| &joined.hostname));
+            touched.routes.extend(self.attachments.naming(&key.namespace, &key.name, hostname));
+        }
         touched.anything = true;
         match joined {
             Some(service) => self.snapshot.insert_service(Arc::new(service)),
@@ -369,6 +404,14 @@ impl Index {
     }
 }
 
+/// True if routes that name a service have to be joined anew when it was `before` and is `after`.
+fn matters_to_routes(before: Option<&Service>, after: Option<&Service>) -> bool {
+    let Some((before, after)) = before.zip(after) else { return before.is_some() || after.is_some() };
+    let ports =
+        |service: &'_ Service| service.ports.iter().map(|port| (port.port, port.name.clone())).collect::<Vec<_>>();
+    before.hostname != after.hostname || before.visibility != after.visibility || ports(before) != ports(after)
+}
+
 fn rank(event: &Event) -> Kind {
     match event {
         Event::Upsert(Resource::Namespace(_)) => Kind::Namespace,
@@ -384,6 +427,8 @@ fn rank(event: &Event) -> Kind {
         Event::Upsert(Resource::DestinationRule(_)) => Kind::DestinationRule,
         Event::Upsert(Resource::Gateway(_)) => Kind::Gateway,
         Event::Upsert(Resource::GatewayClass(_)) => Kind::GatewayClass,
+        Event::Upsert(Resource::Route(route)) => Kind::of_route(route.id.kind),
+        Event::Upsert(Resource::ReferenceGrant(_)) => Kind::ReferenceGrant,
         Event::Upsert(Resource::Inert(reference)) | Event::Delete(reference) => reference.kind,
     }
 }

@@ -3,6 +3,8 @@
 
 mod choose;
 
+pub use choose::place;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

@@ -1,10 +1,12 @@
 //! Where a request or connection goes by what VirtualServices say, and what is done to it on the way (Istio
-//! `networking.istio.io` VirtualService). Pure: it is handed a request's head and a number to draw from, and knows no
+//! `networking.istio.io` VirtualService), and what routes say that are attached to services (Gateway API HTTPRoute and
+//! GRPCRoute). Pure: it is handed a request's head and a number to draw from, and knows no
 //! bytes, no clock and no endpoints.
 //!
 //! [`Routes::http`] and [`Routes::stream`] are the questions; `table` is how an answer is found quickly, `outcome` what
 //! it is.
 
+mod attached;
 pub mod cors;
 mod delegate;
 mod draw;
@@ -26,6 +28,7 @@ mod virtual_service;
 mod visibility;
 
 pub use crate::policy::PolicyKey as RuleKey;
+pub use attached::{Parent, Precedence, RouteId, RouteKind, ServiceRoute, ServiceRule};
 pub use cors::Cors;
 pub use draw::{Chance, Draw, Percent};
 pub use fault::{ABORT_BODY, Abort, Delay, Fault, Injected, Status, grpc_status, http_status};
@@ -42,7 +45,7 @@ pub use rewrite::{Rewrite, RewritePath, Substitution, SubstitutionError};
 pub use routes::{Addressed, Routes, StreamOutcome};
 pub use text::Text;
 pub use virtual_service::{
-    Destination, DirectResponse, Flow, Gateway, HttpAction, HttpMatch, HttpRoute, Mirror, Source, StreamMatch,
+    Destination, DirectResponse, Flow, Gateway, HttpAction, HttpMatch, HttpRoute, Mirror, Partly, Source, StreamMatch,
     StreamRoute, VirtualService, Weighted,
 };
 pub use visibility::Visibility;

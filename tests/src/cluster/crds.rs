@@ -32,7 +32,7 @@ const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/ambit/files/
 const GATEWAY: &str = "gateway.networking.k8s.io";
 
 /// Istio's and Gateway API's kinds that the mesh reads.
-pub const MESH: [Definition; 8] = [
+pub const MESH: [Definition; 11] = [
     of(NETWORKING, "VirtualService", "virtualservices"),
     of(NETWORKING, "DestinationRule", "destinationrules"),
     of(NETWORKING, "ServiceEntry", "serviceentries"),
@@ -41,6 +41,9 @@ pub const MESH: [Definition; 8] = [
     Definition { versions: &["v1", "v1beta1"], ..of(SECURITY, "PeerAuthentication", "peerauthentications") },
     Definition { versions: &["v1", "v1beta1"], ..of(GATEWAY, "Gateway", "gateways") },
     Definition { versions: &["v1", "v1beta1"], namespaced: false, ..of(GATEWAY, "GatewayClass", "gatewayclasses") },
+    Definition { versions: &["v1", "v1beta1"], ..of(GATEWAY, "HTTPRoute", "httproutes") },
+    Definition { versions: &["v1"], ..of(GATEWAY, "GRPCRoute", "grpcroutes") },
+    Definition { versions: &["v1beta1"], ..of(GATEWAY, "ReferenceGrant", "referencegrants") },
 ];
 
 /// EndpointSlices of v1, for an API server that has only their betas, and that is told to serve none of those.

@@ -73,6 +73,8 @@ scenarios! {
     #[test]
     fn waypoints_are_their_namespaces_own() = "SC-card-waypoint";
     #[test]
+    fn an_http_route_holds_in_place_of_a_virtual_service() = "H-34";
+    #[test]
     fn what_is_addressed_decides_who_is_asked() = "G-02";
     #[test]
     fn another_namespaces_waypoint_has_to_let_it_in() = "G-03";

@@ -63,6 +63,15 @@ impl Answer {
         Self { status: Status::Http(431), ..Self::malformed("http1.headers_too_large") }
     }
 
+    /// What hyper has answered to a head that it could not read; none if `error` is no such thing.
+    pub(crate) fn to_unreadable(error: &hyper::Error) -> Option<Self> {
+        match error {
+            error if error.is_parse_too_large() => Some(Self::too_large()),
+            error if error.is_parse() => Some(Self::malformed("http1.codec_error")),
+            _ => None,
+        }
+    }
+
     /// A request whose client broke it off; nobody is left to be answered.
     pub(crate) fn abandoned() -> Self {
         Self::new(400, "", "downstream_remote_disconnect", Some(ResponseFlag::DownstreamConnectionTermination))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ambit_model::Snapshot;
 use ambit_model::route::cors::{Cross, Given};
-use ambit_model::route::{self, Action, Draw, Forward, HeaderOperations, Matched, Outcome};
+use ambit_model::route::{self, Action, Draw, Forward, Matched, Outcome};
 use ambit_telemetry::ResponseFlag;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -160,7 +160,7 @@ impl<'a> Life<'a> {
         let keeps = forward.retries.attempts > 0;
         let upload = Upload::new(body, keeps, self.is_grpc);
         ending.upload = Some(upload.clone());
-        let fields = self.fields(ending, &forward.request_headers);
+        let fields = self.fields(ending, forward);
         let journey = Journey {
             proxy: self.proxy,
             snapshot: self.snapshot,
@@ -180,7 +180,7 @@ impl<'a> Life<'a> {
     }
 
     /// The fields that the request goes on with.
-    fn fields(&self, ending: &mut Ending, operations: &[&HeaderOperations]) -> HeaderMap {
+    fn fields(&self, ending: &mut Ending, forward: &Forward<'_>) -> HeaderMap {
         let mut fields = self.head.headers.clone();
         if !fields.contains_key("x-request-id")
             && let Ok(id) = HeaderValue::from_maybe_shared(Bytes::from(request_id()))
@@ -193,7 +193,12 @@ impl<'a> Life<'a> {
         }
         let limits = &self.proxy.shared.limits;
         head::forwarded_for(&mut fields, limits.forwarded_for, self.arrival.client.ip());
-        head::apply(&mut fields, operations);
+        // An expression can have characters that no field has.
+        let operation = Bytes::from(forward.operation(self.arrival.addressed.port()));
+        if let Ok(operation) = HeaderValue::from_maybe_shared(operation) {
+            fields.insert("x-envoy-decorator-operation", operation);
+        }
+        head::apply(&mut fields, &forward.request_headers);
         fields
     }
 }

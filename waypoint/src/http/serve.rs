@@ -20,12 +20,14 @@ use hyper::service::Service;
 use hyper_util::rt::TokioTimer;
 use tokio::time::{Instant, Sleep};
 
+use super::answer::Answer;
 use super::body::ResponseBody;
 use super::life::live;
 use super::upgrade::Channel;
 use crate::arrival::Arrival;
 use crate::io::Duplex;
 use crate::proxy::Proxy;
+use crate::record::{self, Story};
 use crate::tasks::LocalExecutor;
 
 /// What a client speaks.
@@ -39,6 +41,9 @@ pub(crate) enum Version {
 
 /// Bytes that the head of a request may have, as Envoy bounds them.
 pub(super) const HEAD: u32 = 60 << 10;
+
+/// Bytes that h2 takes of one: what is beyond the former is answered, and told, by us. What is beyond this h2 answers itself.
+const TAKEN: u32 = 2 * HEAD;
 
 /// Fields that it may have.
 const FIELDS: usize = 256;
@@ -69,7 +74,19 @@ where
     };
     if let Err(error) = outcome {
         tracing::debug!(%client, "a client's connection ended: {error}");
+        if version == Version::Http1
+            && let Some(answer) = Answer::to_unreadable(&error)
+        {
+            tell_unreadable(proxy, &arrival, &answer);
+        }
     }
+}
+
+/// Tells of a request whose head hyper could not read: no life has begun that would.
+fn tell_unreadable(proxy: &Proxy, arrival: &Arrival, answer: &Answer) {
+    let mut story = Story::unread();
+    story.answered(answer, answer.response(false).status());
+    record::tell(proxy, arrival, &story);
 }
 
 async fn serve1<S, K>(
@@ -112,7 +129,7 @@ where
     K: ByteSink + Unpin + 'static,
 {
     let mut builder = http2::Builder::new(LocalExecutor);
-    builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS).max_header_list_size(HEAD);
+    builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS).max_header_list_size(TAKEN);
     builder.initial_stream_window_size(256 << 10).initial_connection_window_size(16 << 20).max_send_buf_size(256 << 10);
     builder.keep_alive_interval(Duration::from_secs(60)).keep_alive_timeout(Duration::from_secs(20));
     let mut connection = pin!(builder.serve_connection(stream, requests));

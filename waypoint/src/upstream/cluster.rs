@@ -30,7 +30,7 @@ pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
     /// The pod behind it, where it is one.
     pub(crate) workload: Option<Arc<Workload>>,
-    /// Where it is, if it is no pod.
+    /// Where it is, if it is no pod: what was left out of it is as its node is.
     pub(crate) topology: Option<Arc<Topology>>,
     /// How much it gets, next to the others' weights.
     pub(crate) weight: NonZeroU32,

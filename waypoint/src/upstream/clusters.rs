@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use ambit_model::decide::behind;
+use ambit_model::decide::{behind, place};
 use ambit_model::destination::{self, Balance, HashKey, HttpUpgrade, Subset, TrafficPolicy};
 use ambit_model::route::{Destination, RuleKey, http_status};
-use ambit_model::{Distribution, Service, ServiceKey, ServicePort, Snapshot, Target, Workload, WorkloadUid};
+use ambit_model::{
+    Distribution, Locality, Service, ServiceKey, ServicePort, Snapshot, Target, Topology, Workload, WorkloadUid,
+};
 use http::{Response, Version};
 use hyper::body::Incoming;
 
@@ -239,11 +241,21 @@ fn endpoints(snapshot: &Snapshot, targets: &[Target], subset: Option<&Subset>) -
         covered.then(|| Endpoint {
             address: target.address,
             workload,
-            topology: target.topology.clone(),
+            topology: target.topology.as_ref().map(|topology| settled(snapshot, topology)),
             weight: target.weight,
         })
     };
     targets.iter().filter_map(endpoint).collect()
+}
+
+/// `topology`, with what it leaves out as its node is.
+fn settled(snapshot: &Snapshot, topology: &Arc<Topology>) -> Arc<Topology> {
+    let Locality { region, zone, subzone, .. } = place(snapshot, topology);
+    if (region, zone, subzone) == (&*topology.region, &*topology.zone, &*topology.subzone) {
+        return topology.clone();
+    }
+    let [region, zone, subzone] = [region, zone, subzone].map(Arc::from);
+    Arc::new(Topology { node: topology.node.clone(), region, zone, subzone })
 }
 
 impl Registry {

@@ -130,7 +130,8 @@ impl Endpoints {
                 tokio::time::sleep(SWEEP).await;
                 let (Some(idle), Some(shelves)) = (idle.upgrade(), shelves.upgrade()) else { return };
                 let now = Instant::now();
-                idle.borrow_mut().sweep(now, Conn1::is_usable);
+                // Those of a cluster that had no limit before are watched by nobody else.
+                idle.borrow_mut().sweep(now, |connection| connection.is_usable() && !connection.limits.give_up());
                 shelves.borrow_mut().retain(|_, shelf| shelf.sweep(now) || Rc::strong_count(shelf) > 1);
             }
         });

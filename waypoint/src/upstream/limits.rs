@@ -22,6 +22,8 @@ pub(crate) struct Limits {
     capacity: AtomicU32,
     /// How many connections have to end before their permits are worth anything: there are more than there now may be.
     excess: AtomicU32,
+    /// How many of those were given up already, and have not ended yet.
+    leaving: AtomicU32,
     /// Requests without a connection.
     pending: Count,
     requests: Count,
@@ -96,6 +98,7 @@ impl Limits {
             room: Arc::new(Semaphore::new(permits(capacity))),
             capacity: AtomicU32::new(capacity),
             excess: AtomicU32::new(0),
+            leaving: AtomicU32::new(0),
             pending: Count::default(),
             requests: Count::default(),
             retries: Count::default(),
@@ -109,7 +112,8 @@ impl Limits {
         Arc::new(limits)
     }
 
-    /// Takes up new limits. What is there beyond them stays until it ends. One thread at a time.
+    /// Takes up new limits. What is there beyond them and is idle is to be given up, and the rest stays until it is idle or
+    /// ends. One thread at a time.
     pub(super) fn update(&self, pool: &ConnectionPool, budget: Option<RetryBudget>, now: Instant) {
         let unlimited = |limit: Option<u32>| limit.unwrap_or(u32::MAX);
         self.pending.most.store(unlimited(pool.max_pending_requests), Ordering::Relaxed);
@@ -135,7 +139,9 @@ impl Limits {
             let less = old - new;
             let forgotten = u32::try_from(self.room.forget_permits(permits(less))).unwrap_or(less);
             self.excess.fetch_add(less - forgotten, Ordering::Relaxed);
+            self.called.notify_waiters();
         }
+        self.settle(0);
     }
 
     /// A connection at once, for bytes that nobody keeps waiting.
@@ -197,13 +203,23 @@ impl Limits {
         Ok(RetrySlot(self.clone()))
     }
 
-    /// True once for each request that waits for room: who asks then closes an idle connection. To be asked by whoever
-    /// has one: when one becomes idle, and after each [`Limits::called`] until it is false.
+    /// True once for each request that waits for room, and for each connection beyond what there now may be: who asks then
+    /// closes an idle connection. To be asked by whoever has one: when one becomes idle, and after each [`Limits::called`]
+    /// until it is false.
     pub(crate) fn give_up(&self) -> bool {
-        take(&self.wanted, 1) == 1
+        let one_more =
+            |leaving: u32| (leaving < self.excess.load(Ordering::Relaxed)).then(|| leaving.saturating_add(1));
+        take(&self.wanted, 1) == 1 || self.leaving.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 
-    /// Ends when a request begins to wait for room. To be made before [`Limits::give_up`] is asked, so that nothing is
+    /// Notes that so many of those that have to end have ended.
+    fn settle(&self, ended: u32) {
+        let excess = self.excess.load(Ordering::Relaxed);
+        let left = |leaving: u32| Some(leaving.saturating_sub(ended).min(excess));
+        let _ = self.leaving.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+    }
+
+    /// Ends when a request begins to wait for room, or there may be fewer connections. To be made before [`Limits::give_up`] is asked, so that nothing is
     /// missed in between.
     pub(crate) fn called(&self) -> Notified<'_> {
         self.called.notified()
@@ -271,6 +287,7 @@ impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take().filter(|_| take(&self.limits.excess, 1) == 1) {
             permit.forget();
+            self.limits.settle(1);
         }
     }
 }

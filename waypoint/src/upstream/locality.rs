@@ -126,8 +126,8 @@ fn rank(settings: &Settings, client: Option<&Workload>, here: Locality<'_>, host
         }
         Distribution::Anywhere => {
             let Some(by) = failing_over(settings) else { return Some(0) };
-            let (near, far) = (client, host.endpoint.workload.as_deref());
-            Some(by.rank((here, there), |key| label(near?, key), |key| label(far?, key)))
+            let far = host.endpoint.workload.as_deref();
+            Some(by.rank((here, there), |key| label(here, client, key), |key| label(there, far, key)))
         }
     }
 }
@@ -152,20 +152,20 @@ fn facets<'a>(settings: &'a Settings, client: Option<&'a Workload>) -> impl Iter
     let place = [here.region, here.zone, here.subzone].into_iter().filter(move |_| said || by.is_some());
     let node = said.then_some(here.node);
     let labels = by.filter(|_| !said).into_iter().flat_map(|by| &by.failover_priority);
-    let labels = labels.map(move |one| client.and_then(|client| label(client, &one.key)).unwrap_or_default());
+    let labels = labels.map(move |one| label(here, client, &one.key).unwrap_or_default());
     place.chain(node).chain(labels)
 }
 
-/// The label `key` of `workload`, or what its topology says in its stead.
-fn label<'a>(workload: &'a Workload, key: &str) -> Option<&'a str> {
-    let own = || workload.labels.get(key).map(|value| &**value);
-    let known = |value: &'a Arc<str>| Some(&**value).filter(|value| !value.is_empty()).or_else(own);
+/// The label `key` of what is `there`, its pod being `workload` where it is one: what its topology says comes first.
+fn label<'a>(there: Locality<'a>, workload: Option<&'a Workload>, key: &str) -> Option<&'a str> {
+    let own = || workload.and_then(|workload| workload.labels.get(key)).map(|value| &**value);
+    let known = |value: &'a str| Some(value).filter(|value| !value.is_empty()).or_else(own);
     match key {
-        "topology.kubernetes.io/region" => known(&workload.region),
-        "topology.kubernetes.io/zone" => known(&workload.zone),
-        "topology.istio.io/subzone" => known(&workload.subzone),
-        "topology.istio.io/cluster" => known(&workload.cluster),
-        "kubernetes.io/hostname" => known(&workload.node),
+        "topology.kubernetes.io/region" => known(there.region),
+        "topology.kubernetes.io/zone" => known(there.zone),
+        "topology.istio.io/subzone" => known(there.subzone),
+        "topology.istio.io/cluster" => known(workload.map_or("", |workload| &workload.cluster)),
+        "kubernetes.io/hostname" => known(there.node),
         _ => own(),
     }
 }

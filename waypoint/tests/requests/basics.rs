@@ -16,8 +16,16 @@ fn a_request_goes_to_an_endpoint_and_its_answer_comes_back() {
         ];
         let client = mesh.client("client").await;
         for mut http in [client.http1(REVIEWS).await, client.http2(REVIEWS).await] {
-            let answer =
-                http.get("/reviews/0?x=y", &[("user-agent", "curl"), ("x-forwarded-client-cert", "forged")]).await;
+            let answer = http
+                .get(
+                    "/reviews/0?x=y",
+                    &[
+                        ("user-agent", "curl"),
+                        ("x-forwarded-client-cert", "forged"),
+                        ("x-envoy-decorator-operation", "forged"),
+                    ],
+                )
+                .await;
             assert_eq!(answer.status, 200, "{}", answer.body);
             assert!(["v1", "v2", "v3"].contains(&answer.body.as_str()));
             assert_eq!(answer.field("server"), "istio-envoy");
@@ -29,6 +37,7 @@ fn a_request_goes_to_an_endpoint_and_its_answer_comes_back() {
             assert_eq!((asked.path.as_str(), asked.host.as_str()), ("/reviews/0?x=y", "reviews:9080"));
             assert_eq!(asked.headers["x-forwarded-proto"], "http");
             assert_eq!(asked.headers["x-envoy-attempt-count"], "1");
+            assert_eq!(asked.headers["x-envoy-decorator-operation"], "reviews.shop.svc.cluster.local:9080/*");
             assert_eq!(asked.headers["x-request-id"].len(), 36);
             assert!(!asked.headers.contains_key("x-forwarded-client-cert"));
         }

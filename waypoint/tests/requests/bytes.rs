@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::support::{
-    BYTES, Client, Listening, Mesh, RAW, REVIEWS, Server, destination_rule, listen, request, run, until,
+    BYTES, Client, Listening, Mesh, RAW, REVIEWS, SOON, Server, destination_rule, listen, request, run, until,
 };
 
 /// Servers at `bytes` that say which they are, and then what they are told.
@@ -115,6 +115,30 @@ fn who_speaks_first_is_heard_at_once() {
         let mut echoed = [0; 8];
         stream.read_exact(&mut echoed).await.unwrap();
         assert_eq!(&echoed, b"\x00\x01opaque");
+    });
+}
+
+#[test]
+fn what_begins_like_a_request_and_stops_is_carried_as_bytes() {
+    run(async {
+        let mesh = Mesh::with("", &["--header-timeout", "1"]).await;
+        let _server = listen("10.9.1.4:7000", |mut stream, _| async move {
+            let (mut read, mut write) = stream.split();
+            let _ = tokio::io::copy(&mut read, &mut write).await;
+        })
+        .await;
+        let client = mesh.client("client").await;
+        for said in ["GE", "POST /a", "PRI * HTTP/2.0\r\n"] {
+            let mut stream = client.raw(RAW).await;
+            stream.write_all(said.as_bytes()).await.unwrap();
+            let mut echoed = vec![0; said.len() + 5];
+            let echo = stream.read_exact(&mut echoed[..said.len()]);
+            tokio::time::timeout(SOON, echo).await.expect("it is held").unwrap();
+            // From then on nothing is waited for.
+            stream.write_all(b"more\n").await.unwrap();
+            stream.read_exact(&mut echoed[said.len()..]).await.unwrap();
+            assert_eq!(String::from_utf8_lossy(&echoed), format!("{said}more\n"));
+        }
     });
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::Response;
 
-use super::support::{Http, Mesh, REVIEWS, Server, run, until, virtual_service};
+use super::support::{Http, Mesh, REVIEWS, Server, near, run, until, virtual_service};
 
 /// A DestinationRule `name` in `namespace`.
 fn rule(namespace: &str, name: &str, spec: &str) -> String {
@@ -186,6 +186,84 @@ fn requests_stay_near_and_go_elsewhere_when_nobody_is_left() {
         .await;
         let found = answers(&mut http, 50).await;
         assert_eq!(found.keys().collect::<Vec<_>>(), ["far"], "{found:?}");
+    });
+}
+
+/// The Service `placed`: endpoints that are no pods, each known by its node alone, and those nodes; the client's is `a`.
+fn placed() -> String {
+    let client = "{topology.kubernetes.io/region: eu, topology.kubernetes.io/zone: z1}";
+    let mut text = zoned().replace("zoned", "placed").replace("10.96.0.7", "10.96.0.6");
+    text = text.replacen("{topology.kubernetes.io/zone: here}", client, 1);
+    for (zone, node) in [("zone: here", "a"), ("zone: here", "b"), ("zone: there", "c")] {
+        text = text.replacen(zone, &format!("nodeName: {node}"), 1);
+    }
+    for (node, region, zone) in [("b", "eu", "z2"), ("c", "us", "z1")] {
+        text.push_str(&format!(
+            "---\napiVersion: v1\nkind: Node\nmetadata: {{name: {node}, labels: {{topology.kubernetes.io/region: {region}, \
+             topology.kubernetes.io/zone: {zone}}}}}\n"
+        ));
+    }
+    text
+}
+
+async fn at_places(failing: &Rc<Cell<&'static str>>) -> Vec<Server> {
+    let mut servers = Vec::new();
+    for (address, name) in [("10.9.1.51:80", "same-zone"), ("10.9.1.52:80", "same-region"), ("10.9.1.53:80", "far")] {
+        let failing = failing.clone();
+        let answer = move |_| {
+            let status = if failing.get().contains(name) { 500 } else { 200 };
+            async move { Response::builder().status(status).body(name.into()).unwrap() }
+        };
+        servers.push(Server::answering(address, answer).await);
+    }
+    servers
+}
+
+#[test]
+fn shares_of_requests_go_where_distribute_says_wherever_the_client_is() {
+    run(async {
+        let spread = |distribute: &str| {
+            let policy = format!("loadBalancer: {{localityLbSetting: {{enabled: true, distribute: [{distribute}]}}}}");
+            placed() + &rule("shop", "placed", &format!("{{host: placed, trafficPolicy: {{{policy}}}}}"))
+        };
+        let mesh = Mesh::new(&spread("{from: eu/z1/*, to: {eu/z1/*: 70, eu/z2/*: 10, us/*: 20}}")).await;
+        let _servers = at_places(&Rc::default()).await;
+        let client = mesh.client("client").await;
+        let mut http = client.http1("10.96.0.6:80").await;
+        let found = answers(&mut http, 400).await;
+        for (name, percent) in [("same-zone", 70.0), ("same-region", 10.0), ("far", 20.0)] {
+            near(found.get(name).copied().unwrap_or_default(), 400, percent);
+        }
+        // What is nowhere in it gets nothing; and what is said for others is not for this client.
+        mesh.apply(&spread("{from: us/*, to: {us/*: 100}}, {from: eu/*, to: {eu/z2/*: 50, us/*: 50}}")).await;
+        let found = answers(&mut http, 200).await;
+        assert!(!found.contains_key("same-zone"), "{found:?}");
+        near(found["far"], 200, 50.0);
+    });
+}
+
+#[test]
+fn requests_go_to_whom_failover_priority_puts_first_and_then_to_the_next() {
+    run(async {
+        let first = |labels: &str| {
+            let policy = format!(
+                "{{loadBalancer: {{localityLbSetting: {{enabled: true, failoverPriority: [{labels}]}}}}, outlierDetection: \
+                 {{consecutive5xxErrors: 1, interval: 60s, baseEjectionTime: 600s, maxEjectionPercent: 100}}}}"
+            );
+            placed() + &rule("shop", "placed", &format!("{{host: placed, trafficPolicy: {policy}}}"))
+        };
+        let mesh = Mesh::new(&first("'topology.kubernetes.io/zone=z2'")).await;
+        let failing = Rc::new(Cell::new(""));
+        let _servers = at_places(&failing).await;
+        let client = mesh.client("client").await;
+        let mut http = client.http1("10.96.0.6:80").await;
+        // Of zone z2 first, which is not the client's: nothing of places but what is written counts.
+        assert_eq!(answers(&mut http, 20).await, BTreeMap::from([("same-region".to_owned(), 20)]));
+        mesh.apply(&first("topology.kubernetes.io/region, topology.kubernetes.io/zone")).await;
+        for (failed, expected) in [("", "same-zone"), ("same-zone", "same-region"), ("same-zone same-region", "far")] {
+            failing.set(failed);
+            until("who fails is given up", async || answers(&mut http, 10).await.get(expected) == Some(&10)).await;
+        }
     });
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use super::support::{Client, Mesh, REVIEWS, SOON, Server, read, read_head, run, subsets, virtual_service};
+use super::support::{Client, Mesh, REVIEWS, SOON, Server, read, read_head, run, subsets, until, virtual_service};
 
 fn to_v1() -> String {
     virtual_service("http: [{route: [{destination: {host: reviews, subset: v1}}]}]") + &subsets()
@@ -100,6 +100,38 @@ fn a_request_that_two_could_read_differently_is_refused() {
             }
         }
         assert!(!server.asked().iter().any(|asked| asked.path == "/smuggled"));
+    });
+}
+
+#[test]
+fn a_head_that_cannot_be_read_is_told_once() {
+    run(async {
+        let mesh = Mesh::new(&to_v1()).await;
+        let _server = Server::named("10.9.1.1:9080", "v1").await;
+        let client = mesh.client("client").await;
+        let counted = async |code: &str| {
+            let code = format!("response_code=\"{code}\"");
+            mesh.metric(&["istio_requests_total{", &code, "response_flags=\"DPE\""]).await
+        };
+        let unreadable = ["GET / HTTP/1.1\r\nhost: a\r\nx a: b\r\n\r\n", "GET / HTTP/9.9\r\nhost: a\r\n\r\n"];
+        for (text, count) in unreadable.into_iter().zip([1.0, 2.0]) {
+            let answer = whole(&client, text.as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+            until("it is counted", async || counted("400").await == count).await;
+        }
+        mesh.logged(&[" 400 DPE http1.codec_error "]).await;
+        let fields = "x: y\r\n".repeat(300);
+        let answer = whole(&client, format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        until("it is counted", async || counted("431").await == 1.0).await;
+        // By HTTP/2, too.
+        let big = "x".repeat(61 << 10);
+        let answer = client.http2(REVIEWS).await.get("/", &[("x-big", &big)]).await;
+        assert_eq!(answer.status, 431);
+        until("it is counted", async || counted("431").await == 2.0).await;
+        mesh.logged(&["GET / HTTP/2", " 431 DPE "]).await;
+        let lines = mesh.log_text().lines().filter(|line| line.contains(" DPE ")).count();
+        assert_eq!((lines, counted("400").await, counted("431").await), (4, 2.0, 2.0));
     });
 }
 

@@ -53,6 +53,54 @@ fn a_connection_carries_as_many_requests_as_it_may() {
 }
 
 #[test]
+fn idle_connections_beyond_a_lowered_limit_are_closed() {
+    run(async {
+        // From a limit to a lower one, from none to one, and of both versions of HTTP.
+        for (before, port, two) in [
+            ("maxConnections: 6", "9080", false),
+            ("tcpKeepalive: {}", "9080", false),
+            ("maxConnections: 6", "9090", true),
+        ] {
+            let streams = "http: {maxConcurrentStreams: 1}";
+            let with = |tcp: &str| limited(&format!("{{connectionPool: {{tcp: {{{tcp}}}, {streams}}}}}"));
+            let mesh = Mesh::new(&with(before)).await;
+            let gate = Rc::new(Semaphore::new(0));
+            let opened = gate.clone();
+            let answer = move |_| {
+                let gate = opened.clone();
+                async move {
+                    gate.acquire().await.unwrap().forget();
+                    Response::new("v".into())
+                }
+            };
+            let address = format!("10.9.1.1:{port}");
+            let server = match two {
+                false => Server::answering(&address, answer).await,
+                true => Server::answering2(&address, answer).await,
+            };
+            let client = mesh.client("client").await;
+            let to = format!("10.96.0.1:{port}");
+            let mut asking = Vec::new();
+            for _ in 0..6 {
+                let mut http = if two { client.http2(&to).await } else { client.http1(&to).await };
+                asking.push(async move { http.get("/", &[]).await.status });
+            }
+            let opened = async {
+                until("six are open", async || server.open().0 == 6).await;
+                gate.add_permits(6);
+            };
+            let (statuses, ()) = tokio::join!(join_all(asking), opened);
+            assert_eq!((statuses, server.open().0), (vec![200; 6], 6));
+            mesh.apply(&with("maxConnections: 2")).await;
+            gate.add_permits(1);
+            let mut http = if two { client.http2(&to).await } else { client.http1(&to).await };
+            assert_eq!(http.get("/", &[]).await.status, 200);
+            until("two are left", async || server.open().0 == 2).await;
+        }
+    });
+}
+
+#[test]
 fn there_are_never_more_connections_than_there_may_be() {
     run(async {
         let mesh = Mesh::with(&limited("{connectionPool: {tcp: {maxConnections: 100}}}"), &["--workers", "2"]).await;

@@ -14,6 +14,7 @@ mod bytes;
 mod changes;
 mod copies;
 mod destinations;
+mod gateway_routes;
 mod hostile;
 mod limits;
 mod policy;

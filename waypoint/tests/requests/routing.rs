@@ -203,6 +203,44 @@ fn routes_answer_themselves_and_change_what_they_forward() {
     });
 }
 
+const NAMED: &str = "
+http:
+- match: [{uri: {exact: /exact}}]
+  route: [{destination: {host: reviews, subset: v1}}]
+- match: [{uri: {prefix: /prefix}}]
+  route: [{destination: {host: reviews, subset: v1}}]
+- match: [{uri: {regex: '/r/[0-9]+'}}]
+  route: [{destination: {host: reviews, subset: v1, port: {number: 9080}}}]
+- match: [{uri: {prefix: /several}}]
+  route: [{destination: {host: reviews, subset: v1}, weight: 1}, {destination: {host: reviews, subset: v1}, weight: 1}]
+- match: [{uri: {prefix: /own}}]
+  headers: {request: {set: {x-envoy-decorator-operation: own}}}
+  route: [{destination: {host: reviews, subset: v1}}]
+- route: [{destination: {host: reviews, subset: v1}}]
+";
+
+#[test]
+fn an_endpoint_is_told_what_a_request_is_called() {
+    run(async {
+        let mesh = Mesh::new(&(virtual_service(NAMED) + &subsets())).await;
+        let server = Server::named("10.9.1.1:9080", "v1").await;
+        let client = mesh.client("client").await;
+        let mut http = client.http1(REVIEWS).await;
+        for (path, expected) in [
+            ("/exact?x", "reviews.shop.svc.cluster.local:9080/exact"),
+            ("/prefix/x", "reviews.shop.svc.cluster.local:9080/prefix*"),
+            ("/r/17", "reviews.shop.svc.cluster.local:9080/r/[0-9]+"),
+            // Of several destinations none is named, but what the VirtualService is called.
+            ("/several", "reviews:9080/several*"),
+            ("/own", "own"),
+            ("/else", "reviews.shop.svc.cluster.local:9080/*"),
+        ] {
+            assert_eq!(http.get(path, &[]).await.status, 200, "{path}");
+            assert_eq!(server.asked().pop().unwrap().headers["x-envoy-decorator-operation"], expected, "{path}");
+        }
+    });
+}
+
 #[test]
 fn a_delegate_has_the_routes_of_its_root() {
     run(async {

@@ -39,6 +39,16 @@ pub(super) fn at_least_a_millisecond(text: &str) -> Result<Duration, String> {
     long_enough.then_some(duration).ok_or_else(|| format!("{text:?} is too short: write 1ms or more"))
 }
 
+/// What `text` says as the Gateway API writes durations (GEP-2257): up to four times up to five digits and `h`, `m`, `s` or
+/// `ms`.
+pub(super) fn of_gateway_api(text: &str) -> Result<Duration, String> {
+    let plain = text.bytes().all(|b| b.is_ascii_digit() || b"hms".contains(&b)) && text != "0";
+    let read = any(text)?;
+    plain.then_some(read).ok_or_else(|| {
+        format!("{:?} is no duration of GEP-2257: write one such as 1m30s or 500ms", crate::name::shortened(text))
+    })
+}
+
 /// What is written at `path`, if anything is.
 pub(super) fn optional(
     path: impl std::fmt::Display,

@@ -11,6 +11,7 @@ use crate::resource::{DataplaneMode, EndpointSlice, Families, Pod, Service, Targ
 mod attached;
 mod distribution;
 mod entries;
+mod gateway_routes;
 mod policy;
 mod routes;
 mod waypoint;

@@ -1,7 +1,7 @@
 //! A VirtualService: which hosts it is for and what becomes of their traffic (Istio "Virtual Service"). What it leads to is
 //! for whoever knows all objects.
 
-mod headers;
+pub(super) mod headers;
 mod http;
 mod matching;
 mod resilience;

@@ -10,6 +10,8 @@ use ambit_model::route::{Gateway, Host, VirtualService};
 use ambit_model::waypoint::{Bound, of_service};
 use ambit_model::{Snapshot, WaypointKey};
 
+mod routes;
+
 /// What is wrong with an object in view of others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -24,7 +26,7 @@ pub struct Finding {
 /// Everything that is wrong, given who asks for which waypoint by labels of his own.
 pub(super) fn all(snapshot: &Snapshot, asking: &BTreeMap<ObjectRef, WaypointKey>) -> Vec<Finding> {
     let labels = asking.iter().filter_map(|(object, key)| label(snapshot, object, key));
-    labels.chain(unapplied(snapshot)).collect()
+    labels.chain(unapplied(snapshot)).chain(routes::all(snapshot)).collect()
 }
 
 /// What is wrong with the label of `object` that asks for the waypoint `key`.

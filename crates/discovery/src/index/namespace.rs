@@ -135,6 +135,11 @@ impl Namespace {
         gone
     }
 
+    /// The hosts of the ServiceEntry `name`, ascending.
+    pub(super) fn hosts_of(&self, name: &str) -> impl Iterator<Item = &ServiceKey> {
+        self.hosts.get(name).into_iter().flatten()
+    }
+
     /// Adds, replaces or removes the slice `name`. Returns the services that it belonged to or does.
     pub(super) fn set_slice(&mut self, name: &Arc<str>, slice: Option<Arc<EndpointSlice>>) -> BTreeSet<Arc<str>> {
         let mut affected = BTreeSet::new();

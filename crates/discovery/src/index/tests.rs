@@ -10,6 +10,7 @@ use super::*;
 use crate::source::contents;
 
 mod entries;
+mod gateway_routes;
 mod policy;
 mod routes;
 mod waypoints;

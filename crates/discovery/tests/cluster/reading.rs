@@ -60,6 +60,8 @@ async fn an_api_that_serves_only_older_versions_is_read_in_those() {
         state.serve_only("networking.istio.io", "v1alpha3");
         state.serve_only("security.istio.io", "v1beta1");
         state.serve_only("gateway.networking.k8s.io", "v1beta1");
+        // Which never was v1beta1.
+        state.serve("gateway.networking.k8s.io/v1alpha2/grpcroutes", Some("GRPCRoute"));
     });
     furnish(
         &api,

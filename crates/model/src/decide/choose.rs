@@ -3,7 +3,7 @@
 
 use super::behind;
 use crate::distribution::{Distribution, Locality};
-use crate::service::{Service, Target};
+use crate::service::{Service, Target, Topology};
 use crate::snapshot::Snapshot;
 use crate::workload::Workload;
 
@@ -49,13 +49,18 @@ fn drawn<'a>(mut candidates: impl Iterator<Item = &'a Target> + Clone, draw: u64
     })
 }
 
-/// Where an endpoint is: where its pod runs, or else where its EndpointSlice or ServiceEntry says. What that leaves out is
-/// as its node is.
+/// Where an endpoint is: where its pod runs, or else where it is said to be.
 fn locality<'a>(snapshot: &'a Snapshot, target: &'a Target) -> Locality<'a> {
     if let Some(workload) = behind(snapshot, target) {
         return workload.locality();
     }
-    let Some(topology) = &target.topology else { return Locality::default() };
+    target.topology.as_deref().map(|topology| place(snapshot, topology)).unwrap_or_default()
+}
+
+/// Where an endpoint is that is no pod: where its EndpointSlice or ServiceEntry says, and in what that leaves out as its node
+/// is.
+#[must_use]
+pub fn place<'a>(snapshot: &'a Snapshot, topology: &'a Topology) -> Locality<'a> {
     let node = snapshot.node(&topology.node);
     let (region, zone, subzone) = node.map_or(("", "", ""), |node| (&*node.region, &*node.zone, &*node.subzone));
     let or = |said: &'a str, of_node: &'a str| if said.is_empty() { of_node } else { said };

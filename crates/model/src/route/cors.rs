@@ -62,22 +62,38 @@ impl Cors {
                     given.push(("access-control-allow-credentials", b"true".to_vec()));
                 }
                 if preflight {
-                    self.describe(&mut given);
+                    self.describe(request, &mut given);
                     return Cross::Answered(given);
                 }
-                given.extend(list("access-control-expose-headers", &self.expose_headers));
+                given.extend(list("access-control-expose-headers", &self.expose_headers).filter(|_| {
+                    // With credentials an asterisk is the name of a field (the Fetch standard, section 3.2.5).
+                    !(self.allow_credentials && is_any(&self.expose_headers))
+                }));
                 Cross::Marked(given)
             }
         }
     }
 
-    /// What a preflight asks for.
-    fn describe(&self, given: &mut Vec<Given>) {
-        given.extend(list("access-control-allow-methods", &self.allow_methods));
-        given.extend(list("access-control-allow-headers", &self.allow_headers));
+    /// What a preflight asks for. Where all is allowed to pages with credentials, for which an asterisk is no wildcard, that
+    /// is what the page asks for.
+    fn describe<F: Fields + ?Sized>(&self, request: &Request<'_, F>, given: &mut Vec<Given>) {
+        for (name, asked, allowed) in [
+            ("access-control-allow-methods", "access-control-request-method", &self.allow_methods),
+            ("access-control-allow-headers", "access-control-request-headers", &self.allow_headers),
+        ] {
+            if self.allow_credentials && is_any(allowed) {
+                given.extend(field(request.fields, asked).map(|asked| (name, asked.into_owned())));
+            } else {
+                given.extend(list(name, allowed));
+            }
+        }
         let age = self.max_age.map(|age| age.as_secs().to_string().into_bytes());
         given.extend(age.map(|age| ("access-control-max-age", age)));
     }
+}
+
+fn is_any(values: &[Arc<str>]) -> bool {
+    matches!(values, [only] if &**only == "*")
 }
 
 fn list(name: &'static str, values: &[Arc<str>]) -> Option<Given> {

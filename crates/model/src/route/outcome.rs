@@ -11,7 +11,8 @@ use super::fault::Injected;
 use super::headers::{HeaderOperations, Headers};
 use super::request::Request;
 use super::retry::Retries;
-use super::virtual_service::{Destination, DirectResponse, HttpAction, HttpMatch, HttpRoute, Weighted};
+use super::text::Text;
+use super::virtual_service::{Destination, DirectResponse, HttpAction, HttpMatch, HttpRoute, Partly, Weighted};
 
 /// What becomes of a request.
 #[derive(Debug, PartialEq)]
@@ -72,6 +73,10 @@ pub struct Forward<'a> {
     pub retries: &'a Retries,
     /// Who else gets a copy.
     pub mirrors: Vec<&'a Destination>,
+    /// What its match asks of the path.
+    pub asked: Option<&'a Text>,
+    /// What the rules are called that it goes by, where they name several destinations.
+    pub among: Option<&'a str>,
 }
 
 impl<'a> Forward<'a> {
@@ -87,6 +92,25 @@ impl<'a> Forward<'a> {
             timeout: None,
             retries: &MESH_RETRIES,
             mirrors: Vec::new(),
+            asked: None,
+            among: None,
+        }
+    }
+
+    /// What the request is called by who traces it (Envoy, `x-envoy-decorator-operation`, as Istio's routes have it): where it
+    /// goes, or of several destinations the name of the rules; the port, or that which was `addressed`; and what its match asks
+    /// of the path.
+    #[must_use]
+    pub fn operation(&self, addressed: u16) -> String {
+        let Destination { host, port, .. } = self.destination;
+        let name = self.among.unwrap_or_else(|| host.as_str());
+        let port = port.unwrap_or(addressed);
+        match self.asked {
+            None | Some(Text::Present) => format!("{name}:{port}/*"),
+            Some(Text::Exact(path)) => format!("{name}:{port}{path}"),
+            Some(Text::Prefix(prefix)) => format!("{name}:{port}{prefix}*"),
+            Some(Text::Elements(prefix)) => format!("{name}:{port}{prefix}/*"),
+            Some(Text::Regex(regex)) => format!("{name}:{port}{}", regex.as_str()),
         }
     }
 }
@@ -94,9 +118,9 @@ impl<'a> Forward<'a> {
 /// For routes that say nothing of retries.
 static MESH_RETRIES: LazyLock<Retries> = LazyLock::new(Retries::default);
 
-/// What `route` makes of `request`, which matched it by `block`.
+/// What `route`, of rules that are called `of`, makes of `request`, which matched it by `block`.
 pub(super) fn outcome<'a, F: Fields + ?Sized>(
-    route: &'a HttpRoute,
+    (of, route): (&'a str, &'a HttpRoute),
     block: Option<&'a HttpMatch>,
     request: &Request<'a, F>,
     draw: Draw,
@@ -111,8 +135,15 @@ pub(super) fn outcome<'a, F: Fields + ?Sized>(
         HttpAction::Forward(destinations) => {
             let Some(chosen) = chosen(destinations, draw) else { return Outcome::NoRoute };
             response_headers.insert(0, &chosen.headers.response);
-            Action::Forward(forward(route, block, chosen, (request, draw)))
+            Action::Forward(forward((of, route), block, chosen, (request, draw)))
         }
+        HttpAction::Partly(partly) => match chosen_or_lost(partly, draw) {
+            Some(chosen) => {
+                response_headers.insert(0, &chosen.headers.response);
+                Action::Forward(forward((of, route), block, chosen, (request, draw)))
+            }
+            None => Action::Respond(&partly.answer),
+        },
         // Who merges routes leaves none of these.
         HttpAction::Delegate(_) => return Outcome::NoRoute,
     };
@@ -125,7 +156,7 @@ pub(super) fn outcome<'a, F: Fields + ?Sized>(
 }
 
 fn forward<'a, F: Fields + ?Sized>(
-    route: &'a HttpRoute,
+    (of, route): (&'a str, &'a HttpRoute),
     block: Option<&'a HttpMatch>,
     chosen: &'a Weighted,
     (request, draw): (&Request<'a, F>, Draw),
@@ -145,6 +176,16 @@ fn forward<'a, F: Fields + ?Sized>(
         timeout: route.timeout,
         retries: route.retries.as_ref().unwrap_or(&MESH_RETRIES),
         mirrors: mirrors.map(|(_, mirror)| &mirror.destination).collect(),
+        asked: block.and_then(|block| block.uri.as_ref()),
+        among: leads_to_several(&route.action).then_some(of),
+    }
+}
+
+fn leads_to_several(action: &HttpAction) -> bool {
+    match action {
+        HttpAction::Forward(destinations) => destinations.len() > 1,
+        HttpAction::Partly(_) => true,
+        _ => false,
     }
 }
 
@@ -153,8 +194,21 @@ pub(super) fn chosen(destinations: &[Weighted], draw: Draw) -> Option<&Weighted>
     if let [only] = destinations {
         return Some(only);
     }
-    let sum: u64 = destinations.iter().map(|one| u64::from(one.weight)).sum();
-    let mut left = draw.below(Chance::Destination, sum);
+    at(destinations, draw.below(Chance::Destination, sum_of(destinations)))
+}
+
+/// The same where a share of them cannot be had, for which it is none.
+fn chosen_or_lost(partly: &Partly, draw: Draw) -> Option<&Weighted> {
+    let sum = sum_of(&partly.destinations).saturating_add(partly.lost.into());
+    at(&partly.destinations, draw.below(Chance::Destination, sum))
+}
+
+fn sum_of(destinations: &[Weighted]) -> u64 {
+    destinations.iter().map(|one| u64::from(one.weight)).sum()
+}
+
+/// The one that `left` falls to of the numbers below the sum of the weights.
+fn at(destinations: &[Weighted], mut left: u64) -> Option<&Weighted> {
     destinations.iter().filter(|one| one.weight > 0).find(|one| {
         let within = left < u64::from(one.weight);
         left = left.saturating_sub(one.weight.into());

@@ -89,8 +89,10 @@ impl Redirect {
             Some(RedirectPath::Whole(path)) if path.contains('?') => Cow::Borrowed(path),
             Some(RedirectPath::Whole(path)) => Cow::Owned(format!("{path}{}", request.query())),
             Some(RedirectPath::Prefix(prefix)) => {
-                let rest = request.path.get(matched_length(request.bare_path(), block)..).unwrap_or_default();
-                Cow::Owned(format!("{prefix}{rest}"))
+                let path = request.bare_path();
+                let rest = path.get(matched_length(path, block)..).unwrap_or_default();
+                let slash = if prefix.is_empty() && rest.is_empty() { "/" } else { "" };
+                Cow::Owned(format!("{prefix}{rest}{slash}{}", request.query()))
             }
         }
     }

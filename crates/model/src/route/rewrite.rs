@@ -24,6 +24,8 @@ pub struct Rewrite {
 pub enum RewritePath {
     /// `uri`: this takes the place of what matched: the prefix, or the whole path.
     Matched(Arc<str>),
+    /// `ReplaceFullPath` (Gateway API): this takes the place of the whole path.
+    Whole(Arc<str>),
     /// `uriRegexRewrite`: every part that the expression describes is replaced.
     Regex(Regex, Substitution),
 }
@@ -40,8 +42,10 @@ impl Rewrite {
         let rewritten = match &self.path {
             None => return Cow::Borrowed(request.path),
             Some(RewritePath::Matched(new)) => {
-                format!("{new}{}", path.get(matched_length(path, block)..).unwrap_or_default())
+                let rewritten = format!("{new}{}", path.get(matched_length(path, block)..).unwrap_or_default());
+                if rewritten.is_empty() { "/".to_owned() } else { rewritten }
             }
+            Some(RewritePath::Whole(new)) => new.to_string(),
             Some(RewritePath::Regex(regex, substitution)) => {
                 let replaced = regex.replace_all(path.as_bytes(), |captures, out| {
                     substitution.expand(out, |group| captures.get(group).map(|found| found.as_bytes()));
@@ -57,7 +61,7 @@ impl Rewrite {
 /// matches the slash that every path begins with.
 pub(super) fn matched_length(path: &str, block: Option<&HttpMatch>) -> usize {
     match block.and_then(|block| block.uri.as_ref()) {
-        Some(Text::Prefix(prefix)) => prefix.len(),
+        Some(Text::Prefix(prefix) | Text::Elements(prefix)) => prefix.len(),
         None | Some(Text::Present) => path.len().min(1),
         Some(Text::Exact(_) | Text::Regex(_)) => path.len(),
     }

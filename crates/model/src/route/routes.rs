@@ -1,9 +1,11 @@
-//! Every VirtualService of the mesh, found by the host that is addressed. Copies share their structure.
+//! Every VirtualService of the mesh, and every route that is attached to a service, found by the host that is addressed.
+//! Copies share their structure.
 
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 
+use super::attached::{Attached, RouteId, ServiceRoute};
 use super::draw::Draw;
 use super::host::{Host, around};
 use super::outcome::{Outcome, chosen, outcome};
@@ -12,7 +14,7 @@ use super::table::Table;
 use super::virtual_service::{Destination, Flow, Gateway, HttpAction, StreamRoute, VirtualService};
 use super::{Fields, RuleKey, delegate};
 
-/// Every VirtualService of the mesh.
+/// Every VirtualService of the mesh, and every route that is attached to a service.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
     all: OrdMap<RuleKey, Arc<VirtualService>>,
@@ -21,6 +23,7 @@ pub struct Routes {
     by_host: OrdMap<Host, OrdSet<Rank>>,
     /// Who delegates to whom: (delegate, root).
     roots: OrdSet<(RuleKey, RuleKey)>,
+    attached: Attached,
 }
 
 /// A VirtualService before and behind others for the same host: the one that is meant for the viewer most closely, the
@@ -62,7 +65,7 @@ pub struct Addressed<'a> {
 
 impl PartialEq for Routes {
     fn eq(&self, other: &Self) -> bool {
-        self.all == other.all
+        self.all == other.all && self.attached.all() == other.attached.all()
     }
 }
 
@@ -72,12 +75,27 @@ impl Routes {
     /// True if there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        self.all.is_empty() && self.attached.all().is_empty()
     }
 
     /// Every VirtualService, ascending by key.
     pub fn virtual_services(&self) -> impl Iterator<Item = &Arc<VirtualService>> {
         self.all.values()
+    }
+
+    /// Every route that is attached to a service, ascending.
+    pub fn service_routes(&self) -> impl Iterator<Item = &Arc<ServiceRoute>> {
+        self.attached.all().values()
+    }
+
+    /// The routes that are attached to the service `host`, ascending.
+    pub fn service_routes_of<'a>(&'a self, host: &str) -> impl Iterator<Item = &'a Arc<ServiceRoute>> + use<'a> {
+        self.attached.of(host)
+    }
+
+    /// Adds, replaces or removes the route `id` of a service. False if that changes nothing.
+    pub fn set_service_route(&mut self, id: &RouteId, new: Option<Arc<ServiceRoute>>) -> bool {
+        self.attached.set(id, new)
     }
 
     /// Adds, replaces or removes the VirtualService `key`. False if that changes nothing.
@@ -115,8 +133,8 @@ impl Routes {
         true
     }
 
-    /// What becomes of `request` to `addressed`: by the routes of all VirtualServices for its closest host, as if they were
-    /// one list.
+    /// What becomes of `request` to `addressed`: by the routes that are attached to it, where there are any for such a
+    /// request; or else by those of all VirtualServices for its closest host, as if they were one list.
     #[must_use]
     pub fn http<'a, F: Fields + ?Sized>(
         &'a self,
@@ -124,11 +142,18 @@ impl Routes {
         request: &Request<'a, F>,
         draw: Draw,
     ) -> Outcome<'a> {
+        if let Some(table) = self.attached.table(addressed.host, &request.arrival) {
+            let found = table.find(request);
+            return found.map_or(Outcome::NoRoute, |(route, block)| {
+                let of = route.name.as_deref().unwrap_or_default();
+                outcome((of, route), block, request, draw)
+            });
+        }
         let mut unrouted = true;
         for compiled in self.applying(addressed, request.arrival.gateway) {
             unrouted &= compiled.source.http.is_empty();
             if let Some((route, block)) = compiled.http.find(request) {
-                return outcome(route, block, request, draw);
+                return outcome((&compiled.source.key.name, route), block, request, draw);
             }
         }
         if unrouted { Outcome::Unrouted } else { Outcome::NoRoute }

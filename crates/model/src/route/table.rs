@@ -78,7 +78,8 @@ impl Table {
         let bucket = match uri {
             Some(Text::Exact(path)) => paths.exact.entry(fold(path)).or_default(),
             Some(Text::Prefix(prefix)) => paths.prefixes.entry(fold(prefix)).or_default(),
-            // The case of what an expression begins with is never ignored.
+            // The case of these, and of what an expression begins with, is never ignored.
+            Some(Text::Elements(prefix)) => self.as_written.prefixes.entry(prefix.clone()).or_default(),
             Some(Text::Regex(regex)) => self.as_written.prefixes.entry(Arc::from(regex.prefix())).or_default(),
             None | Some(Text::Present) => &mut self.pathless,
         };

@@ -58,6 +58,7 @@ fn text(of: &'static [&'static str]) -> impl Strategy<Value = Text> {
     prop_oneof![
         3 => one().prop_map(|text| Text::Exact(text.into())),
         3 => one().prop_map(|text| Text::Prefix(text.into())),
+        2 => one().prop_map(|text| Text::Elements(text.trim_end_matches('/').into())),
         1 => prop::sample::select(vec!["a.*", "/a.*", "/a/?b?", "(?i)ab?", ".*b"]).prop_map(|text| Text::Regex(Regex::whole(text).unwrap())),
         1 => Just(Text::Present),
     ]
@@ -243,7 +244,7 @@ proptest! {
         let mut route = (*rule(0, Vec::new())).clone();
         route.action = HttpAction::Forward(destinations.collect());
         let request = call.request();
-        let outcome = |number| outcome::outcome(&route, None, &request, Draw(number));
+        let outcome = |number| outcome::outcome(("", &route), None, &request, Draw(number));
         prop_assert_eq!(outcome(number), outcome(number));
         if weights.len() > 1 && weights.iter().all(|weight| *weight == 0) {
             prop_assert_eq!(outcome(number), Outcome::NoRoute);

@@ -15,6 +15,9 @@ pub enum Text {
     Exact(Arc<str>),
     /// A text that begins with this one.
     Prefix(Arc<str>),
+    /// A path that begins with this one's elements, those between slashes (Gateway API `PathPrefix`): `/a` stands for `/a`,
+    /// `/a/` and `/a/b`, and not for `/ab`. Has no slash at its end, and is empty for every path.
+    Elements(Arc<str>),
     /// A text that is described as a whole.
     Regex(Regex),
 }
@@ -27,11 +30,15 @@ impl Text {
             Self::Present => true,
             Self::Exact(exact) => value == exact.as_bytes(),
             Self::Prefix(prefix) => value.starts_with(prefix.as_bytes()),
+            Self::Elements(prefix) => {
+                let rest = value.strip_prefix(prefix.as_bytes());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+            }
             Self::Regex(regex) => regex.matches(value),
         }
     }
 
-    /// As [`Self::matches`]; the case of ASCII makes no difference, but to a regex.
+    /// As [`Self::matches`]; the case of ASCII makes no difference, but to elements and a regex.
     #[must_use]
     pub fn matches_any_case(&self, value: &[u8]) -> bool {
         match self {
@@ -39,7 +46,7 @@ impl Text {
             Self::Prefix(prefix) => {
                 value.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
             }
-            Self::Present | Self::Regex(_) => self.matches(value),
+            Self::Present | Self::Elements(_) | Self::Regex(_) => self.matches(value),
         }
     }
 

@@ -124,12 +124,25 @@ pub struct HttpRoute {
 pub enum HttpAction {
     /// `route`: it goes to one of these.
     Forward(Vec<Weighted>),
+    /// `backendRefs` of which some cannot be had (Gateway API `HTTPRouteRule`): it goes to one of the others, or is answered.
+    Partly(Partly),
     /// `redirect`: the client is told to go elsewhere.
     Redirect(Redirect),
     /// `directResponse`: it is answered.
     Respond(DirectResponse),
     /// `delegate`: the routes of this VirtualService say.
     Delegate(RuleKey),
+}
+
+/// Where requests go when a share of them cannot go anywhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Partly {
+    /// Where to.
+    pub destinations: Vec<Weighted>,
+    /// The weight of what cannot be had.
+    pub lost: u32,
+    /// What its share is answered.
+    pub answer: DirectResponse,
 }
 
 /// A fixed answer (Istio `HTTPDirectResponse`).

@@ -108,6 +108,24 @@ async fn room_that_becomes_free_by_itself_is_wanted_no_longer() {
     assert!(!limits.give_up());
 }
 
+#[test]
+fn as_many_are_given_up_as_there_are_beyond_a_lowered_limit() {
+    let limits = limits(4, None);
+    let mut held: Vec<_> = (0..4).map(|_| limits.connection().unwrap()).collect();
+    let resize = |most| limits.update(&pool(most, None), None, Instant::now());
+    assert!(!limits.give_up());
+    resize(1);
+    assert_eq!([(); 4].map(|()| limits.give_up()), [true, true, true, false]);
+    // One that has ended is not asked for again, whichever it was.
+    held.pop();
+    assert!(!limits.give_up());
+    // Up again: nobody has to go any more, and who has gone has left room.
+    resize(4);
+    assert!(!limits.give_up());
+    drop(held);
+    assert_eq!((0..5).map_while(|_| limits.connection().ok()).collect::<Vec<_>>().len(), 4);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_limit_may_change_while_connections_are_there() {
     let limits = limits(4, None);

@@ -52,12 +52,12 @@ fn operations(
     HeaderOperations { remove: remove.collect(), set, add }
 }
 
-fn is_authority(key: &str) -> bool {
+pub(in crate::translate) fn is_authority(key: &str) -> bool {
     key.eq_ignore_ascii_case("host") || key == ":authority"
 }
 
 /// The name of a field that is the sender's to choose.
-fn changeable(key: &str) -> Result<Arc<str>, String> {
+pub(in crate::translate) fn changeable(key: &str) -> Result<Arc<str>, String> {
     if is_authority(key) || key.starts_with(':') {
         return Err("cannot be changed here: of requests, host can be set".to_owned());
     }

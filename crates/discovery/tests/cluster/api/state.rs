@@ -11,7 +11,7 @@ use super::Fault;
 const CORE: [(&str, &str); 4] =
     [("v1/namespaces", "Namespace"), ("v1/nodes", "Node"), ("v1/services", "Service"), ("v1/pods", "Pod")];
 
-const GROUPS: [(&str, &str); 9] = [
+const GROUPS: [(&str, &str); 12] = [
     ("discovery.k8s.io/v1/endpointslices", "EndpointSlice"),
     ("networking.istio.io/v1/serviceentries", "ServiceEntry"),
     ("networking.istio.io/v1/workloadentries", "WorkloadEntry"),
@@ -21,6 +21,9 @@ const GROUPS: [(&str, &str); 9] = [
     ("security.istio.io/v1/authorizationpolicies", "AuthorizationPolicy"),
     ("gateway.networking.k8s.io/v1/gateways", "Gateway"),
     ("gateway.networking.k8s.io/v1/gatewayclasses", "GatewayClass"),
+    ("gateway.networking.k8s.io/v1/httproutes", "HTTPRoute"),
+    ("gateway.networking.k8s.io/v1/grpcroutes", "GRPCRoute"),
+    ("gateway.networking.k8s.io/v1/referencegrants", "ReferenceGrant"),
 ];
 
 type Fails = Box<dyn FnMut(&str) -> Option<Fault> + Send>;

@@ -96,7 +96,7 @@ fn path_holds(block: &HttpMatch, path: &str) -> bool {
         None | Some(Text::Present) => true,
         Some(Text::Exact(text)) => lower(path) == lower(text),
         Some(Text::Prefix(text)) => lower(path).starts_with(&lower(text)),
-        Some(text @ Text::Regex(_)) => is(text, path),
+        Some(text @ (Text::Elements(_) | Text::Regex(_))) => is(text, path),
     }
 }
 
@@ -105,6 +105,10 @@ fn is(text: &Text, value: &str) -> bool {
         Text::Present => true,
         Text::Exact(exact) => **exact == *value,
         Text::Prefix(prefix) => value.starts_with(&**prefix),
+        Text::Elements(prefix) => {
+            let (asked, there): (Vec<_>, Vec<_>) = (prefix.split('/').collect(), value.split('/').collect());
+            there.starts_with(&asked)
+        }
         Text::Regex(regex) => regex.matches(value.as_bytes()),
     }
 }
