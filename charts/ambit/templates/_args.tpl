@@ -4,8 +4,16 @@
 - --kube
 - --kube-cache={{ $values.ztunnel.stateDir }}/mesh
 - --node=$(NODE_NAME)
-- --cgroup={{ $values.cgroup }}
-- --pins=/sys/fs/bpf/ambit
+{{- with $values.cgroup }}
+- --cgroup={{ . }}
+{{- end }}
+- --proc=/host/proc
+- --pins={{ $values.ztunnel.pinsDir }}
+- --cni-conf-dir={{ $values.cni.confDir }}
+- --cni-bin-dir={{ $values.cni.binDir }}
+- --cni-socket=/var/run/ambit/cni.sock
+- --cni-state-dir={{ $values.ztunnel.stateDir }}/cni
+- --cni-when-away={{ $values.cni.whenAway }}
 - --ca-address={{ include "ambit.caAddress" . }}
 - --ca-token=/var/run/secrets/tokens/istio-token
 - --roots=/var/run/secrets/istio/root-cert.pem
@@ -34,8 +42,12 @@
 {{- $values := include "ambit.values" . | fromJson -}}
 - --kube
 - --server-names=ambit-controller.{{ .Release.Namespace }}.svc,istiod.{{ .Release.Namespace }}.svc
+- --waypoint-image={{ include "ambit.image" . }}
+- --waypoint-ca-address={{ include "ambit.caAddress" . }}
 - --trust-domain={{ $values.meshConfig.trustDomain }}
 - --cluster={{ $values.clusterName }}
+- --domain={{ $values.clusterDomain }}
+- --root-namespace={{ $values.rootNamespace }}
 - --drain-deadline={{ max 1 (sub ($values.controller.terminationGracePeriodSeconds | int) 5) }}
 {{- if not $values.ipv6 }}
 - --address=0.0.0.0:15012

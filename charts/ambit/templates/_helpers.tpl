@@ -14,13 +14,14 @@ template gives text.
 {{- with $values.platform -}}
 {{- $platform = $.Files.Get (printf "files/platforms/%s.yaml" .) | fromYaml -}}
 {{- end -}}
-{{- $most := dict "confDir" "/etc/cni/net.d" "binDir" "/opt/cni/bin" "netnsDir" "/run/netns" -}}
+{{- $most := dict "confDir" "/etc/cni/net.d" "binDir" "/opt/cni/bin" "netnsDir" "/var/run/netns" -}}
 {{- $cni := dict -}}
 {{- range $name, $usual := $most -}}
 {{- $_ := set $cni $name (index $values.cni $name | default (index ($platform.cni | default dict) $name) | default $usual) -}}
 {{- end -}}
+{{- $_ := set $cni "whenAway" $values.cni.whenAway -}}
 {{- $_ := set $values "cni" $cni -}}
-{{- $_ := set $values "cgroup" ($values.cgroup | default $platform.cgroup | default "/sys/fs/cgroup/kubepods.slice") -}}
+{{- $_ := set $values "cgroup" ($values.cgroup | default $platform.cgroup | default "") -}}
 {{- $_ := set $values "seLinuxOptions" ($values.seLinuxOptions | default $platform.seLinuxOptions | default dict) -}}
 {{- $_ := set $values "securityContextConstraints" ($platform.securityContextConstraints | default false) -}}
 {{- $_ := set $values "rootNamespace" ($values.meshConfig.rootNamespace | default .Release.Namespace) -}}

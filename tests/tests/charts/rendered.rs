@@ -124,7 +124,7 @@ fn the_agent_has_few_rights_over_its_node_and_the_controller_none() {
         let shares_the_network = pod.get("hostNetwork").cloned().unwrap_or(json!(false));
         match object["kind"].as_str().unwrap() {
             "DaemonSet" => {
-                assert_eq!(added, json!(["BPF", "PERFMON", "NET_ADMIN", "SYS_ADMIN"]));
+                assert_eq!(added, json!(["BPF", "PERFMON", "NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"]));
                 assert_eq!(shares_the_network, true);
             }
             _ => {
