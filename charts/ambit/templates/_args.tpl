@@ -41,7 +41,7 @@
 {{- define "ambit.args.controller" -}}
 {{- $values := include "ambit.values" . | fromJson -}}
 - --kube
-- --server-names=ambit-controller.{{ .Release.Namespace }}.svc,istiod.{{ .Release.Namespace }}.svc
+- --server-names=ambit-controller.{{ .Release.Namespace }}.svc,istiod.{{ .Release.Namespace }}.svc{{ range $values.controller.serverNames }},{{ . }}{{ end }}
 - --waypoint-image={{ include "ambit.image" . }}
 - --waypoint-ca-address={{ include "ambit.caAddress" . }}
 - --trust-domain={{ $values.meshConfig.trustDomain }}

@@ -56,9 +56,9 @@ fn archive(directory: &Path) -> PathBuf {
         files.add_libraries(program).unwrap();
     }
     let images = [
-        Image { name: PAUSE, entrypoint: &["/testapp", "pause"] },
-        Image { name: CONTROLLER, entrypoint: &["/controller"] },
-        Image { name: WAYPOINT, entrypoint: &["/bin/waypoint"] },
+        Image { name: PAUSE, entrypoint: &["/testapp", "pause"], labels: &[] },
+        Image { name: CONTROLLER, entrypoint: &["/controller"], labels: &[] },
+        Image { name: WAYPOINT, entrypoint: &["/bin/waypoint"], labels: &[] },
     ];
     let archive = directory.join("images.tar");
     image::write(&archive, &images, &files).unwrap();

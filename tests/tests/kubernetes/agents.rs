@@ -5,18 +5,15 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use ambit_tests::cluster::Node;
 use ambit_tests::leftovers::BPFFS;
 use ambit_tests::mesh::{Agent, mount_bpffs};
-use ambit_tests::payload::MARKER;
-use ambit_tests::{Binaries, Wire, image, until};
+use ambit_tests::{Binaries, image, until};
 use serde_json::{Value, json};
 
-use crate::shop::{DUPLEX, SERVICE, Shop, WHO};
+use crate::shop::{DUPLEX, SERVICE, SOON, Shop, WHO};
 
-const SOON: Duration = Duration::from_secs(60);
 const LABEL: &str = "istio.io/dataplane-mode";
 
 /// Where the agents are told to put their plugin, as their nodes see it.
@@ -65,44 +62,12 @@ fn arguments(shop: &Shop, node: &Node) -> Vec<String> {
     arguments
 }
 
-/// What a rollout would change of the pods: their IDs, and how often their containers have been started.
-fn lives(shop: &Shop) -> BTreeMap<String, Value> {
-    let pods = shop.cluster.kubectl().get(&["pods", "-n", "shop"]).unwrap();
-    let life = |pod: &Value| {
-        let restarts = pod.pointer("/status/containerStatuses/0/restartCount").cloned();
-        (
-            pod["metadata"]["name"].as_str().unwrap().to_owned(),
-            Value::from(vec![pod["metadata"]["uid"].clone(), restarts.unwrap()]),
-        )
-    };
-    pods["items"].as_array().unwrap().iter().map(life).collect()
-}
-
-/// What crosses the link of the first node while its pod exchanges bytes with that of the other, by its address and by the
-/// Service: how often the bytes were seen, and the ports.
-fn exchange(shop: &Shop, from: &str, to: (&str, &str)) -> (u64, Vec<u16>) {
-    let wire = Wire::capture(&shop.cluster.nodes()[0].netns, "eth0", &[MARKER]).unwrap();
-    let (name, address) = to;
-    let sent = shop.exec(from, &["duplex", "--to", &format!("{address}:{DUPLEX}"), "--bytes", "300000"]).unwrap();
-    assert_eq!(serde_json::from_str::<Value>(&sent).unwrap()["received"], 300_000, "{sent}");
-    for at in [format!("{address}:{WHO}"), format!("{SERVICE}:70")] {
-        let mut told = Value::Null;
-        let answered = until::until(SOON, || {
-            told = shop.answers(from, &at).unwrap_or_default();
-            told.to_string().contains(name)
-        });
-        assert!(answered.is_ok(), "{from} asks {at}: {told}");
-    }
-    let report = wire.stop().unwrap();
-    (report.marker_hits() as u64, report.ports().into_iter().collect())
-}
-
 #[test]
 fn a_label_takes_running_pods_into_the_mesh_and_out_again() {
     let mut shop = Shop::open();
     let pods = shop.pods();
     let ((from, _), (to, address)) = (pods["node-1"].clone(), pods["node-2"].clone());
-    let before = lives(&shop);
+    let before = shop.lives();
     let mut agents = agents(&mut shop);
     agents.values_mut().for_each(|agent| agent.start().unwrap());
     let captured = |pods: &BTreeMap<String, (String, String)>, captured: bool| {
@@ -111,15 +76,15 @@ fn a_label_takes_running_pods_into_the_mesh_and_out_again() {
         }
     };
     let kubectl = shop.cluster.kubectl();
-    let (seen, ports) = exchange(&shop, &from, (&to, &address));
+    let (seen, ports) = shop.exchange(&from, (&to, &address));
     assert!(seen > 0 && ports.contains(&DUPLEX) && !ports.contains(&15008), "{seen} times, {ports:?}");
 
     kubectl.run(&["label", "namespace", "shop", &format!("{LABEL}=ambient")]).unwrap();
     captured(&pods, true);
-    let (seen, ports) = exchange(&shop, &from, (&to, &address));
+    let (seen, ports) = shop.exchange(&from, (&to, &address));
     assert!(seen == 0 && ports.contains(&15008), "{seen} times, {ports:?}");
     assert!(!ports.contains(&DUPLEX) && !ports.contains(&WHO), "{ports:?}");
-    assert_eq!(lives(&shop), before, "no pod was touched");
+    assert_eq!(shop.lives(), before, "no pod was touched");
     let principal = "spiffe://cluster.local/ns/shop/sa/default";
     let fields =
         [("src.identity", principal), ("dst.identity", principal), ("dst.service", "web.shop.svc.cluster.local")];
@@ -132,12 +97,12 @@ fn a_label_takes_running_pods_into_the_mesh_and_out_again() {
     captured(&renewed, true);
     agents["node-2"].wait_captured("shop", &to, false, SOON).unwrap();
     let (to, address) = renewed["node-2"].clone();
-    let (seen, ports) = exchange(&shop, &from, (&to, &address));
+    let (seen, ports) = shop.exchange(&from, (&to, &address));
     assert!(seen == 0 && ports.contains(&15008), "{seen} times, {ports:?}");
 
     kubectl.run(&["label", "namespace", "shop", &format!("{LABEL}-")]).unwrap();
     captured(&renewed, false);
-    let (seen, ports) = exchange(&shop, &from, (&to, &address));
+    let (seen, ports) = shop.exchange(&from, (&to, &address));
     assert!(seen > 0 && ports.contains(&DUPLEX), "{seen} times, {ports:?}");
     drop(agents);
     shop.close();
@@ -150,16 +115,6 @@ const AT_ONCE: u32 = 24;
 fn pod(arguments: &[&str]) -> Value {
     let container = json!({"name": "main", "image": image::TESTAPP, "imagePullPolicy": "Never", "args": arguments});
     json!({"containers": [container], "restartPolicy": "Never", "terminationGracePeriodSeconds": 1})
-}
-
-/// Waits until the field `path` of an object is `value`.
-fn await_field(shop: &Shop, what: &[&str], path: &str, value: &Value) {
-    let mut object = Value::Null;
-    let come = until::until(3 * SOON, || {
-        object = shop.cluster.kubectl().get(what).unwrap_or_default();
-        object.pointer(path) == Some(value)
-    });
-    assert!(come.is_ok(), "{what:?}: {path} is not {value}: {object:#}");
 }
 
 #[test]
@@ -196,8 +151,8 @@ fn no_pod_runs_before_it_is_captured_whether_its_agent_is_there_or_not() {
         })
     };
     kubectl.apply(&[dial("shop", "at-once", AT_ONCE), dial("outside", "in-clear", 1)]).unwrap();
-    await_field(&shop, &["job", "in-clear", "-n", "outside"], "/status/failed", &json!(1));
-    await_field(&shop, &["job", "at-once", "-n", "shop"], "/status/succeeded", &json!(AT_ONCE));
+    shop.await_field(&["job", "in-clear", "-n", "outside"], "/status/failed", &json!(1));
+    shop.await_field(&["job", "at-once", "-n", "shop"], "/status/succeeded", &json!(AT_ONCE));
 
     // While the agent is away pods of the mesh wait, and say why; others start.
     agents.get_mut("node-1").unwrap().kill().unwrap();
@@ -207,7 +162,7 @@ fn no_pod_runs_before_it_is_captured_whether_its_agent_is_there_or_not() {
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace}, "spec": spec})
     };
     kubectl.apply(&[on("shop", "waits"), on("outside", "starts")]).unwrap();
-    await_field(&shop, &["pod", "starts", "-n", "outside"], "/status/phase", &json!("Running"));
+    shop.await_field(&["pod", "starts", "-n", "outside"], "/status/phase", &json!("Running"));
     let mut events = Value::Null;
     let told = until::until(SOON, || {
         events =
@@ -220,7 +175,7 @@ fn no_pod_runs_before_it_is_captured_whether_its_agent_is_there_or_not() {
     let phase = kubectl.get(&["pod", "waits", "-n", "shop"]).unwrap()["status"]["phase"].clone();
     assert_eq!(phase, "Pending");
     agents.get_mut("node-1").unwrap().start().unwrap();
-    await_field(&shop, &["pod", "waits", "-n", "shop"], "/status/phase", &json!("Running"));
+    shop.await_field(&["pod", "waits", "-n", "shop"], "/status/phase", &json!("Running"));
     agents["node-1"].wait_captured("shop", "waits", true, SOON).unwrap();
 
     // What the agents have put on their nodes they take away again.

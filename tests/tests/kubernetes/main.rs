@@ -13,11 +13,16 @@
 mod agents;
 mod api;
 mod definitions;
+mod installed;
 mod removal;
 mod shop;
 mod stand_in;
 mod traces;
 mod two_nodes;
+
+#[allow(dead_code, reason = "rendering is for the charts' own tests")]
+#[path = "../charts/helm.rs"]
+mod helm;
 
 use ambit_tests::cluster::{Plan, Settings};
 

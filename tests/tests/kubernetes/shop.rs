@@ -1,9 +1,12 @@
 //! What runs on the nodes: a server on every one of them, made of an image that was made here, and a Service before them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
 
 use ambit_tests::cluster::{Cluster, Node};
-use ambit_tests::{Binaries, image, place};
+use ambit_tests::payload::MARKER;
+use ambit_tests::{Binaries, Wire, image, place, until};
 use serde_json::{Value, json};
 
 use crate::own;
@@ -12,6 +15,8 @@ use crate::own;
 pub(crate) const WHO: u16 = 7000;
 /// The port at which it takes and sends any number of bytes.
 pub(crate) const DUPLEX: u16 = 7001;
+/// How long a node may take on a busy machine.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 /// The Service's address.
 pub(crate) const SERVICE: &str = "10.96.7.7";
 
@@ -22,11 +27,18 @@ pub(crate) struct Shop {
 }
 
 impl Shop {
-    /// Starts the cluster and the servers, and waits until these are ready.
+    /// Starts the cluster and the servers.
     pub(crate) fn open() -> Self {
+        Self::of(|archive| {
+            image::write_for_tests(archive, &Binaries::beside_this().unwrap().testapp).unwrap();
+        })
+    }
+
+    /// Starts the cluster with the images that `write` writes to an archive, those of the tests among them, and the servers.
+    pub(crate) fn of(write: impl FnOnce(&Path)) -> Self {
         let images = tempfile::tempdir().unwrap();
         let archive = images.path().join("images.tar");
-        image::write_for_tests(&archive, &Binaries::beside_this().unwrap().testapp).unwrap();
+        write(&archive);
         let cluster = own().nodes(2).image(&archive).start().unwrap();
         cluster.kubectl().apply(&objects()).unwrap();
         Self { cluster, images }
@@ -59,6 +71,46 @@ impl Shop {
     pub(crate) fn answers(&self, pod: &str, address: &str) -> anyhow::Result<Value> {
         let greeted = self.exec(pod, &["greeting", "--to", address, "--count", "16"])?;
         Ok(serde_json::from_str::<Value>(&greeted)?["lines"].clone())
+    }
+
+    /// What a rollout would change of the pods: their IDs, and how often their containers have been started.
+    pub(crate) fn lives(&self) -> BTreeMap<String, Value> {
+        let pods = self.cluster.kubectl().get(&["pods", "-n", "shop"]).unwrap();
+        let life = |pod: &Value| {
+            let restarts = pod.pointer("/status/containerStatuses/0/restartCount").cloned();
+            let life = Value::from(vec![pod["metadata"]["uid"].clone(), restarts.unwrap()]);
+            (pod["metadata"]["name"].as_str().unwrap().to_owned(), life)
+        };
+        pods["items"].as_array().unwrap().iter().map(life).collect()
+    }
+
+    /// What crosses the link of the first node while its pod exchanges bytes with that of the other, by its address and by
+    /// the Service: how often the bytes were seen, and the ports.
+    pub(crate) fn exchange(&self, from: &str, to: (&str, &str)) -> (u64, Vec<u16>) {
+        let wire = Wire::capture(&self.cluster.nodes()[0].netns, "eth0", &[MARKER]).unwrap();
+        let (name, address) = to;
+        let sent = self.exec(from, &["duplex", "--to", &format!("{address}:{DUPLEX}"), "--bytes", "300000"]).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&sent).unwrap()["received"], 300_000, "{sent}");
+        for at in [format!("{address}:{WHO}"), format!("{SERVICE}:70")] {
+            let mut told = Value::Null;
+            let answered = until::until(SOON, || {
+                told = self.answers(from, &at).unwrap_or_default();
+                told.to_string().contains(name)
+            });
+            assert!(answered.is_ok(), "{from} asks {at}: {told}");
+        }
+        let report = wire.stop().unwrap();
+        (report.marker_hits(), report.ports().into_iter().collect())
+    }
+
+    /// Waits until the field `path` of an object is `value`.
+    pub(crate) fn await_field(&self, what: &[&str], path: &str, value: &Value) {
+        let mut object = Value::Null;
+        let come = until::until(3 * SOON, || {
+            object = self.cluster.kubectl().get(what).unwrap_or_default();
+            object.pointer(path) == Some(value)
+        });
+        assert!(come.is_ok(), "{what:?}: {path} is not {value}: {object:#}");
     }
 
     /// Ends the cluster.
@@ -101,7 +153,10 @@ fn objects() -> [Value; 3] {
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": {"name": "web", "namespace": "shop"},
-            "spec": {"selector": labels, "clusterIP": SERVICE, "ports": [{"port": 70, "targetPort": WHO}]},
+            "spec": {"selector": labels, "clusterIP": SERVICE, "ports": [
+                {"name": "tcp-who", "port": 70, "targetPort": WHO},
+                {"name": "http", "port": 80, "targetPort": 8080},
+            ]},
         }),
     ]
 }

@@ -2,15 +2,12 @@
 //! are where an agent of their node finds them.
 
 use std::path::Path;
-use std::time::Duration;
 
 use ambit_tests::{cluster, until};
 use serde_json::Value;
 
-use crate::shop::{self, SERVICE, Shop, WHO};
+use crate::shop::{self, SERVICE, SOON, Shop, WHO};
 use crate::traces;
-
-const SOON: Duration = Duration::from_secs(60);
 
 #[test]
 fn pods_of_two_nodes_are_ready_and_reach_one_another_and_a_service() {
