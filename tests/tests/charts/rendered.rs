@@ -1,6 +1,6 @@
 //! What must hold of whatever the charts become.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -84,8 +84,9 @@ fn a_value_that_is_misspelt_or_of_the_wrong_type_is_refused_by_its_name() {
 /// The flags that the program in `package` has, by its sources.
 fn flags(package: &str) -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let sources = [root.join(package).join("src/settings.rs"), root.join("crates/process/src/source.rs")];
-    let text: String = sources.iter().map(|source| fs::read_to_string(source).unwrap()).collect();
+    let own = ["src/settings.rs", "src/cni.rs"].map(|source| root.join(package).join(source));
+    let sources = own.into_iter().filter(|source| source.exists()).chain([root.join("crates/process/src/source.rs")]);
+    let text: String = sources.map(|source| fs::read_to_string(source).unwrap()).collect();
     let field = |line: &str| {
         let field = line.trim().trim_start_matches("pub(crate) ").trim_start_matches("pub ");
         field.split_once(": ").map(|(name, _)| name.replace('_', "-"))
@@ -107,6 +108,20 @@ fn every_argument_that_a_program_is_given_is_one_that_it_has() {
             assert!(known.contains(name), "{container} is given {argument}, and has {known:?}");
         }
     }
+}
+
+#[test]
+fn accounts_have_the_rights_that_the_controllers_tests_run_it_with() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/kubernetes/controller.yaml");
+    let example = fs::read_to_string(example).unwrap();
+    let tried = ask(&json!({"do": "parse", "documents": example})).unwrap().as_array().unwrap().clone();
+    let rules = |objects: &[Value]| -> BTreeMap<String, Value> {
+        let roles = objects.iter().filter(|object| matches!(object["kind"].as_str(), Some("Role" | "ClusterRole")));
+        roles.map(|role| (format!("{} {}", role["kind"], role["metadata"]["name"]), role["rules"].clone())).collect()
+    };
+    let rules_of_chart = rules(&objects("ambit", &json!({})));
+    assert_eq!(rules_of_chart.len(), 3, "{:?}", rules_of_chart.keys());
+    assert_eq!(rules_of_chart, rules(&tried));
 }
 
 #[test]

@@ -26,7 +26,11 @@ const LATER: &str = "--timeout=180s";
 /// The tests' images and the chart's.
 fn images(archive: &Path) {
     let binaries = Binaries::beside_this().unwrap();
-    binaries.check_ztunnel().and_then(|()| binaries.check_controller()).and_then(|()| binaries.check_waypoint()).unwrap();
+    binaries
+        .check_ztunnel()
+        .and_then(|()| binaries.check_controller())
+        .and_then(|()| binaries.check_waypoint())
+        .unwrap();
     let mut files = Files::default();
     for (program, place) in [
         (&binaries.testapp, "/testapp"),
@@ -167,7 +171,9 @@ fn installed_by_its_chart_it_takes_a_namespace_in_routes_its_requests_and_leaves
     let (seen, ports) = shop.exchange(&from, (&to, &address));
     assert!(seen > 0 && ports.contains(&DUPLEX), "{seen} times, {ports:?}");
     helm(&shop, "uninstall");
-    let gone = until::until(3 * SOON, || kubectl.run(&["get", "pods", "-n", HOME, "-o", "name"]).is_ok_and(|all| all.is_empty()));
+    let gone = until::until(3 * SOON, || {
+        kubectl.run(&["get", "pods", "-n", HOME, "-o", "name"]).is_ok_and(|all| all.is_empty())
+    });
     gone.unwrap_or_else(|_| panic!("{}", kubectl.run(&["get", "pods", "-n", HOME]).unwrap()));
     for (node, found) in shop.cluster.nodes().iter().zip(found) {
         clean(&shop, node);
@@ -232,4 +238,3 @@ fn waypoint(shop: &Shop, from: &str) {
     let come = until::until(SOON, || status("/teapot") == 404 || status("/teapot") == 200);
     assert!(come.is_ok(), "without a waypoint the application answers itself: {}", status("/teapot"));
 }
-

@@ -4,7 +4,7 @@ use proptest::sample::{select, subsequence};
 
 use super::request::{Ask, asking, at, reviews};
 use super::*;
-use crate::Connection;
+use crate::{Connection, Opener};
 
 fn any_ask() -> impl Strategy<Value = Ask> {
     let fields = vec![("x-a", "a"), ("x-a", "ba"), ("x-a", "c,a"), ("x-b", "a")];
@@ -29,6 +29,16 @@ fn all_for(world: &World, scope: &Scope) -> World {
     World { policies, peers: vec![], nodes: vec![], ..world.clone() }
 }
 
+/// `connection` by somebody of whom the node does not know that he is its own: whom policies are about.
+fn unprobing(connection: Connection) -> Connection {
+    match connection {
+        Connection::InboundPlaintext { pod, peer, destination, opener: Opener::Node } => {
+            Connection::InboundPlaintext { pod, peer, destination, opener: Opener::Unknown }
+        }
+        other => other,
+    }
+}
+
 /// `world` in which all policies are attached to the service, and who `connection` is from.
 fn at_waypoint(world: &World, connection: &Connection, address: SocketAddr) -> (crate::Snapshot, Access) {
     let upstream = Upstream::new(address, Some(Arc::new(world.pods[0].clone())), None);
@@ -44,6 +54,7 @@ proptest! {
         (world, connection, address) in any_access_world(),
         ask in any_ask(),
     ) {
+        let connection = unprobing(connection);
         let (snapshot, access) = at_waypoint(&world, &connection, address);
         let judge = |request: &RequestAccess<'_, [(&str, &str)]>| {
             let own = RequestAccess { client: &access.client, destination: address, ..*request };

@@ -83,9 +83,9 @@ fn nothing_is_kept_but_what_the_mesh_reads() {
     let (mut mirror, _) = open(Some(root.path()), now);
     mirror.take(everything(), now);
     let text = std::fs::read_to_string(root.path().join("Pod")).unwrap();
-    let line = "shop/web\t{\"metadata\":{\"name\":\"web\",\"namespace\":\"shop\",\"labels\":{\"app\":\"web\"},\
-                \"annotations\":{}},\"spec\":{\"nodeName\":\"node-a\",\"containers\":[{\"ports\":[{\"name\":\"http\",\
-                \"containerPort\":8080}]}]},\"status\":{\"podIP\":\"10.0.0.1\"}}";
+    let line = "shop/web\t{\"metadata\":{\"name\":\"web\",\"namespace\":\"shop\",\"uid\":\"1\",\"labels\":{\"app\":\"web\"},\
+                \"annotations\":{}},\"spec\":{\"nodeName\":\"node-a\",\"containers\":[{\"name\":\"web\",\"ports\":[\
+                {\"name\":\"http\",\"containerPort\":8080}]}]},\"status\":{\"podIP\":\"10.0.0.1\"}}";
     assert_eq!(text, format!("ambit cache 1\n{line}\nend 1\n"));
 }
 
