@@ -66,11 +66,10 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
 }
 
 fn uninstall(capture: &ebpf::Settings, settings: &Settings) -> anyhow::Result<()> {
-    if let Some(installation) = Installation::new(&settings.cni) {
-        installation.remove().context("the CNI plugin cannot be taken out")?;
-    }
+    let plugin = Installation::new(&settings.cni).map_or(Ok(()), |installation| installation.remove());
     let capture = ebpf::Capture::open(capture)?;
-    node::uninstall(capture, &settings.proc).context("the capture cannot be taken out of the kernel")
+    node::uninstall(capture, &settings.proc).context("the capture cannot be taken out of the kernel")?;
+    plugin.context("the CNI plugin cannot be taken out")
 }
 
 /// What an agent is made from.

@@ -49,9 +49,11 @@ pub enum Connection {
 pub enum Opener {
     /// Nothing.
     Unknown,
-    /// Something of this node itself: it comes from an address of the node's own network, and no pod has opened it.
+    /// Something of this node itself: it comes from an address of the node's own network, which has a socket of it, and no
+    /// pod has opened it.
     Node,
-    /// A pod of this node that has the node's own network (`hostNetwork`).
+    /// Somebody at the node's own address that is not the node: a pod that has the node's network (`hostNetwork`), or whom
+    /// the node forwards in its own name.
     HostPod,
 }
 

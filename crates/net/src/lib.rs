@@ -3,6 +3,7 @@
 
 pub mod accept;
 pub mod buffers;
+pub mod diag;
 pub mod netns;
 pub mod ports;
 pub mod proxy_protocol;

@@ -24,6 +24,8 @@ pub(crate) struct Ask {
     /// `metadata.uid`, which tells it from the one of its name before it; none from runtimes that do not say.
     #[serde(with = "as_text")]
     pub(crate) uid: Option<PodUid>,
+    /// The container that holds its network, as the runtime calls it.
+    pub(crate) container: String,
     /// Where its network namespace is found on the node; none once it is gone.
     pub(crate) netns: Option<PathBuf>,
     /// Its addresses, which the plugins before have given it.

@@ -72,13 +72,14 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
     if let Some(directory) = socket.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
     }
-    match fs::remove_file(socket) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(socket)?;
+    // Whoever asks meets the agent before or this one, and never nobody.
+    let name = socket.file_name().unwrap_or_default().to_string_lossy();
+    let staged = socket.with_file_name(format!(".{name}.{}.new", std::process::id()));
+    let _ = fs::remove_file(&staged);
+    let listener = UnixListener::bind(&staged)?;
     // Whoever asks is believed: only root may.
-    fs::set_permissions(socket, fs::Permissions::from_mode(0o600))?;
+    fs::set_permissions(&staged, fs::Permissions::from_mode(0o600))?;
+    fs::rename(staged, socket)?;
     Ok(listener)
 }
 
@@ -110,6 +111,7 @@ mod tests {
             namespace: "shop".to_owned(),
             name: "web".to_owned(),
             uid: "6e3f9f52-8ab1-4c0e-9d7a-0123456789ab".parse().ok(),
+            container: "c1".to_owned(),
             netns: Some("/run/netns/x".into()),
             addresses: vec!["10.0.0.7".parse().unwrap()],
         };

@@ -12,6 +12,8 @@ use super::NAME;
 pub(crate) struct Environment {
     /// `CNI_COMMAND`.
     pub(super) command: String,
+    /// `CNI_CONTAINERID`.
+    pub(super) container: String,
     /// `CNI_NETNS`: none where the container is gone.
     pub(super) netns: Option<PathBuf>,
     /// `CNI_ARGS`: whom it is for, as the kubelet has it.
@@ -26,6 +28,7 @@ impl Environment {
         let pairs = arguments.split(';').filter_map(|pair| pair.split_once('='));
         Self {
             command: text("CNI_COMMAND"),
+            container: text("CNI_CONTAINERID"),
             netns: variable("CNI_NETNS").filter(|path| !path.is_empty()).map(PathBuf::from),
             arguments: pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         }

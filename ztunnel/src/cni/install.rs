@@ -2,7 +2,7 @@
 //! it out again. Level-triggered: it looks at what is.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -49,13 +49,15 @@ pub(crate) struct Installation {
     directory: PathBuf,
     reported: Option<Misplaced>,
     placed: Option<PathBuf>,
+    /// What tells the copy of this program from any other file.
+    copied: Option<(u64, i64, i64, u64)>,
 }
 
 impl Installation {
     /// The place that `settings` give it; none if they give it none.
     pub(crate) fn new(settings: &Settings) -> Option<Self> {
         let directory = settings.cni_conf_dir.clone()?;
-        Some(Self { settings: settings.clone(), directory, reported: None, placed: None })
+        Some(Self { settings: settings.clone(), directory, reported: None, placed: None, copied: None })
     }
 
     /// Sees that it is there. What stands in the way is reported once, and true is returned once it is in its place.
@@ -83,22 +85,23 @@ impl Installation {
     /// # Errors
     /// What could not be taken out.
     pub(crate) fn remove(&self) -> Result<(), Misplaced> {
+        let mut outcome = Ok(());
         for name in names(&self.directory)? {
-            self.unchain(&name)?;
+            outcome = outcome.and(self.unchain(&name));
         }
         for path in [self.program(), self.settings.known(), self.settings.cni_socket.clone()] {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(failed(&format!("{} cannot be removed", path.display()), &error));
+                    outcome = outcome.and(Err(failed(&format!("{} cannot be removed", path.display()), &error)));
                 }
                 _ => {}
             }
         }
-        Ok(())
+        outcome
     }
 
     /// Puts it where it should be, and says in which configuration.
-    fn place(&self) -> Result<PathBuf, Misplaced> {
+    fn place(&mut self) -> Result<PathBuf, Misplaced> {
         // First what is called, then who calls it.
         self.copy().map_err(|error| failed(&format!("{} cannot be written", self.program().display()), &error))?;
         let name = chain::first(names(&self.directory)?);
@@ -146,19 +149,27 @@ impl Installation {
         Ok(())
     }
 
-    /// Copies this program to where runtimes look for plugins, unless it is there.
-    fn copy(&self) -> io::Result<()> {
-        let (own, program) = (fs::metadata(OWN)?, self.program());
-        // As long, and not older than what it was copied from: the same.
-        let is_copy = |there: fs::Metadata| there.len() == own.len() && there.mtime() >= own.mtime();
-        if fs::metadata(&program).is_ok_and(is_copy) {
+    /// Copies this program to where runtimes look for plugins, unless it is there already: told by its contents once, and by
+    /// its inode and time from then on.
+    fn copy(&mut self) -> io::Result<()> {
+        let program = self.program();
+        let stamp = |there: fs::Metadata| (there.ino(), there.mtime(), there.mtime_nsec(), there.len());
+        let there = fs::metadata(&program).ok().map(stamp);
+        if there.is_some() && there == self.copied {
             return Ok(());
         }
-        fs::create_dir_all(&self.settings.cni_bin_dir)?;
-        let staged = self.settings.cni_bin_dir.join(format!(".{NAME}.new"));
-        io::copy(&mut File::open(OWN)?, &mut File::create(&staged)?)?;
-        fs::set_permissions(&staged, fs::Permissions::from_mode(0o755))?;
-        fs::rename(staged, program)
+        if there.is_none() || !is_same(Path::new(OWN), &program)? {
+            fs::create_dir_all(&self.settings.cni_bin_dir)?;
+            let staged = self.settings.cni_bin_dir.join(format!(".{NAME}.{}.new", std::process::id()));
+            let mut file = File::create(&staged)?;
+            io::copy(&mut File::open(OWN)?, &mut file)?;
+            file.set_permissions(fs::Permissions::from_mode(0o755))?;
+            file.sync_all()?;
+            drop(file);
+            fs::rename(staged, &program)?;
+        }
+        self.copied = fs::metadata(&program).ok().map(stamp);
+        Ok(())
     }
 
     fn program(&self) -> PathBuf {
@@ -179,6 +190,27 @@ impl Installation {
             "known": self.settings.known(),
             "whenAway": cni_when_away,
         })
+    }
+}
+
+/// True if two files say the same.
+fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
+    let (one, other) = (File::open(one)?, File::open(other)?);
+    if one.metadata()?.len() != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut one, mut other) = (BufReader::new(one), BufReader::new(other));
+    loop {
+        let (left, right) = (one.fill_buf()?, other.fill_buf()?);
+        let length = left.len().min(right.len());
+        if length == 0 {
+            return Ok(left.len() == right.len());
+        }
+        if left.get(..length) != right.get(..length) {
+            return Ok(false);
+        }
+        one.consume(length);
+        other.consume(length);
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,6 +16,9 @@ use super::known;
 
 /// How long the agent has to answer: longer than it waits itself.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long it is asked again where nobody answers, and how often.
+const CHANGE: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_millis(100);
 /// The versions of CNI whose results are handed on as they come.
 const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
@@ -71,7 +74,15 @@ struct Node;
 
 impl Surroundings for Node {
     fn ask(&self, socket: &Path, ask: &Ask) -> io::Result<Reply> {
-        ask.put(socket, PATIENCE)
+        let begun = Instant::now();
+        loop {
+            let outcome = ask.put(socket, PATIENCE);
+            // One agent may be taking the place of another.
+            if outcome.is_ok() || begun.elapsed() > CHANGE {
+                return outcome;
+            }
+            std::thread::sleep(AGAIN);
+        }
     }
 
     fn is_enrolled(&self, known: &Path, namespace: &str) -> io::Result<bool> {
@@ -179,6 +190,7 @@ fn ask(environment: &Environment, config: &Config, about: About) -> Option<Ask> 
         namespace: argument("K8S_POD_NAMESPACE")?,
         name: argument("K8S_POD_NAME")?,
         uid: argument("K8S_POD_UID").and_then(|uid| uid.parse().ok()),
+        container: environment.container.clone(),
         netns: environment.netns.clone(),
         addresses: config.prev_result.as_ref().map(addresses).unwrap_or_default(),
     })

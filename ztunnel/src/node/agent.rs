@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ambit_ebpf_loader as ebpf;
-use ambit_model::{Identity, Snapshot, WorkloadUid};
+use ambit_model::{Identity, PodUid, Snapshot, WorkloadUid};
 use ambit_net::netns::NetNs;
 use ambit_net::routes;
 use ambit_process::workers::Workers;
@@ -62,6 +62,8 @@ pub(crate) struct Here {
 /// A pod that is captured.
 struct Held {
     pod: Arc<Pod>,
+    /// Which pod of a cluster it is.
+    pod_uid: Option<PodUid>,
     place: Place,
     /// Where plaintext is steered to: one of the workers', which the kernel chooses among.
     plaintext: TcpListener,
@@ -126,8 +128,12 @@ impl Agent {
             match wanted.and_then(|wanted| self.find(&uid, &wanted, closely)) {
                 Ok(spot) => drop(found.insert(uid, spot)),
                 Err(obstacle) => {
-                    // What is captured stays so for as long as the pod is there: sooner refused than in clear.
-                    if let Some(held) = self.held.get(&uid).filter(|held| held.pod.netns.is_at(&held.pod.path)) {
+                    // What is captured stays so for as long as the pod is there: sooner refused than in clear. Between two
+                    // of its containers a pod may have no process.
+                    let pod = snapshot.workload(&uid).and_then(|workload| workload.pod_uid);
+                    let between = |held: &Held| obstacle == Obstacle::NoProcess && held.pod_uid == pod;
+                    let stays = |held: &&Held| held.pod.netns.is_at(&held.pod.path) || between(held);
+                    if let Some(held) = self.held.get(&uid).filter(stays) {
                         found.insert(uid.clone(), (held.pod.clone(), held.place.clone()));
                     }
                     obstacles.insert(uid, obstacle);
@@ -166,7 +172,12 @@ impl Agent {
 
     /// Notes the addresses of the node's own network: a network of pods adds some of its own.
     fn note_own_addresses(&self) {
-        match NetNs::current().and_then(|node| node.addresses()) {
+        let own = NetNs::current().and_then(|node| node.addresses()).map(|mut addresses| {
+            // Link-local ones are whose who is quick.
+            addresses.retain(|address| !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()));
+            addresses
+        });
+        match own {
             Ok(addresses) if addresses != **self.shared.node_addresses.load() => {
                 self.shared.node_addresses.store(Arc::new(addresses));
             }
@@ -177,15 +188,19 @@ impl Agent {
 
     /// Takes in what is asked about a pod that is being made or is gone.
     fn take(&mut self, asked: Asked) {
-        let Ask { about, namespace, name, uid: pod, netns, addresses } = &asked.ask;
+        let Ask { about, namespace, name, uid: pod, container, netns, addresses } = &asked.ask;
         let uid = WorkloadUid::pod(&self.shared.snapshots.load().mesh.cluster, namespace, name);
         match (about, netns) {
             (About::Add | About::Check, Some(netns)) => {
-                let announced = Announced { pod: *pod, netns: netns.clone(), addresses: addresses.clone() };
+                // What the node calls /proc is elsewhere in a container.
+                let netns =
+                    netns.strip_prefix("/proc").map_or_else(|_| netns.clone(), |rest| self.here.proc.join(rest));
+                let (addresses, container) = (addresses.clone(), container.clone());
+                let announced = Announced { pod: *pod, netns, addresses, container };
                 self.here.finder.announce(uid.clone(), announced);
             }
             (About::Add | About::Check, None) => {}
-            (About::Del, _) => self.here.finder.withdraw(&uid, *pod),
+            (About::Del, _) => self.here.finder.withdraw(&uid, container),
         }
         if let Some(gate) = &mut self.here.gate {
             gate.take(asked, uid);
@@ -218,6 +233,9 @@ impl Agent {
         };
         if held.is_none() && !self.here.finder.confirms(wanted.pod, &wanted.netns) {
             return Err(Obstacle::NoProcess);
+        }
+        if NetNs::current().is_ok_and(|node| node == netns) {
+            return Err(refused("it is said to be in the node's own network namespace", &wanted.netns.display()));
         }
         let mut addresses = netns.addresses().map_err(unopened)?;
         addresses.extend_from_slice(&wanted.addresses);
@@ -268,7 +286,9 @@ impl Agent {
             Some(held) => held.plaintext.try_clone().map_err(|error| refused("out of descriptors", &error))?,
             None => self.serve(&pod).await?,
         };
-        let held = Held { pod, place, plaintext, pre_mesh };
+        let workload = self.shared.snapshots.load().workload(&pod.uid).cloned();
+        let pod_uid = workload.and_then(|workload| workload.pod_uid);
+        let held = Held { pod, pod_uid, place, plaintext, pre_mesh };
         self.capture.enrol(&held.capture()).map_err(|error| refused("the kernel refuses its capture", &error))?;
         self.held.insert(held.pod.uid.clone(), held);
         Ok(())
@@ -370,7 +390,9 @@ impl Agent {
             if self.reported.get(uid) == Some(obstacle) {
                 continue;
             }
-            if self.held.contains_key(uid) {
+            if obstacle.is_passing() {
+                debug!(pod = %uid, "pod is in the mesh and not captured yet, or not any more: {obstacle}");
+            } else if self.held.contains_key(uid) {
                 warn!(pod = %uid, "pod is in the mesh but cannot be captured anew; it stays captured as it was: {obstacle}");
             } else {
                 warn!(pod = %uid, "pod is in the mesh but cannot be captured: {obstacle}");

@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ambit_model::{PodUid, Snapshot, Workload, WorkloadUid};
+use ambit_net::netns::NetNs;
 
 use super::plan::Obstacle;
 use super::processes::Processes;
@@ -36,6 +38,8 @@ pub(crate) struct Announced {
     pub(crate) netns: PathBuf,
     /// Its addresses.
     pub(crate) addresses: Vec<IpAddr>,
+    /// The container that holds its network, as the runtime calls it (`CNI_CONTAINERID`): a pod can have another later.
+    pub(crate) container: String,
 }
 
 /// Where a pod is.
@@ -60,10 +64,10 @@ impl Finder {
         }
     }
 
-    /// Takes up that the pod `uid` is gone, if it is the one that was announced.
-    pub(super) fn withdraw(&mut self, uid: &WorkloadUid, pod: Option<PodUid>) {
+    /// Takes up that the network of `container` is gone, if it is what was announced of the pod `uid`.
+    pub(super) fn withdraw(&mut self, uid: &WorkloadUid, container: &str) {
         if let Self::Cluster(cluster) = self
-            && cluster.announced.get(uid).is_some_and(|announced| pod.is_none() || announced.pod == pod)
+            && cluster.announced.get(uid).is_some_and(|announced| announced.container == container)
         {
             cluster.announced.remove(uid);
         }
@@ -74,10 +78,8 @@ impl Finder {
         let Self::Cluster(Cluster { processes, announced }) = self else { return };
         announced.retain(|_, announced| announced.netns.exists());
         let here = || snapshot.workloads().filter(|workload| &*workload.node == node);
-        // A pod that has no address yet has no namespace to find either, unless it has been announced.
-        let sought = |workload: &&std::sync::Arc<Workload>| {
-            workload.is_enrolled() && !workload.addresses.is_empty() && !announced.contains_key(&workload.uid)
-        };
+        // One that has no address yet may be there: its network is made before anybody tells of it.
+        let sought = |workload: &&Arc<Workload>| workload.is_enrolled() && !announced.contains_key(&workload.uid);
         let wanted: BTreeSet<PodUid> = here().filter(sought).filter_map(|workload| workload.pod_uid).collect();
         let local = here().filter_map(|workload| workload.pod_uid).collect();
         processes.refresh(&wanted, local, closely).await;
@@ -99,11 +101,13 @@ impl Finder {
             let addresses = Some(&workload.addresses).filter(|addresses| !addresses.is_empty());
             return spot(announced.netns.clone(), addresses.unwrap_or(&announced.addresses));
         }
-        if workload.addresses.is_empty() {
-            return Err(Obstacle::NoAddress);
-        }
         let netns = pod.and_then(|pod| cluster.processes.netns(pod)).ok_or(Obstacle::NoProcess)?;
-        spot(netns, &workload.addresses)
+        if !workload.addresses.is_empty() {
+            return spot(netns, &workload.addresses);
+        }
+        let mut addresses = NetNs::open(&netns).and_then(|netns| netns.addresses()).unwrap_or_default();
+        addresses.retain(|address| !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()));
+        spot(netns, &addresses)
     }
 
     /// True if what was opened at `netns` is the pod's: a process's number can have been given to another since it was

@@ -1,8 +1,9 @@
 //! Pods that are held back until they are captured: what the CNI plugin asks, until it can be answered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use ambit_model::{Snapshot, WorkloadUid};
+use ambit_model::{Snapshot, Workload, WorkloadUid};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::warn;
@@ -67,6 +68,8 @@ impl Gate {
             match reply(&one.asked.ask, &one.uid, snapshot, &standing) {
                 Ok(reply) => replies.push((one.asked, reply)),
                 Err(_) if now < one.until => waiting.push(one),
+                // As while nobody answers: whom the API does not tell of is held back where his namespace is in the mesh.
+                Err(_) if is_stranger(&one.asked.ask, &one.uid, snapshot) => replies.push((one.asked, Reply::Outside)),
                 Err(why) => replies.push((one.asked, Reply::Waits(why))),
             }
         }
@@ -93,6 +96,17 @@ impl Gate {
     }
 }
 
+/// True if nothing is known of the pod, and its namespace is not in the mesh: such as one that a kubelet makes by itself,
+/// whose object has another ID.
+fn is_stranger(ask: &Ask, uid: &WorkloadUid, snapshot: &Snapshot) -> bool {
+    known(ask, uid, snapshot).is_none() && !snapshot.enrolled_namespaces().any(|name| **name == *ask.namespace)
+}
+
+/// The pod that is asked about. One of its name that was there before is another pod.
+fn known<'a>(ask: &Ask, uid: &WorkloadUid, snapshot: &'a Snapshot) -> Option<&'a Arc<Workload>> {
+    snapshot.workload(uid).filter(|workload| ask.uid.is_none() || workload.pod_uid == ask.uid)
+}
+
 /// What is to be answered, or why it cannot be yet.
 fn reply(
     ask: &Ask,
@@ -103,9 +117,7 @@ fn reply(
     if ask.about == About::Del {
         return Ok(Reply::Outside);
     }
-    // One of its name that was there before is another pod.
-    let known = snapshot.workload(uid).filter(|workload| ask.uid.is_none() || workload.pod_uid == ask.uid);
-    let Some(workload) = known else {
+    let Some(workload) = known(ask, uid, snapshot) else {
         return Err("this node's agent has not heard of it from the Kubernetes API yet".to_owned());
     };
     if !workload.is_enrolled() {

@@ -53,7 +53,12 @@ pub(crate) enum Obstacle {
 impl Obstacle {
     /// True if the pod may be captured already, by an earlier agent, without this one being able to tell.
     pub(crate) fn hides_a_pod(&self) -> bool {
-        matches!(self, Self::Unopened { .. } | Self::Refused(_))
+        !matches!(self, Self::NoNetns)
+    }
+
+    /// True if it passes by itself when the pod has begun or ended.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Self::NoProcess | Self::NoAddress)
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ambit_ebpf_loader::{Error, HostPods};
 use ambit_model::{Opener, Snapshot};
+use ambit_net::diag;
 use tracing::warn;
 
 /// Who has opened the connection in clear from `peer` that reached a pod at `destination`; `own` are the addresses of the
@@ -23,10 +24,23 @@ pub(super) fn opener(
     let known = |dialled: SocketAddr| host_pods.take(peer, dialled);
     match first(dialled(snapshot, destination), known) {
         Ok(true) => Opener::HostPod,
-        Ok(false) if here => Opener::Node,
+        Ok(false) if here => node_or_forwarded(peer, destination),
         Ok(false) => Opener::Unknown,
         Err(error) => {
             warn!(%peer, "it cannot be told whether a connection is a probe, so that it is taken for none: {error}");
+            Opener::HostPod
+        }
+    }
+}
+
+/// Whether the node itself has opened the connection, or only forwards it in its own name, as it does for who comes by a
+/// port of the node: of that it has no socket.
+fn node_or_forwarded(peer: SocketAddr, destination: SocketAddr) -> Opener {
+    match diag::has_connection(peer, destination) {
+        Ok(true) => Opener::Node,
+        Ok(false) => Opener::HostPod,
+        Err(error) => {
+            warn!(%peer, "it cannot be told whether the node has opened a connection, so that it has not: {error}");
             Opener::HostPod
         }
     }

@@ -30,7 +30,7 @@ pub enum Client {
     Stranger(IpAddr),
     /// Something of the node that delivers it, at this address of that node's own.
     Node(IpAddr),
-    /// A pod at its node's address, this: nothing vouches for it either, and it is no kubelet.
+    /// A pod, or somebody whom the node forwards, at its node's address, this: nothing vouches for it either, and it is no kubelet.
     HostPod(IpAddr),
 }
 

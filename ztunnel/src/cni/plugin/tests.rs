@@ -32,7 +32,8 @@ fn agent(reply: Option<Reply>, enrolled: Option<bool>) -> Scripted {
 
 fn environment(command: &str, arguments: &[(&str, &str)]) -> Environment {
     let arguments = arguments.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    Environment { command: command.to_owned(), netns: Some("/run/netns/x".into()), arguments }
+    let (command, container) = (command.to_owned(), "c1".to_owned());
+    Environment { command, container, netns: Some("/run/netns/x".into()), arguments }
 }
 
 fn pod(command: &str) -> Environment {
@@ -62,6 +63,7 @@ fn a_pod_is_made_once_the_agent_has_it_or_does_not_want_it() {
             namespace: "shop".to_owned(),
             name: "web".to_owned(),
             uid: UID.parse().ok(),
+            container: "c1".to_owned(),
             netns: Some("/run/netns/x".into()),
             addresses: vec!["10.0.0.7".parse().unwrap(), "fd00::7".parse().unwrap()],
         };

@@ -38,6 +38,7 @@ impl Scene {
             namespace: "shop".to_owned(),
             name: "web".to_owned(),
             uid: UID.parse().ok(),
+            container: "c1".to_owned(),
             netns: None,
             addresses: Vec::new(),
         };
@@ -78,6 +79,11 @@ async fn a_pod_outside_the_mesh_is_let_through_as_soon_as_it_is_known() {
 #[tokio::test(start_paused = true)]
 async fn who_has_waited_long_enough_is_told_what_is_in_the_way() {
     let mut scene = Scene::new();
+    let mut unknown = scene.ask(About::Add);
+    tokio::time::advance(PATIENCE).await;
+    scene.answer(&Standing::Unknown);
+    assert_eq!(unknown.try_recv(), Ok(Reply::Outside), "nobody knows it, and its namespace is not in the mesh");
+    scene.snapshot.set_enrolled(&"shop".into(), true);
     let mut unknown = scene.ask(About::Add);
     tokio::time::advance(PATIENCE).await;
     scene.answer(&Standing::Unknown);
