@@ -2,17 +2,19 @@
 //! let them go by its removal, and the pods never notice.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use ambit_tests::cluster::Node;
 use ambit_tests::leftovers::BPFFS;
 use ambit_tests::mesh::{Agent, mount_bpffs};
-use ambit_tests::{Binaries, image, until};
+use ambit_tests::{Binaries, image, netns, until};
 use serde_json::{Value, json};
 
-use crate::shop::{DUPLEX, SERVICE, SOON, Shop, WHO};
+use crate::shop::{DOOR, DUPLEX, SERVICE, SOON, Shop, WHO};
 
 const LABEL: &str = "istio.io/dataplane-mode";
 
@@ -90,6 +92,8 @@ fn a_label_takes_running_pods_into_the_mesh_and_out_again() {
         [("src.identity", principal), ("dst.identity", principal), ("dst.service", "web.shop.svc.cluster.local")];
     agents["node-2"].wait_access_log(&[("direction", "inbound"), fields[0], fields[1], fields[2]], SOON).unwrap();
 
+    nobody_comes_in_as_the_node(&shop);
+
     // Another pod of the same name's kind takes the place of one: it is found by its own ID.
     kubectl.run(&["delete", "pod", "-n", "shop", &to]).unwrap();
     let renewed = shop.pods();
@@ -115,6 +119,42 @@ const AT_ONCE: u32 = 24;
 fn pod(arguments: &[&str]) -> Value {
     let container = json!({"name": "main", "image": image::TESTAPP, "imagePullPolicy": "Never", "args": arguments});
     json!({"containers": [container], "restartPolicy": "Never", "terminationGracePeriodSeconds": 1})
+}
+
+/// Whoever comes by a port of a node is seen by its pods at the node's own address, and so is their kubelet: the one is
+/// refused where clear text is, and the other gets his answer.
+fn nobody_comes_in_as_the_node(shop: &Shop) {
+    let kubectl = shop.cluster.kubectl();
+    let (door, stranger) = (&shop.cluster.nodes()[0], &shop.cluster.nodes()[1]);
+    let address = SocketAddr::new(door.address.into(), DOOR);
+    let knock = || {
+        let answered = netns::run_in(&stranger.netns.path(), || -> io::Result<bool> {
+            let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: door\r\n\r\n")?;
+            let mut head = [0; 12];
+            stream.read_exact(&mut head)?;
+            Ok(&head == b"HTTP/1.1 200")
+        });
+        answered.unwrap().unwrap_or(false)
+    };
+    until::until(SOON, || (0..8).all(|_| knock())).expect("in clear everybody may come");
+    let strict = json!({
+        "apiVersion": "security.istio.io/v1",
+        "kind": "PeerAuthentication",
+        "metadata": {"name": "default", "namespace": "shop"},
+        "spec": {"mtls": {"mode": "STRICT"}},
+    });
+    kubectl.apply(&[strict]).unwrap();
+    until::until(SOON, || (0..16).all(|_| !knock())).expect("nobody comes in clear any more");
+    // Longer than it takes a kubelet to find out that nobody answers it.
+    let (mut ready, since) = (Value::Null, Instant::now());
+    let unready = until::until(Duration::from_secs(6), || {
+        ready = kubectl.get(&["daemonset", "web", "-n", "shop"]).unwrap()["status"]["numberReady"].clone();
+        ready != 2
+    });
+    assert!(unready.is_err(), "{ready} pods are ready after {:?}", since.elapsed());
+    kubectl.run(&["delete", "peerauthentication", "default", "-n", "shop"]).unwrap();
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub(crate) const WHO: u16 = 7000;
 pub(crate) const DUPLEX: u16 = 7001;
 /// How long a node may take on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
+/// The port of every node at which the servers can be reached from outside.
+pub(crate) const DOOR: u16 = 30080;
 /// The Service's address.
 pub(crate) const SERVICE: &str = "10.96.7.7";
 
@@ -120,8 +122,9 @@ impl Shop {
     }
 }
 
-/// A server on every node, each with a token for an audience of its own, and a Service before them.
-fn objects() -> [Value; 3] {
+/// A server on every node, each with a token for an audience of its own, and Services before them: one at an address, one at
+/// a port of every node.
+fn objects() -> [Value; 4] {
     let own_name = json!({"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}});
     let serves = [format!("whoami=0.0.0.0:{WHO}"), format!("duplex=0.0.0.0:{DUPLEX}"), "http=0.0.0.0:8080".to_owned()];
     let arguments = [&["serve".to_owned()][..], &serves, &["--name".to_owned(), "$(NAME)".to_owned()]].concat();
@@ -157,6 +160,16 @@ fn objects() -> [Value; 3] {
                 {"name": "tcp-who", "port": 70, "targetPort": WHO},
                 {"name": "http", "port": 80, "targetPort": 8080},
             ]},
+        }),
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "door", "namespace": "shop"},
+            "spec": {
+                "type": "NodePort",
+                "selector": labels,
+                "ports": [{"name": "http", "port": 80, "targetPort": 8080, "nodePort": DOOR}],
+            },
         }),
     ]
 }
