@@ -19,7 +19,6 @@ use ambit_process::{drain, metrics, series, signal};
 use ambit_telemetry::{Living, Logging};
 use ambit_transport::credentials;
 use anyhow::Context;
-use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
 use tracing::{error, info, warn};
 
@@ -101,7 +100,6 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
         certificates,
         originals: capture.original_destinations(),
         host_pods: capture.host_pods(),
-        node_addresses: ArcSwap::default(),
         limits: limits(settings),
         dns_upstream: settings.dns_upstream,
     });

@@ -118,7 +118,6 @@ impl Agent {
 
     async fn look(&mut self, closely: bool) {
         let snapshot = self.shared.snapshots.load();
-        self.note_own_addresses();
         let Here { node, finder, .. } = &mut self.here;
         finder.refresh(&snapshot, node, closely).await;
         let wanted = plan::wanted(&snapshot, node, |workload| finder.find(workload));
@@ -168,22 +167,6 @@ impl Agent {
         }
         self.answer(&snapshot, &obstacles);
         self.publish(obstacles);
-    }
-
-    /// Notes the addresses of the node's own network: a network of pods adds some of its own.
-    fn note_own_addresses(&self) {
-        let own = NetNs::current().and_then(|node| node.addresses()).map(|mut addresses| {
-            // Link-local ones are whose who is quick.
-            addresses.retain(|address| !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()));
-            addresses
-        });
-        match own {
-            Ok(addresses) if addresses != **self.shared.node_addresses.load() => {
-                self.shared.node_addresses.store(Arc::new(addresses));
-            }
-            Ok(_) => {}
-            Err(error) => debug!("the node's own addresses cannot be listed: {error}"),
-        }
     }
 
     /// Takes in what is asked about a pod that is being made or is gone.

@@ -1,46 +1,35 @@
 //! Tells what may be a kubelet's probe from what a pod with its node's own network opens: both come from an address of the
 //! node's.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use ambit_ebpf_loader::{Error, HostPods};
 use ambit_model::{Opener, Snapshot};
 use ambit_net::diag;
 use tracing::warn;
 
-/// Who has opened the connection in clear from `peer` that reached a pod at `destination`; `own` are the addresses of the
-/// node's own network. Asked twice of one connection, the answer is worth nothing.
-pub(super) fn opener(
-    (snapshot, own): (&Snapshot, &[IpAddr]),
-    host_pods: &HostPods,
-    peer: SocketAddr,
-    destination: SocketAddr,
-) -> Opener {
-    let here = own.contains(&peer.ip());
-    if !here && snapshot.node_at(peer.ip()).is_none() {
-        // No probe in any case.
+/// Who has opened the connection in clear from `peer` that reached a pod at `destination`. Asked twice of one connection, the
+/// answer is worth nothing. The calling thread is in the node's network namespace.
+pub(super) fn opener(snapshot: &Snapshot, host_pods: &HostPods, peer: SocketAddr, destination: SocketAddr) -> Opener {
+    if snapshot.workload_at(peer.ip()).is_some() {
+        // A pod's address is no node's.
+        return Opener::Unknown;
+    }
+    // What the node opens has a socket there, from whatever address of its own; of what it forwards in its own name, as for
+    // who comes by a port of the node, it has none.
+    let own = diag::has_connection(peer, destination).unwrap_or_else(|error| {
+        warn!(%peer, "it cannot be told whether the node has opened a connection, so that it has not: {error}");
+        false
+    });
+    if !own && snapshot.node_at(peer.ip()).is_none() {
         return Opener::Unknown;
     }
     let known = |dialled: SocketAddr| host_pods.take(peer, dialled);
     match first(dialled(snapshot, destination), known) {
-        Ok(true) => Opener::HostPod,
-        Ok(false) if here => node_or_forwarded(peer, destination),
-        Ok(false) => Opener::Unknown,
+        Ok(false) if own => Opener::Node,
+        Ok(_) => Opener::HostPod,
         Err(error) => {
             warn!(%peer, "it cannot be told whether a connection is a probe, so that it is taken for none: {error}");
-            Opener::HostPod
-        }
-    }
-}
-
-/// Whether the node itself has opened the connection, or only forwards it in its own name, as it does for who comes by a
-/// port of the node: of that it has no socket.
-fn node_or_forwarded(peer: SocketAddr, destination: SocketAddr) -> Opener {
-    match diag::has_connection(peer, destination) {
-        Ok(true) => Opener::Node,
-        Ok(false) => Opener::HostPod,
-        Err(error) => {
-            warn!(%peer, "it cannot be told whether the node has opened a connection, so that it has not: {error}");
             Opener::HostPod
         }
     }

@@ -1,6 +1,6 @@
 //! What all workers see: read without locks, replaced as a whole.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ambit_discovery::Snapshots;
@@ -10,7 +10,6 @@ use ambit_identity::store::Certificates;
 use ambit_model::{Identity, Reason};
 use ambit_net::socket::Keepalive;
 use ambit_transport::credentials::Signer;
-use arc_swap::ArcSwap;
 use tokio::time::timeout;
 
 use super::failure::Failure;
@@ -25,8 +24,6 @@ pub(crate) struct Shared {
     pub(crate) originals: OriginalDestinations,
     /// What pods with the node's own network have opened.
     pub(crate) host_pods: HostPods,
-    /// The addresses of the node's own network: from them its kubelet asks how pods are.
-    pub(crate) node_addresses: ArcSwap<Vec<IpAddr>>,
     /// Limits and periods.
     pub(crate) limits: Limits,
     /// Where DNS queries are forwarded to, if not to where they were sent.
