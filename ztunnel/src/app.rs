@@ -126,7 +126,7 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
         let (shared, stop) = (shared.clone(), stopping(&drain));
         async move { shared.certificates.renew_loop(stop).await }
     });
-    let (gate, began) = gate(settings, &ready);
+    let (gate, began) = gate(settings, &ready, stopping(&drain));
     let here = Here { node: node.to_owned(), proc: settings.proc.clone(), finder, gate };
     let agent = Agent::new(here, capture, shared, workers.clone(), board);
     let looked = move || {
@@ -150,31 +150,46 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
 
 /// What holds pods back until they are captured, if the settings want it, and what is to be done once the agent can tell
 /// which pods these are: from then on its plugin is kept in its place and answered.
-fn gate(settings: &Settings, ready: &Ready) -> (Option<Gate>, Box<dyn FnOnce()>) {
-    let Some(mut installation) = Installation::new(&settings.cni) else { return (None, Box::new(|| {})) };
+fn gate(
+    settings: &Settings,
+    ready: &Ready,
+    stop: impl Future<Output = ()> + 'static,
+) -> (Option<Gate>, Box<dyn FnOnce()>) {
+    let Some(installation) = Installation::new(&settings.cni) else { return (None, Box::new(|| {})) };
     let placed = ready.wait_for("the CNI plugin's place in the network configuration");
     let (desk, questions) = Desk::new();
     let socket = settings.cni.cni_socket.clone();
     let began = move || {
         tokio::task::spawn_local(async move {
             if let Err(error) = desk.serve(&socket).await {
-                error!(
-                    "the CNI plugin cannot ask at {}: {error}; pods of the mesh wait or start uncaptured",
-                    socket.display()
-                );
+                let socket = socket.display();
+                error!("the CNI plugin cannot ask at {socket}: {error}; pods of the mesh wait or start uncaptured");
             }
         });
         tokio::task::spawn_local(async move {
-            let mut ticks = tokio::time::interval(PLACED);
-            loop {
-                ticks.tick().await;
-                if installation.look() {
-                    placed.met();
-                }
+            tokio::select! {
+                // Another agent may have taken over.
+                () = stop => {}
+                () = keep_placed(installation, move || placed.met()) => {}
             }
         });
     };
     (Some(Gate::new(questions, Known::at(settings.cni.known()))), Box::new(began))
+}
+
+/// Sees again and again that the plugin is in its place; calls `placed` when it is.
+async fn keep_placed(mut installation: Installation, placed: impl Fn()) {
+    let mut ticks = tokio::time::interval(PLACED);
+    loop {
+        ticks.tick().await;
+        // A copy of this program is some ten megabytes: not on the thread that everything waits for.
+        let looked = tokio::task::spawn_blocking(move || (installation.look(), installation));
+        let Ok((is_placed, again)) = looked.await else { return };
+        installation = again;
+        if is_placed {
+            placed();
+        }
+    }
 }
 
 /// Opens the ports for operators, probes and Prometheus.

@@ -39,22 +39,9 @@ pub enum Connection {
         peer: SocketAddr,
         /// The pod's address and port that the peer dialled.
         destination: SocketAddr,
-        /// What is known of who has opened it.
-        opener: Opener,
+        /// The pod's own node has opened it: not a pod that shares the node's address, and nobody whom the node forwards.
+        by_node: bool,
     },
-}
-
-/// What a node knows of who has opened a connection in clear, beyond the address that it comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Opener {
-    /// Nothing.
-    Unknown,
-    /// Something of this node itself: it comes from an address of the node's own network, which has a socket of it, and no
-    /// pod has opened it.
-    Node,
-    /// Somebody at the node's own address that is not the node: a pod that has the node's network (`hostNetwork`), or whom
-    /// the node forwards in its own name.
-    HostPod,
 }
 
 /// The `:authority` of a CONNECT request: `ip:port`, `[ip]:port` or `host:port` (RFC 9113 section 8.5).

@@ -12,7 +12,7 @@ use crate::policy::{self, Action, Attribute, Mtls, PeerAuthentication, Policy, P
 use crate::route::Visibility;
 use crate::waypoint::{Address, Allowed, Binding, Serves, UseWaypoint, Waypoint, WaypointKey};
 use crate::{
-    Authority, Cidr, Connection, Distribution, Enrolment, Excluded, Identity, Mesh, NetworkMode, Node, Opener, Owner,
+    Authority, Cidr, Connection, Distribution, Enrolment, Excluded, Identity, Mesh, NetworkMode, Node, Owner,
     Resolution, SameNode, Scope, Service, ServiceKey, ServicePort, Snapshot, Target, Topology, TrustDomains, Waypoints,
     Workload, WorkloadUid,
 };
@@ -349,7 +349,6 @@ pub(crate) fn any_world() -> impl Strategy<Value = World> {
 /// A connection of any kind, to and from the addresses and names that the meshes use.
 pub(crate) fn any_connection() -> impl Strategy<Value = Connection> {
     let name = || select(&NAMES[..]).prop_map(uid);
-    let opener = select(&[Opener::Unknown, Opener::Node, Opener::HostPod][..]);
     let authority = prop_oneof![
         destination().prop_map(Authority::Address),
         (select(&HOSTNAMES[..]), select(vec![80, 443, 8080]))
@@ -364,8 +363,8 @@ pub(crate) fn any_connection() -> impl Strategy<Value = Connection> {
         (name(), destination(), some_identity(), authority).prop_map(|(pod, peer, identity, authority)| {
             Connection::InboundHbone { pod, peer, identity, authority }
         }),
-        (name(), destination(), destination(), opener).prop_map(|(pod, peer, destination, opener)| {
-            Connection::InboundPlaintext { pod, peer, destination, opener }
+        (name(), destination(), destination(), any::<bool>()).prop_map(|(pod, peer, destination, by_node)| {
+            Connection::InboundPlaintext { pod, peer, destination, by_node }
         }),
     ]
 }

@@ -21,7 +21,7 @@ pub mod waypoint;
 pub mod workload;
 
 pub use cidr::{Cidr, CidrError};
-pub use connection::{Authority, Connection, Opener};
+pub use connection::{Authority, Connection};
 pub use decide::{Decision, Upstream, decide, judge};
 pub use distribution::{Distribution, Locality, Scope};
 pub use identity::{Identity, TrustDomain, TrustDomains};

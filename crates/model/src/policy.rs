@@ -168,11 +168,11 @@ impl fmt::Display for Denial {
 /// The policy that refuses it.
 pub fn evaluate(snapshot: &Snapshot, destination: &Workload, access: &Access) -> Result<(), Denial> {
     let policies = &snapshot.policies;
-    if policies.is_empty() || is_probe(snapshot, destination, &access.client) {
+    if policies.is_empty() || access.client.is_probe() {
         return Ok(());
     }
     let (mtls, demanded_by) = policies.mtls(destination, access.address.port());
-    let in_clear = matches!(access.client, Client::Stranger(_) | Client::Node(_) | Client::HostPod(_));
+    let in_clear = matches!(access.client, Client::Stranger(_) | Client::Node(_));
     if let (Mtls::Strict, true, Some(policy)) = (mtls, in_clear, demanded_by) {
         let (policy, kind) = (policy.clone(), "PeerAuthentication");
         return Err(Denial { reason: Reason::MtlsRequired, kind, policy, rule: None, partial: false, early: false });
@@ -193,24 +193,10 @@ pub fn rehearse(snapshot: &Snapshot, destination: &Workload, access: &Access) ->
     }
     let on_trial = |effects: &&Effects| effects.on_trial.covering(Some(destination)).next().is_some();
     let applying: Vec<_> = policies.authorizing(destination).filter(on_trial).collect();
-    if applying.is_empty() || is_probe(snapshot, destination, &access.client) {
+    if applying.is_empty() || access.client.is_probe() {
         return Vec::new();
     }
     Case::new(applying, Some(destination), Seen::new(snapshot, access)).rehearsal()
-}
-
-/// The kubelet asks from its node's own address, in clear and without an identity, and must get its answer whatever
-/// the policy. Who comes from the address of another node is not asked by this pod's kubelet, and a pod that shares its
-/// node's address is no kubelet.
-pub(crate) fn is_probe(snapshot: &Snapshot, destination: &Workload, client: &Client) -> bool {
-    let address = match client {
-        // Not every address of a node is in its object: pods behind a bridge are asked from the bridge's.
-        Client::Node(_) => return true,
-        Client::Stranger(address) => address,
-        Client::Pod(_) | Client::Proven(..) | Client::HostPod(_) => return false,
-    };
-    let node = snapshot.node(&destination.node);
-    node.is_some_and(|node| node.addresses.iter().any(|own| own.to_canonical() == address.to_canonical()))
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! What plugin and agent say to one another over the agent's socket: one question and one answer, each a line of JSON.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,8 +27,6 @@ pub(crate) struct Ask {
     pub(crate) container: String,
     /// Where its network namespace is found on the node; none once it is gone.
     pub(crate) netns: Option<PathBuf>,
-    /// Its addresses, which the plugins before have given it.
-    pub(crate) addresses: Vec<IpAddr>,
 }
 
 /// What is done with a pod.

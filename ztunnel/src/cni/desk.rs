@@ -113,7 +113,6 @@ mod tests {
             uid: "6e3f9f52-8ab1-4c0e-9d7a-0123456789ab".parse().ok(),
             container: "c1".to_owned(),
             netns: Some("/run/netns/x".into()),
-            addresses: vec!["10.0.0.7".parse().unwrap()],
         };
         let put = |ask: &Ask| {
             let (ask, socket) = (ask.clone(), socket.clone());

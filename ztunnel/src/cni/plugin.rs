@@ -2,7 +2,6 @@
 //! says what that says; while the agent is away it goes by what the agent last knew.
 
 use std::io::{self, Read};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -122,7 +121,7 @@ fn act(environment: &Environment, input: &str, node: &impl Surroundings) -> Resu
         "CHECK" => check(environment, &config, node).map(|()| None),
         "DEL" => {
             // What is gone is gone, whether the agent hears of it here or not.
-            if let Some(ask) = ask(environment, &config, About::Del) {
+            if let Some(ask) = ask(environment, About::Del) {
                 let _ = node.ask(&config.socket, &ask);
             }
             Ok(None)
@@ -134,12 +133,11 @@ fn act(environment: &Environment, input: &str, node: &impl Surroundings) -> Resu
 }
 
 /// Lets a pod be made: with what the plugins before said of it.
-fn add(environment: &Environment, mut config: Config, node: &impl Surroundings) -> Result<Value, Refusal> {
+fn add(environment: &Environment, config: Config, node: &impl Surroundings) -> Result<Value, Refusal> {
     let message = "there is no prevResult: this plugin follows others in a chain (plugins of a .conflist)";
-    let result = config.prev_result.take().ok_or_else(|| Refusal::new(INVALID_CONFIGURATION, message))?;
-    config.prev_result = Some(result.clone());
+    let result = config.prev_result.ok_or_else(|| Refusal::new(INVALID_CONFIGURATION, message))?;
     // Containers that are no pods' are nobody's business here.
-    let Some(ask) = ask(environment, &config, About::Add) else { return Ok(result) };
+    let Some(ask) = ask(environment, About::Add) else { return Ok(result) };
     match node.ask(&config.socket, &ask) {
         Ok(Reply::Captured | Reply::Outside) => Ok(result),
         Ok(Reply::Waits(why)) => Err(Refusal::waits(&ask, &why)),
@@ -162,7 +160,7 @@ fn add(environment: &Environment, mut config: Config, node: &impl Surroundings) 
 }
 
 fn check(environment: &Environment, config: &Config, node: &impl Surroundings) -> Result<(), Refusal> {
-    let Some(ask) = ask(environment, config, About::Check) else { return Ok(()) };
+    let Some(ask) = ask(environment, About::Check) else { return Ok(()) };
     match node.ask(&config.socket, &ask) {
         Ok(Reply::Waits(why)) => Err(Refusal::waits(&ask, &why)),
         // What was captured stays so while the agent is away.
@@ -183,7 +181,7 @@ fn status(config: &Config, node: &impl Surroundings) -> Result<(), Refusal> {
 }
 
 /// What the agent is asked about the pod; none where the container is not a pod's.
-fn ask(environment: &Environment, config: &Config, about: About) -> Option<Ask> {
+fn ask(environment: &Environment, about: About) -> Option<Ask> {
     let argument = |name: &str| environment.arguments.get(name).filter(|value| !value.is_empty()).cloned();
     Some(Ask {
         about,
@@ -192,15 +190,7 @@ fn ask(environment: &Environment, config: &Config, about: About) -> Option<Ask> 
         uid: argument("K8S_POD_UID").and_then(|uid| uid.parse().ok()),
         container: environment.container.clone(),
         netns: environment.netns.clone(),
-        addresses: config.prev_result.as_ref().map(addresses).unwrap_or_default(),
     })
-}
-
-/// The addresses of a result: `ips[].address`, each with the length of its network's prefix.
-fn addresses(result: &Value) -> Vec<IpAddr> {
-    let ips = result.get("ips").and_then(Value::as_array).into_iter().flatten();
-    let texts = ips.filter_map(|ip| ip.get("address")?.as_str());
-    texts.filter_map(|text| text.split('/').next()?.parse().ok()).collect()
 }
 
 impl Refusal {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ambit_ebpf_loader as ebpf;
-use ambit_model::{Identity, PodUid, Snapshot, WorkloadUid};
+use ambit_model::{Identity, Snapshot, WorkloadUid};
 use ambit_net::netns::NetNs;
 use ambit_net::routes;
 use ambit_process::workers::Workers;
@@ -62,8 +62,6 @@ pub(crate) struct Here {
 /// A pod that is captured.
 struct Held {
     pod: Arc<Pod>,
-    /// Which pod of a cluster it is.
-    pod_uid: Option<PodUid>,
     place: Place,
     /// Where plaintext is steered to: one of the workers', which the kernel chooses among.
     plaintext: TcpListener,
@@ -119,8 +117,9 @@ impl Agent {
     async fn look(&mut self, closely: bool) {
         let snapshot = self.shared.snapshots.load();
         let Here { node, finder, .. } = &mut self.here;
-        finder.refresh(&snapshot, node, closely).await;
-        let wanted = plan::wanted(&snapshot, node, |workload| finder.find(workload));
+        let local: Vec<_> = snapshot.workloads().filter(|workload| *workload.node == **node).cloned().collect();
+        finder.refresh(&local, closely).await;
+        let wanted = plan::wanted(&local, |workload| finder.find(workload));
         let mut obstacles = BTreeMap::new();
         let mut found = BTreeMap::new();
         for (uid, wanted) in wanted {
@@ -130,7 +129,7 @@ impl Agent {
                     // What is captured stays so for as long as the pod is there: sooner refused than in clear. Between two
                     // of its containers a pod may have no process.
                     let pod = snapshot.workload(&uid).and_then(|workload| workload.pod_uid);
-                    let between = |held: &Held| obstacle == Obstacle::NoProcess && held.pod_uid == pod;
+                    let between = |held: &Held| obstacle == Obstacle::NoProcess && held.place.pod == pod;
                     let stays = |held: &&Held| held.pod.netns.is_at(&held.pod.path) || between(held);
                     if let Some(held) = self.held.get(&uid).filter(stays) {
                         found.insert(uid.clone(), (held.pod.clone(), held.place.clone()));
@@ -169,24 +168,25 @@ impl Agent {
         self.publish(obstacles);
     }
 
-    /// Takes in what is asked about a pod that is being made or is gone.
+    /// Takes in what is asked about pods that are being made or are gone: this, and what waits behind it.
     fn take(&mut self, asked: Asked) {
-        let Ask { about, namespace, name, uid: pod, container, netns, addresses } = &asked.ask;
-        let uid = WorkloadUid::pod(&self.shared.snapshots.load().mesh.cluster, namespace, name);
-        match (about, netns) {
-            (About::Add | About::Check, Some(netns)) => {
-                // What the node calls /proc is elsewhere in a container.
-                let netns =
-                    netns.strip_prefix("/proc").map_or_else(|_| netns.clone(), |rest| self.here.proc.join(rest));
-                let (addresses, container) = (addresses.clone(), container.clone());
-                let announced = Announced { pod: *pod, netns, addresses, container };
-                self.here.finder.announce(uid.clone(), announced);
+        let cluster = self.shared.snapshots.load().mesh.cluster.clone();
+        let Here { finder, gate: Some(gate), .. } = &mut self.here else { return };
+        let mut next = Some(asked);
+        while let Some(asked) = next {
+            let Ask { about, namespace, name, uid: pod, container, netns } = &asked.ask;
+            let uid = WorkloadUid::pod(&cluster, namespace, name);
+            match (about, netns) {
+                // What is named by a process has one, by which it is found, and is called otherwise in a container's /proc.
+                (About::Add | About::Check, Some(netns)) if !netns.starts_with("/proc") => {
+                    let announced = Announced { pod: *pod, netns: netns.clone(), container: container.clone() };
+                    finder.announce(uid.clone(), announced);
+                }
+                (About::Add | About::Check, _) => {}
+                (About::Del, _) => finder.withdraw(&uid, container),
             }
-            (About::Add | About::Check, None) => {}
-            (About::Del, _) => self.here.finder.withdraw(&uid, container),
-        }
-        if let Some(gate) = &mut self.here.gate {
             gate.take(asked, uid);
+            next = gate.waiting();
         }
     }
 
@@ -224,7 +224,8 @@ impl Agent {
         addresses.extend_from_slice(&wanted.addresses);
         addresses.sort_unstable();
         addresses.dedup();
-        let place = Place { cookie: netns.cookie(), identity: wanted.identity.clone(), addresses, dns: wanted.dns };
+        let (pod, identity, dns) = (wanted.pod, wanted.identity.clone(), wanted.dns);
+        let place = Place { cookie: netns.cookie(), pod, identity, addresses, dns };
         let pod = Pod {
             uid: uid.clone(),
             identity: wanted.identity.clone(),
@@ -269,9 +270,7 @@ impl Agent {
             Some(held) => held.plaintext.try_clone().map_err(|error| refused("out of descriptors", &error))?,
             None => self.serve(&pod).await?,
         };
-        let workload = self.shared.snapshots.load().workload(&pod.uid).cloned();
-        let pod_uid = workload.and_then(|workload| workload.pod_uid);
-        let held = Held { pod, pod_uid, place, plaintext, pre_mesh };
+        let held = Held { pod, place, plaintext, pre_mesh };
         self.capture.enrol(&held.capture()).map_err(|error| refused("the kernel refuses its capture", &error))?;
         self.held.insert(held.pod.uid.clone(), held);
         Ok(())
@@ -416,8 +415,8 @@ impl Held {
     /// True if the pod's capture is what `wanted` asks for, as far as can be told without a closer look.
     fn covers(&self, wanted: &Wanted) -> bool {
         let Self { pod, place, .. } = self;
-        (&pod.identity, &pod.addresses, &pod.path, place.dns)
-            == (&wanted.identity, &wanted.addresses, &wanted.netns, wanted.dns)
+        (&pod.identity, &pod.addresses, &pod.path, place.dns, place.pod)
+            == (&wanted.identity, &wanted.addresses, &wanted.netns, wanted.dns, wanted.pod)
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ambit_model::{PodUid, Snapshot, Workload, WorkloadUid};
+use ambit_model::{PodUid, Workload, WorkloadUid};
 use ambit_net::netns::NetNs;
 
 use super::plan::Obstacle;
@@ -36,8 +36,6 @@ pub(crate) struct Announced {
     pub(crate) pod: Option<PodUid>,
     /// Its network namespace.
     pub(crate) netns: PathBuf,
-    /// Its addresses.
-    pub(crate) addresses: Vec<IpAddr>,
     /// The container that holds its network, as the runtime calls it (`CNI_CONTAINERID`): a pod can have another later.
     pub(crate) container: String,
 }
@@ -73,41 +71,29 @@ impl Finder {
         }
     }
 
-    /// Takes up what has changed of where the pods of `node` are.
-    pub(super) async fn refresh(&mut self, snapshot: &Snapshot, node: &str, closely: bool) {
+    /// Takes up what has changed of where the pods of the node, `local`, are.
+    pub(super) async fn refresh(&mut self, local: &[Arc<Workload>], closely: bool) {
         let Self::Cluster(Cluster { processes, announced }) = self else { return };
         announced.retain(|_, announced| announced.netns.exists());
-        let here = || snapshot.workloads().filter(|workload| &*workload.node == node);
         // One that has no address yet may be there: its network is made before anybody tells of it.
         let sought = |workload: &&Arc<Workload>| workload.is_enrolled() && !announced.contains_key(&workload.uid);
-        let wanted: BTreeSet<PodUid> = here().filter(sought).filter_map(|workload| workload.pod_uid).collect();
-        let local = here().filter_map(|workload| workload.pod_uid).collect();
-        processes.refresh(&wanted, local, closely).await;
+        let wanted: BTreeSet<PodUid> = local.iter().filter(sought).filter_map(|workload| workload.pod_uid).collect();
+        processes.refresh(&wanted, local.iter().filter_map(|workload| workload.pod_uid).collect(), closely).await;
     }
 
     /// Where `workload` is.
     pub(super) fn find(&self, workload: &Workload) -> Result<Spot, Obstacle> {
-        let cluster = match self {
-            Self::Annotations => {
-                let netns = workload.netns.clone().ok_or(Obstacle::NoNetns)?;
-                return spot(netns, &workload.addresses);
-            }
-            Self::Cluster(cluster) => cluster,
+        let netns = match self {
+            Self::Annotations => workload.netns.clone().ok_or(Obstacle::NoNetns)?,
+            Self::Cluster(cluster) => cluster.netns(workload).ok_or(Obstacle::NoProcess)?,
         };
-        let pod = workload.pod_uid;
-        // One of its name that was there before is another pod.
-        let announced = cluster.announced.get(&workload.uid);
-        if let Some(announced) = announced.filter(|announced| announced.pod.is_none() || announced.pod == pod) {
-            let addresses = Some(&workload.addresses).filter(|addresses| !addresses.is_empty());
-            return spot(announced.netns.clone(), addresses.unwrap_or(&announced.addresses));
+        let mut addresses = workload.addresses.clone();
+        if addresses.is_empty() && matches!(self, Self::Cluster(_)) {
+            // The API server hears of them later.
+            addresses = NetNs::open(&netns).and_then(|netns| netns.addresses()).unwrap_or_default();
+            addresses.retain(|address| !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()));
         }
-        let netns = pod.and_then(|pod| cluster.processes.netns(pod)).ok_or(Obstacle::NoProcess)?;
-        if !workload.addresses.is_empty() {
-            return spot(netns, &workload.addresses);
-        }
-        let mut addresses = NetNs::open(&netns).and_then(|netns| netns.addresses()).unwrap_or_default();
-        addresses.retain(|address| !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()));
-        spot(netns, &addresses)
+        if addresses.is_empty() { Err(Obstacle::NoAddress) } else { Ok(Spot { netns, addresses }) }
     }
 
     /// True if what was opened at `netns` is the pod's: a process's number can have been given to another since it was
@@ -123,9 +109,13 @@ impl Finder {
     }
 }
 
-fn spot(netns: PathBuf, addresses: &[IpAddr]) -> Result<Spot, Obstacle> {
-    if addresses.is_empty() {
-        return Err(Obstacle::NoAddress);
+impl Cluster {
+    /// The network namespace of `workload`, as it was announced or by its processes.
+    fn netns(&self, workload: &Workload) -> Option<PathBuf> {
+        let pod = workload.pod_uid;
+        // One of its name that was there before is another pod.
+        let announced = self.announced.get(&workload.uid);
+        let announced = announced.filter(|announced| announced.pod.is_none() || announced.pod == pod);
+        announced.map(|announced| announced.netns.clone()).or_else(|| self.processes.netns(pod?))
     }
-    Ok(Spot { netns, addresses: addresses.to_vec() })
 }

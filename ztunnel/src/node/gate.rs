@@ -54,6 +54,11 @@ impl Gate {
         }
     }
 
+    /// A question that waits already.
+    pub(super) fn waiting(&mut self) -> Option<Asked> {
+        self.questions.try_recv().ok()
+    }
+
     /// Takes in a question about the pod `uid`, to be answered when that is possible.
     pub(super) fn take(&mut self, asked: Asked, uid: WorkloadUid) {
         let patience = if asked.ask.about == About::Add { PATIENCE } else { Duration::ZERO };

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use ambit_model::{Identity, PodUid, Snapshot, Workload, WorkloadUid};
+use ambit_model::{Identity, PodUid, Workload, WorkloadUid};
 
 use super::finder::Spot;
 
@@ -62,10 +63,9 @@ impl Obstacle {
     }
 }
 
-/// The enrolled pods of `node`, each with its place or with what is missing; `find` says where a pod is.
+/// The enrolled ones of the node's pods, `local`, each with its place or with what is missing; `find` says where a pod is.
 pub(crate) fn wanted(
-    snapshot: &Snapshot,
-    node: &str,
+    local: &[Arc<Workload>],
     find: impl Fn(&Workload) -> Result<Spot, Obstacle>,
 ) -> BTreeMap<WorkloadUid, Result<Wanted, Obstacle>> {
     let wanted = |workload: &Workload| {
@@ -73,7 +73,7 @@ pub(crate) fn wanted(
         let (identity, pod, dns) = (workload.identity.clone(), workload.pod_uid, workload.dns_capture);
         Ok(Wanted { identity, addresses, netns, pod, dns })
     };
-    let enrolled = snapshot.workloads().filter(|workload| &*workload.node == node && workload.is_enrolled());
+    let enrolled = local.iter().filter(|workload| workload.is_enrolled());
     enrolled.map(|workload| (workload.uid.clone(), wanted(workload))).collect()
 }
 
@@ -82,6 +82,8 @@ pub(crate) fn wanted(
 pub(crate) struct Place {
     /// The network namespace's cookie.
     pub(crate) cookie: u64,
+    /// Which pod of a cluster it is.
+    pub(crate) pod: Option<PodUid>,
     /// Whom the pod's certificate names.
     pub(crate) identity: Identity,
     /// Every address of the pod, ascending.
@@ -117,7 +119,7 @@ mod tests {
 
     fn place(cookie: u64, last: u8) -> Place {
         let identity = Identity::new("cluster.local".parse().unwrap(), "shop", "web");
-        Place { cookie, identity, addresses: vec![IpAddr::from([10, 0, 0, last])], dns: true }
+        Place { cookie, pod: None, identity, addresses: vec![IpAddr::from([10, 0, 0, last])], dns: true }
     }
 
     #[test]

@@ -186,8 +186,8 @@ pub(crate) async fn serve_plaintext(worker: Rc<Worker>, guest: Rc<Guest>, stream
     };
     let caller = tcp::split(stream);
     let shared = &worker.shared;
-    let opener = probe::opener(&shared.snapshots.load(), &shared.host_pods, peer, destination);
-    let connection = Connection::InboundPlaintext { pod: guest.pod.uid.clone(), peer, destination, opener };
+    let by_node = probe::is_by_node(&shared.snapshots.load(), &shared.host_pods, peer, destination);
+    let connection = Connection::InboundPlaintext { pod: guest.pod.uid.clone(), peer, destination, by_node };
     let Verdict { decision, snapshot } = worker.decide(&guest, &connection).await;
     let record = record::Inbound { meter: &worker.meter, snapshot: &snapshot, pod: &guest.pod, peer, start };
     match decision {

@@ -1,38 +1,42 @@
 //! Tells what may be a kubelet's probe from what a pod with its node's own network opens: both come from an address of the
 //! node's.
 
+use std::io;
 use std::net::SocketAddr;
 
 use ambit_ebpf_loader::{Error, HostPods};
-use ambit_model::{Opener, Snapshot};
+use ambit_model::Snapshot;
 use ambit_net::diag;
 use tracing::warn;
 
-/// Who has opened the connection in clear from `peer` that reached a pod at `destination`. Asked twice of one connection, the
-/// answer is worth nothing. The calling thread is in the node's network namespace.
-pub(super) fn opener(snapshot: &Snapshot, host_pods: &HostPods, peer: SocketAddr, destination: SocketAddr) -> Opener {
+/// True if the node itself has opened the connection in clear from `peer` that reached a pod at `destination`: it has a socket
+/// of it, from whatever address of its own, and no pod with the node's network is known to have opened it. Of what it only
+/// forwards in its own name, as for who comes by a port of the node, it has none. Asked twice of one connection, the answer is
+/// worth nothing. The calling thread is in the node's network namespace.
+pub(super) fn is_by_node(snapshot: &Snapshot, host_pods: &HostPods, peer: SocketAddr, destination: SocketAddr) -> bool {
+    // A pod's own address is no node's.
     if snapshot.workload_at(peer.ip()).is_some() {
-        // A pod's address is no node's.
-        return Opener::Unknown;
+        return false;
     }
-    // What the node opens has a socket there, from whatever address of its own; of what it forwards in its own name, as for
-    // who comes by a port of the node, it has none.
-    let own = diag::has_connection(peer, destination).unwrap_or_else(|error| {
-        warn!(%peer, "it cannot be told whether the node has opened a connection, so that it has not: {error}");
+    let by_node = || -> Result<bool, Unclear> {
+        let known = |dialled: SocketAddr| host_pods.take(peer, dialled);
+        Ok(!first(dialled(snapshot, destination), known)? && diag::has_connection(peer, destination)?)
+    };
+    by_node().unwrap_or_else(|error| {
+        warn!(%peer, "it cannot be told whether a connection is a probe, so that it is taken for none: {error}");
         false
-    });
-    if !own && snapshot.node_at(peer.ip()).is_none() {
-        return Opener::Unknown;
-    }
-    let known = |dialled: SocketAddr| host_pods.take(peer, dialled);
-    match first(dialled(snapshot, destination), known) {
-        Ok(false) if own => Opener::Node,
-        Ok(_) => Opener::HostPod,
-        Err(error) => {
-            warn!(%peer, "it cannot be told whether a connection is a probe, so that it is taken for none: {error}");
-            Opener::HostPod
-        }
-    }
+    })
+}
+
+/// Why it cannot be told.
+#[derive(Debug, thiserror::Error)]
+enum Unclear {
+    /// The kernel does not tell of its sockets.
+    #[error("the kernel's sockets cannot be asked for: {0}")]
+    Sockets(#[from] io::Error),
+    /// The kernel does not tell what host pods opened.
+    #[error(transparent)]
+    HostPods(#[from] Error),
 }
 
 /// What may have been dialled by whoever has reached `endpoint`: that, or a port of a Service that leads there, whose

@@ -141,7 +141,7 @@ pub(crate) async fn follow_revocations(store: TrustStore, standing: Standing) {
 fn refused(access: &Access, before: &Snapshot, now: &Snapshot) -> Option<Failure> {
     let pod = now.workload(&access.pod)?;
     let left = match access.client {
-        Client::Stranger(_) | Client::Node(_) | Client::HostPod(_) => false,
+        Client::Stranger(_) | Client::Node(_) => false,
         Client::Pod(_) => access.client.workload(now).is_none(),
         Client::Proven(..) => now.policies.is_same(&before.policies) && access.client.workload(now).is_none(),
     };

@@ -1,7 +1,6 @@
 //! What `decide` answers, as tables to read; `reference` holds it against a second, naive decision.
 
 use super::*;
-use crate::Opener;
 use crate::fixtures::{World, identity, on_host_network, pod, port, service, uid, unenrolled};
 use crate::snapshot::Mesh;
 
@@ -197,7 +196,7 @@ fn an_unknown_pod_is_refused() {
     let (identity, authority) = (identity("web"), Authority::Address(destination));
     for connection in [
         Connection::Outbound { source: pod.clone(), destination, draw: 0 },
-        Connection::InboundPlaintext { pod: pod.clone(), peer, destination, opener: Opener::Unknown },
+        Connection::InboundPlaintext { pod: pod.clone(), peer, destination, by_node: false },
         Connection::InboundHbone { pod, peer, identity, authority },
     ] {
         assert_eq!(decide(&shop().snapshot(), &connection), Decision::Refuse(Reason::UnknownWorkload));
@@ -242,7 +241,7 @@ fn clear_text_reaches_the_pod_that_was_dialled() {
     let snapshot = shop().snapshot();
     let plaintext = |destination: &str| {
         let (peer, destination) = ("203.0.113.1:40000".parse().unwrap(), destination.parse().unwrap());
-        let connection = Connection::InboundPlaintext { pod: uid("far"), peer, destination, opener: Opener::Unknown };
+        let connection = Connection::InboundPlaintext { pod: uid("far"), peer, destination, by_node: false };
         told(&decide(&snapshot, &connection))
     };
     check(

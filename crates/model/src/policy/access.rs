@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::connection::{Connection, Opener};
+use crate::connection::Connection;
 use crate::decide::Upstream;
 use crate::identity::Identity;
 use crate::snapshot::Snapshot;
@@ -28,10 +28,8 @@ pub enum Client {
     Proven(IpAddr, Identity),
     /// Somebody at this address.
     Stranger(IpAddr),
-    /// Something of the node that delivers it, at this address of that node's own.
+    /// The pod's own node, at this address of its.
     Node(IpAddr),
-    /// A pod, or somebody whom the node forwards, at its node's address, this: nothing vouches for it either, and it is no kubelet.
-    HostPod(IpAddr),
 }
 
 impl Access {
@@ -44,20 +42,21 @@ impl Access {
             Connection::InboundHbone { peer, identity, .. } => {
                 Client::Proven(peer.ip().to_canonical(), identity.clone())
             }
-            Connection::InboundPlaintext { peer, opener, .. } => {
-                let address = peer.ip().to_canonical();
-                match opener {
-                    Opener::Unknown => Client::Stranger(address),
-                    Opener::Node => Client::Node(address),
-                    Opener::HostPod => Client::HostPod(address),
-                }
-            }
+            Connection::InboundPlaintext { peer, by_node: true, .. } => Client::Node(peer.ip().to_canonical()),
+            Connection::InboundPlaintext { peer, .. } => Client::Stranger(peer.ip().to_canonical()),
         };
         Some(Self { client, pod, address: upstream.address })
     }
 }
 
 impl Client {
+    /// True if it may be the kubelet, which asks how a pod is in clear and without an identity, and must get its answer
+    /// whatever the policy. Who comes from another node is not asked by this pod's kubelet.
+    #[must_use]
+    pub(crate) fn is_probe(&self) -> bool {
+        matches!(self, Self::Node(_))
+    }
+
     /// The client's workload: the one captured, or the one that has both the address and the identity. An address alone
     /// makes nobody a workload.
     #[must_use]
@@ -69,7 +68,7 @@ impl Client {
                 let mut claimants = snapshot.claimants_of(*address);
                 claimants.find(|workload| trust.same(&workload.identity, identity)).map(|workload| &**workload)
             }
-            Self::Stranger(_) | Self::Node(_) | Self::HostPod(_) => None,
+            Self::Stranger(_) | Self::Node(_) => None,
         }
     }
 }

@@ -122,7 +122,7 @@ impl<'a> Seen<'a> {
         let (source, identity) = match client {
             Client::Pod(_) => (workload.and_then(|w| address_towards(w, destination)), workload.map(|w| &w.identity)),
             Client::Proven(address, identity) => (Some(*address), Some(identity)),
-            Client::Stranger(address) | Client::Node(address) | Client::HostPod(address) => (Some(*address), None),
+            Client::Stranger(address) | Client::Node(address) => (Some(*address), None),
         };
         let trust = &snapshot.mesh.trust_domains;
         let mut principals = Vec::new();

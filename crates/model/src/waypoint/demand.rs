@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{Bound, WaypointKey, of_service, of_workload};
 use crate::identity::Identity;
-use crate::policy::{Access, Client, Denial, PolicyKey, is_probe};
+use crate::policy::{Access, Client, Denial, PolicyKey};
 use crate::reason::Reason;
 use crate::snapshot::{Snapshot, Waypoints};
 use crate::workload::Workload;
@@ -43,7 +43,7 @@ pub(crate) fn passed(snapshot: &Snapshot, destination: &Workload, access: &Acces
         snapshot.waypoint(key).zip(identity).is_some_and(|(waypoint, identity)| waypoint.is(snapshot, identity))
     };
     let Some(first) = keys.first() else { return Ok(()) };
-    if keys.iter().any(|key| is(&key)) || is_probe(snapshot, destination, &access.client) {
+    if keys.iter().any(|key| is(&key)) || access.client.is_probe() {
         return Ok(());
     }
     let policy = PolicyKey { namespace: first.namespace.clone(), name: first.name.clone() };
@@ -58,6 +58,6 @@ fn proven<'a>(snapshot: &'a Snapshot, client: &'a Client) -> Option<&'a Identity
     match client {
         Client::Pod(uid) => snapshot.workload(uid).map(|workload| &workload.identity),
         Client::Proven(_, identity) => Some(identity),
-        Client::Stranger(_) | Client::Node(_) | Client::HostPod(_) => None,
+        Client::Stranger(_) | Client::Node(_) => None,
     }
 }

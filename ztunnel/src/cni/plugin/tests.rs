@@ -65,7 +65,6 @@ fn a_pod_is_made_once_the_agent_has_it_or_does_not_want_it() {
             uid: UID.parse().ok(),
             container: "c1".to_owned(),
             netns: Some("/run/netns/x".into()),
-            addresses: vec!["10.0.0.7".parse().unwrap(), "fd00::7".parse().unwrap()],
         };
         assert_eq!(agent.asked.into_inner(), [asked]);
     }

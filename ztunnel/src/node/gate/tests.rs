@@ -40,7 +40,6 @@ impl Scene {
             uid: UID.parse().ok(),
             container: "c1".to_owned(),
             netns: None,
-            addresses: Vec::new(),
         };
         self.gate.take(Asked { ask, reply }, uid("web"));
         said

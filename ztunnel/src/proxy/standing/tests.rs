@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ambit_discovery::publish;
 use ambit_model::policy::{Action, Attribute, Policy, PolicyKey, Rule, Scope, Term, Values};
-use ambit_model::{Authority, Mesh, Opener};
+use ambit_model::{Authority, Mesh};
 use tokio::time::timeout;
 
 use super::*;
@@ -49,7 +49,7 @@ fn connections(client: &str, address: &str) -> [Connection; 3] {
     [
         Connection::InboundHbone { pod: pod.clone(), peer, identity, authority },
         Connection::Outbound { source: uid(client), destination, draw: 0 },
-        Connection::InboundPlaintext { pod, peer, destination, opener: Opener::Unknown },
+        Connection::InboundPlaintext { pod, peer, destination, by_node: false },
     ]
 }
 

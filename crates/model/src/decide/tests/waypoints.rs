@@ -148,18 +148,18 @@ fn in_clear_nobody_is_a_waypoint_and_the_kubelet_need_not_be() {
     let addresses = vec!["192.168.0.2".parse().unwrap()];
     let place = || "".into();
     world.nodes = vec![Node { name: "west".into(), addresses, region: place(), zone: place(), subzone: place() }];
-    let plain = |world: &World, peer: &str, opener| {
+    let plain = |world: &World, peer: &str, by_node| {
         let (peer, destination) = (peer.parse().unwrap(), "10.0.0.3:8080".parse().unwrap());
-        let connection = Connection::InboundPlaintext { pod: uid("far"), peer, destination, opener };
+        let connection = Connection::InboundPlaintext { pod: uid("far"), peer, destination, by_node };
         told(&decide(&world.snapshot(), &connection))
     };
     let refused = "Deny waypoint-required by Gateway shop/wp";
-    assert_eq!(plain(&world, "10.0.0.8:1", Opener::Unknown), refused);
-    assert_eq!(plain(&world, "203.0.113.9:1", Opener::Unknown), refused);
-    assert_eq!(plain(&world, "192.168.0.2:1", Opener::Unknown), "Local far 10.0.0.3:8080 via shop/far");
-    assert_eq!(plain(&world, "192.168.0.2:1", Opener::HostPod), refused);
-    assert_eq!(plain(&world, "10.244.1.1:1", Opener::Node), "Local far 10.0.0.3:8080 via shop/far");
-    assert_eq!(plain(&world, "10.244.1.1:1", Opener::Unknown), refused);
+    assert_eq!(plain(&world, "10.0.0.8:1", false), refused);
+    assert_eq!(plain(&world, "203.0.113.9:1", false), refused);
+    for address in ["192.168.0.2:1", "10.244.1.1:1"] {
+        assert_eq!(plain(&world, address, true), "Local far 10.0.0.3:8080 via shop/far");
+        assert_eq!(plain(&world, address, false), refused, "an address proves nothing");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use proptest::sample::{select, subsequence};
 
 use super::request::{Ask, asking, at, reviews};
 use super::*;
-use crate::{Connection, Opener};
+use crate::Connection;
 
 fn any_ask() -> impl Strategy<Value = Ask> {
     let fields = vec![("x-a", "a"), ("x-a", "ba"), ("x-a", "c,a"), ("x-b", "a")];
@@ -32,8 +32,8 @@ fn all_for(world: &World, scope: &Scope) -> World {
 /// `connection` by somebody of whom the node does not know that he is its own: whom policies are about.
 fn unprobing(connection: Connection) -> Connection {
     match connection {
-        Connection::InboundPlaintext { pod, peer, destination, opener: Opener::Node } => {
-            Connection::InboundPlaintext { pod, peer, destination, opener: Opener::Unknown }
+        Connection::InboundPlaintext { pod, peer, destination, .. } => {
+            Connection::InboundPlaintext { pod, peer, destination, by_node: false }
         }
         other => other,
     }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::{number, plain, pod_named, pods_with, waypoint};
 use crate::fixtures::World;
 use crate::policy::{Action, Attribute, Denial, Mtls, PeerAuthentication, Policy, Scope, Term, Values};
-use crate::{Connection, Decision, Identity, Opener, Reason, Workload};
+use crate::{Connection, Decision, Identity, Reason, Workload};
 
 struct Asking<'a> {
     world: &'a World,
@@ -45,14 +45,7 @@ pub(super) fn judged(world: &World, connection: &Connection, decision: &Decision
         }
     };
     //
-    let node = world.nodes.iter().find(|node| node.name == pod.node);
-    let is_node = |ip: IpAddr| node.is_some_and(|node| node.addresses.iter().any(|own| number(*own) == number(ip)));
-    let probing = match connection {
-        Connection::InboundPlaintext { opener: Opener::Node, .. } => true,
-        Connection::InboundPlaintext { opener: Opener::HostPod, .. } => false,
-        _ => asking.ip.is_some_and(is_node),
-    };
-    if asking.identity.is_none() && probing {
+    if matches!(connection, Connection::InboundPlaintext { by_node: true, .. }) {
         return None;
     }
     let known = asking.client.is_some();
