@@ -45,6 +45,9 @@ pub struct Agent {
     pins: PathBuf,
     arguments: Vec<String>,
     process: Option<Process>,
+    /// Where its sockets are: that at which a successor finds it, and those at which each process says whether it is ready.
+    sockets: PathBuf,
+    started: usize,
 }
 
 impl Mesh {
@@ -120,7 +123,10 @@ impl Agent {
     fn new(topology: &Topology, node: &Node, config: &Path, options: &MeshOptions) -> Self {
         let pins = Path::new(BPFFS).join(topology.name()).join(&node.name);
         let ca = topology.directory().join("ca.pem");
+        let sockets = topology.directory().join("run").join(&node.name);
+        let handover = sockets.join("agent.sock");
         let paths = [("--config", config), ("--cgroup", &node.cgroup), ("--ca", &ca), ("--pins", &pins)];
+        let paths = paths.into_iter().chain([("--handover-socket", &*handover)]);
         let mut arguments = vec!["--node".to_owned(), node.name.clone()];
         for (name, path) in paths {
             arguments.extend([name.to_owned(), path.to_string_lossy().into_owned()]);
@@ -134,6 +140,8 @@ impl Agent {
             pins,
             arguments,
             process: None,
+            sockets,
+            started: 0,
         }
     }
 
@@ -152,6 +160,8 @@ impl Agent {
             pins: pins.to_owned(),
             arguments,
             process: None,
+            sockets: PathBuf::new(),
+            started: 0,
         }
     }
 
@@ -179,6 +189,46 @@ impl Agent {
         command.args(&self.arguments);
         let label = format!("{}/ztunnel", self.node);
         self.process = Some(Process::start(&label, &self.place, &self.launcher, command)?);
+        Ok(())
+    }
+
+    /// Starts another beside it, with the same arguments and `further` ones, and does not wait. Returns the process and the
+    /// socket at which it says whether it is ready.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch_beside(&mut self, further: &[&str]) -> anyhow::Result<(Process, PathBuf)> {
+        self.started += 1;
+        let readiness = self.sockets.join(format!("ready-{}.sock", self.started));
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).arg("--readiness-socket").arg(&readiness).args(further);
+        let label = format!("{}/ztunnel-{}", self.node, self.started);
+        Ok((Process::start(&label, &self.place, &self.launcher, command)?, readiness))
+    }
+
+    /// Has another with the same arguments take over, and returns the one before once the new one is ready: both serve.
+    ///
+    /// # Errors
+    /// When it is not running, or the new one does not get ready; the message shows what it wrote.
+    pub fn succeed(&mut self) -> anyhow::Result<Process> {
+        let (new, readiness) = self.launch_beside(&[])?;
+        await_ready(&new, || self.ask_ready(&readiness).is_ok())?;
+        self.process.replace(new).with_context(|| format!("the agent of {} was not running", self.node))
+    }
+
+    /// Takes `process` for it, which has been this agent's before.
+    pub fn resume(&mut self, process: Process) {
+        self.process = Some(process);
+    }
+
+    /// Asks whoever has the socket `readiness` whether he is ready, as a container's probe does.
+    ///
+    /// # Errors
+    /// When he is not; the message is what the probe says.
+    pub fn ask_ready(&self, readiness: &Path) -> anyhow::Result<()> {
+        let mut command = Command::new(&self.program);
+        let output = command.arg("--is-ready").arg("--readiness-socket").arg(readiness).output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Ok(())
     }
 

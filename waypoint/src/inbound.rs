@@ -8,7 +8,7 @@ use ambit_hbone::server::{self, Incoming};
 use ambit_hbone::{ConnectResponse, StreamSink, StreamSource};
 use ambit_identity::{Peer, tls};
 use ambit_model::Reason;
-use ambit_net::accept;
+use ambit_net::accept::{self, Left};
 use ambit_transport::Failure;
 use ambit_transport::secured::until_revoked;
 use bytes::BytesMut;
@@ -35,7 +35,11 @@ pub(crate) async fn accept(proxy: Rc<Proxy>, listener: TcpListener) {
     };
     // What has come by the time of a drain is accepted before it can end.
     let guard = proxy.guard();
-    accept::accept(listener, &proxy.shared.key, proxy.leaving(), each).await;
+    let leaving = async {
+        proxy.leaving().await;
+        Left::Alone
+    };
+    accept::accept(listener, &proxy.shared.key, leaving, each).await;
     drop(guard);
 }
 

@@ -1,48 +1,59 @@
 //! Wires the agent together: discovery, certificates, workers, capture and the ports for operators. The control thread
 //! runs here; what carries bytes runs on the workers.
 
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ambit_discovery::{Origin, publish};
+use ambit_discovery::{Origin, Snapshots, publish};
 use ambit_ebpf_loader as ebpf;
 use ambit_hbone as hbone;
+use ambit_identity::store::Certificates;
 use ambit_model::Snapshot;
 use ambit_net::netns::NetNs;
 use ambit_net::socket::Keepalive;
 use ambit_process::http_server::Server;
 use ambit_process::limits::raise_open_files;
 use ambit_process::ready::Ready;
+use ambit_process::routes::Routes;
 use ambit_process::workers::Workers;
 use ambit_process::{drain, metrics, series, signal};
 use ambit_telemetry::{Living, Logging};
-use ambit_transport::credentials;
+use ambit_transport::credentials::{self, Signer};
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::admin::{self, Sources};
 use crate::cni::{Desk, Installation, Known};
-use crate::node::{self, Agent, Board, Finder, Gate, Here};
-use crate::proxy::{Limits, Shared, Worker};
+use crate::node::succession::{self, Charge};
+use crate::node::{self, Agent, Board, Finder, Gate, Here, Reign};
+use crate::proxy::{Limits, Shared, Succession, Taps, Worker};
 use crate::settings::{Settings, Task};
 
 /// How often it is seen that the CNI plugin is in its place: others write the network's configuration when they like.
 const PLACED: Duration = Duration::from_secs(1);
+/// How often it is seen whether certificates that are missing are there.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How often it is seen whether the agent before has left its ports.
+const FREED: Duration = Duration::from_millis(100);
 
 /// Does what the settings ask for, until it is done or the process is told to stop.
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
-    let task = settings.task()?;
-    let logging = Logging::install(settings.log_format.into(), &settings.log_level, Box::new(std::io::stdout()))?;
-    let host = NetNs::current().context("the network namespace of the node cannot be told")?.cookie();
-    let cgroup = settings.cgroup.clone().map_or_else(ebpf::cgroup::of_pods, Ok);
-    let cgroup = cgroup
-        .context("there is no cgroup (v2) to capture the pods in: mount the hierarchy, or name one by --cgroup")?;
-    let capture = ebpf::Settings { cgroup, pins: settings.pins.clone(), host };
-    let outcome = match task {
-        Task::Uninstall => uninstall(&capture, settings),
-        Task::Run { origin, node } => {
+    match settings.task()? {
+        Task::Ask(socket) => {
+            let answer = Ready::ask(socket).with_context(|| format!("no agent answers at {}", socket.display()))?;
+            answer.map_err(anyhow::Error::msg)
+        }
+        Task::Uninstall => on_node(settings, |capture, _| uninstall(capture, settings)),
+        Task::Run { origin, node } => on_node(settings, |capture, logging| {
             let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
             let finder = match *origin {
                 Origin::Directory(_) => Finder::Annotations,
@@ -53,13 +64,27 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
                 mesh: settings.mesh(),
                 excluded_namespaces: settings.excluded_namespaces.clone(),
             };
-            let agent = Preparation { settings, node, finder, discovery, capture: &capture, logging: &logging };
+            let agent = Preparation { settings, node, finder, discovery, capture, logging };
             let outcome = runtime.block_on(serve(agent));
             // A blocking look at the configuration directory must not hold up the end.
             runtime.shutdown_background();
             outcome
-        }
-    };
+        }),
+    }
+}
+
+/// Does `work` with this node's pods, and logs.
+fn on_node(
+    settings: &Settings,
+    work: impl FnOnce(&ebpf::Settings, &Logging) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let logging = Logging::install(settings.log_format.into(), &settings.log_level, Box::new(std::io::stdout()))?;
+    let host = NetNs::current().context("the network namespace of the node cannot be told")?.cookie();
+    let cgroup = settings.cgroup.clone().map_or_else(ebpf::cgroup::of_pods, Ok);
+    let cgroup = cgroup
+        .context("there is no cgroup (v2) to capture the pods in: mount the hierarchy, or name one by --cgroup")?;
+    let capture = ebpf::Settings { cgroup, pins: settings.pins.clone(), host, beside: false };
+    let outcome = work(&capture, &logging);
     logging.flush();
     outcome
 }
@@ -83,7 +108,7 @@ struct Preparation<'a> {
 
 async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
     let Preparation { settings, node, finder, discovery, capture, logging } = preparation;
-    let (signals, quit) = signal::Signals::listen()?;
+    let (mut signals, quit) = signal::Signals::listen()?;
     match raise_open_files() {
         Ok(files) => info!("at most {files} files and sockets can be open; a connection takes one or two"),
         Err(error) => warn!("the limit of open files cannot be raised: {error}; connections beyond it wait"),
@@ -91,22 +116,48 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
     let capabilities = ebpf::probe::probe(&capture.cgroup);
     // A line of the log is one line, and a table is read line by line.
     capabilities.to_string().lines().for_each(|line| info!("{line}"));
-    let capture = ebpf::Capture::open(capture)?;
+    let ready = Ready::new();
+    if let Some(socket) = &settings.readiness_socket {
+        tokio::task::spawn_local(Server::at("readiness", socket)?.serve(ready.routes()));
+    }
+    let captured = ready.wait_for("the first look at the configuration and at this node's pods");
+    let (trigger, drain) = drain::channel();
     let (certificates, watched) = credentials::open(&settings.credentials())?;
+    let certificates = Arc::new(certificates);
+    tokio::task::spawn_local(credentials::follow(settings.credentials(), watched, certificates.trust_store().clone()));
+    tokio::task::spawn_local({
+        let (certificates, stop) = (certificates.clone(), stopping(&drain));
+        async move { certificates.renew_loop(stop).await }
+    });
     let (publisher, snapshots) = publish(Snapshot::new(settings.mesh()));
     let (reports_publisher, reports) = publish(Vec::new());
+    // What is open is judged by what the mesh is now, to the end.
+    let discovery = ambit_discovery::run(discovery, publisher, reports_publisher, std::future::pending());
+    let mut discovery = tokio::task::spawn_local(discovery);
+    let accession = Accession { settings, node, ready: &ready, snapshots: &snapshots, certificates: &certificates };
+    let charge = tokio::select! {
+        charge = accession.take_charge() => charge?,
+        ended = &mut discovery => return unreadable(ended),
+        cause = signals.next() => {
+            info!(?cause, "stopped before it was in charge of the node");
+            return Ok(());
+        }
+    };
+    let succeeds = charge.as_ref().is_some_and(Charge::has_predecessor);
+    let capture_settings = ebpf::Settings { beside: succeeds, ..capture.clone() };
+    let ports = Ports::bind(settings, succeeds).await?;
+    let capture = ebpf::Capture::open(&capture_settings)?;
     let shared = Arc::new(Shared {
         snapshots: snapshots.clone(),
         certificates,
-        originals: capture.original_destinations(),
-        host_pods: capture.host_pods(),
+        taps: ArcSwap::from_pointee(Taps::of(&capture)),
+        migration: migration(),
+        succession: watch::Sender::new(Succession::InCharge),
         limits: limits(settings),
         dns_upstream: settings.dns_upstream,
     });
-    let (trigger, drain) = drain::channel();
     let workers = start_workers(settings.worker_count(), &shared, logging, &drain).await?;
-    let (ready, board) = (Ready::new(), Board::default());
-    let captured = ready.wait_for("the first look at the configuration and at this node's pods");
+    let board = Board::default();
     let sources = Sources {
         snapshots: snapshots.clone(),
         reports,
@@ -116,65 +167,132 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
         capabilities: Arc::new(capabilities),
         settings: settings.clone(),
     };
-    open_ports(sources, logging, quit, &ready).await?;
+    let page = admin::metrics_page(&sources, logging.access_log());
+    let routes = [admin::routes(sources, logging.levels(), quit), metrics::routes(page), ready.routes()];
+    tokio::task::spawn_local(ports.serve(routes, given_up(&drain, &shared)));
     let living = move || Living::of(&snapshots.load());
     tokio::task::spawn_local(series::sweep(workers.clone(), |worker| &worker.meter, living, settings.series_idle));
-    let discovery = ambit_discovery::run(discovery, publisher, reports_publisher, stopping(&drain));
-    let trust = shared.certificates.trust_store().clone();
-    tokio::task::spawn_local(credentials::follow(settings.credentials(), watched, trust));
-    let renewing = tokio::task::spawn_local({
-        let (shared, stop) = (shared.clone(), stopping(&drain));
-        async move { shared.certificates.renew_loop(stop).await }
-    });
-    let (gate, began) = gate(settings, &ready, stopping(&drain));
+    let (gate, attend) = gate(settings, &ready);
     let here = Here { node: node.to_owned(), proc: settings.proc.clone(), finder, gate };
-    let agent = Agent::new(here, capture, shared, workers.clone(), board);
+    let (takes_turns, turns) = mpsc::channel(1);
+    let reign = Reign::new(capture, move || ebpf::Capture::open(&capture_settings), attend, turns);
+    let agent = Agent::new(here, reign, shared, workers.clone(), board);
     let looked = move || {
         captured.met();
-        began();
+        tokio::task::spawn_local(succession::reign(charge, takes_turns));
     };
-    let agent = tokio::task::spawn_local(agent.run(stopping(&drain), looked));
+    tokio::task::spawn_local(agent.run(stopping(&drain), looked));
     tokio::task::spawn_local(ready.withdraw_when(stopping(&drain)));
-    let stopped = tokio::select! {
-        // If it ends without an error, the process is stopping, which takes longer.
-        Err(error) = discovery => Err(error).context("the configuration cannot be read"),
+    tokio::select! {
+        ended = discovery => unreadable(ended),
         drained = signal::drain_when_asked(signals, trigger, settings.drain_deadline) => {
-            info!(?drained, "stopped; captured pods are refused until the agent is back");
+            info!(?drained, "stopped; captured pods are refused until an agent is here");
             Ok(())
         }
-    };
-    renewing.abort();
-    agent.abort();
-    stopped
+    }
 }
 
-/// What holds pods back until they are captured, if the settings want it, and what is to be done once the agent can tell
-/// which pods these are: from then on its plugin is kept in its place and answered.
-fn gate(
-    settings: &Settings,
-    ready: &Ready,
-    stop: impl Future<Output = ()> + 'static,
-) -> (Option<Gate>, Box<dyn FnOnce()>) {
-    let Some(installation) = Installation::new(&settings.cni) else { return (None, Box::new(|| {})) };
-    let placed = ready.wait_for("the CNI plugin's place in the network configuration");
+/// What is said of a configuration that nobody reads any more.
+fn unreadable(ended: Result<Result<(), ambit_discovery::Error>, tokio::task::JoinError>) -> anyhow::Result<()> {
+    ended.map_err(anyhow::Error::new).and_then(|ended| Ok(ended?)).context("the configuration cannot be read")
+}
+
+/// What is needed to be in charge of the node.
+struct Accession<'a> {
+    settings: &'a Settings,
+    node: &'a str,
+    ready: &'a Ready,
+    snapshots: &'a Snapshots,
+    certificates: &'a Certificates<Signer>,
+}
+
+impl Accession<'_> {
+    /// In charge of the node: at once where no other agent is, else when everything is there that its pods need to be served
+    /// by this one as well. None where the settings do not provide for another.
+    async fn take_charge(&self) -> anyhow::Result<Option<Charge>> {
+        let Some(socket) = &self.settings.handover_socket else { return Ok(None) };
+        if succession::is_taken(socket).await {
+            info!("another agent is in charge of this node: it serves until this one can");
+            let prepared = self.ready.wait_for("the configuration and the certificates of this node's pods");
+            tokio::select! {
+                () = self.prepared() => {}
+                () = succession::vacant(socket) => info!("that agent has ended"),
+            }
+            prepared.met();
+        }
+        let charge = Charge::take(socket).await;
+        charge.map(Some).with_context(|| format!("this agent cannot be found at {}", socket.display()))
+    }
+
+    /// Resolves when the configuration is there, and a certificate for each of this node's enrolled pods.
+    async fn prepared(&self) {
+        let mut snapshots = self.snapshots.clone();
+        let mut troubled = false;
+        loop {
+            if snapshots.is_synced() {
+                match self.certified().await {
+                    Ok(()) => return,
+                    Err(error) if !std::mem::replace(&mut troubled, true) => {
+                        warn!("this agent waits for certificates before it takes over: {error}");
+                    }
+                    Err(_) => {}
+                }
+            }
+            // A certificate is asked for again by itself.
+            let _ = tokio::time::timeout(AGAIN, snapshots.changed()).await;
+        }
+    }
+
+    async fn certified(&self) -> Result<(), ambit_identity::Error> {
+        let snapshot = self.snapshots.load();
+        let local = snapshot.workloads().filter(|workload| *workload.node == *self.node && workload.is_enrolled());
+        let identities: BTreeSet<_> = local.map(|workload| &workload.identity).collect();
+        for identity in identities {
+            self.certificates.ensure(identity).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What has connections move over from one listener to another, where the kernel can.
+fn migration() -> Option<ebpf::Migration> {
+    let loaded = ebpf::Migration::load();
+    loaded.inspect_err(|error| warn!("connections that wait cannot move over to another agent: {error}")).ok()
+}
+
+/// Resolves when the process stops and another agent is in charge, which wants its ports.
+fn given_up(drain: &drain::Drain, shared: &Shared) -> impl Future<Output = ()> + use<> {
+    let (drain, mut succession) = (drain.clone(), shared.succession.subscribe());
+    async move {
+        drain.graceful().await;
+        // Whoever keeps the sender keeps the process.
+        let _ = succession.wait_for(|at| *at != Succession::InCharge).await;
+    }
+}
+
+/// What holds pods back until they are captured, if the settings want it, and what begins once the agent can tell which pods
+/// these are and is in charge: its plugin is kept in its place and answered.
+fn gate(settings: &Settings, ready: &Ready) -> (Option<Gate>, impl Fn() -> JoinSet<()> + use<>) {
+    let cni = settings.cni.clone();
+    let installation = Installation::new(&cni);
     let (desk, questions) = Desk::new();
-    let socket = settings.cni.cni_socket.clone();
-    let began = move || {
-        tokio::task::spawn_local(async move {
+    let placed = installation.map(|_| ready.wait_for("the CNI plugin's place in the network configuration"));
+    let gate = placed.is_some().then(|| Gate::new(questions, Known::at(cni.known())));
+    let placed = placed.map(Rc::new);
+    let attend = move || {
+        let mut attending = JoinSet::new();
+        let Some((installation, placed)) = Installation::new(&cni).zip(placed.clone()) else { return attending };
+        let (desk, socket) = (desk.clone(), cni.cni_socket.clone());
+        attending.spawn_local(async move {
             if let Err(error) = desk.serve(&socket).await {
                 let socket = socket.display();
                 error!("the CNI plugin cannot ask at {socket}: {error}; pods of the mesh wait or start uncaptured");
             }
         });
-        tokio::task::spawn_local(async move {
-            tokio::select! {
-                // Another agent may have taken over.
-                () = stop => {}
-                () = keep_placed(installation, move || placed.met()) => {}
-            }
-        });
+        attending.spawn_local(keep_placed(installation, move || placed.met()));
+        attending
     };
-    (Some(Gate::new(questions, Known::at(settings.cni.known()))), Box::new(began))
+    (gate, attend)
 }
 
 /// Sees again and again that the plugin is in its place; calls `placed` when it is.
@@ -192,17 +310,58 @@ async fn keep_placed(mut installation: Installation, placed: impl Fn()) {
     }
 }
 
-/// Opens the ports for operators, probes and Prometheus.
-async fn open_ports(sources: Sources, logging: &Logging, quit: signal::Quit, ready: &Ready) -> anyhow::Result<()> {
-    let settings = &sources.settings;
-    let admin = Server::bind("the admin interface", settings.admin_address).await?;
-    let scrape = Server::bind("metrics", settings.metrics_address).await?;
-    let readiness = Server::bind("readiness", settings.readiness_address).await?;
-    let page = admin::metrics_page(&sources, logging.access_log());
-    tokio::task::spawn_local(admin.serve(admin::routes(sources, logging.levels(), quit)));
-    tokio::task::spawn_local(scrape.serve(metrics::routes(page)));
-    tokio::task::spawn_local(readiness.serve(ready.routes()));
-    Ok(())
+/// The ports for operators, probes and Prometheus.
+struct Ports {
+    admin: Port,
+    metrics: Port,
+    readiness: Port,
+}
+
+/// A port, bound if nobody else has it.
+struct Port {
+    purpose: &'static str,
+    address: SocketAddr,
+    server: Option<Server>,
+}
+
+impl Ports {
+    /// Binds them; those that the agent before still has (`succeeds`) are bound later.
+    async fn bind(settings: &Settings, succeeds: bool) -> Result<Self, ambit_process::Error> {
+        let bind = async |purpose, address| match Server::bind(purpose, address).await {
+            Ok(server) => Ok(Port { purpose, address, server: Some(server) }),
+            Err(_) if succeeds => Ok(Port { purpose, address, server: None }),
+            Err(error) => Err(error),
+        };
+        Ok(Self {
+            admin: bind("the admin interface", settings.admin_address).await?,
+            metrics: bind("metrics", settings.metrics_address).await?,
+            readiness: bind("readiness", settings.readiness_address).await?,
+        })
+    }
+
+    /// Serves on them what is for operators, for Prometheus and for probes, until `given_up` resolves, to leave them to another agent.
+    async fn serve(self, [admin, metrics, readiness]: [Routes; 3], given_up: impl Future<Output = ()>) {
+        let serving = async {
+            tokio::join!(self.admin.serve(admin), self.metrics.serve(metrics), self.readiness.serve(readiness))
+        };
+        tokio::select! {
+            _ = serving => {}
+            () = given_up => {}
+        }
+    }
+}
+
+impl Port {
+    async fn serve(self, routes: Routes) -> Infallible {
+        let mut server = self.server;
+        loop {
+            if let Some(server) = server {
+                return server.serve(routes).await;
+            }
+            tokio::time::sleep(FREED).await;
+            server = Server::bind(self.purpose, self.address).await.ok();
+        }
+    }
 }
 
 /// Resolves when the process begins to stop.

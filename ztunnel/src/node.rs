@@ -7,12 +7,15 @@ mod gate;
 mod plan;
 mod premesh;
 mod processes;
+mod reign;
 mod sockets;
 mod status;
+pub(crate) mod succession;
 mod uninstall;
 
 pub(crate) use agent::{Agent, Here};
 pub(crate) use finder::Finder;
 pub(crate) use gate::Gate;
+pub(crate) use reign::Reign;
 pub(crate) use status::{Board, Status};
 pub(crate) use uninstall::uninstall;

@@ -24,5 +24,5 @@ use ambit_transport::failure;
 
 pub(crate) use listeners::Listeners;
 pub(crate) use pod::Pod;
-pub(crate) use shared::{Limits, Shared};
+pub(crate) use shared::{Limits, Shared, Succession, Taps};
 pub(crate) use worker::Worker;

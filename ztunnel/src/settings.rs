@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ambit_discovery::{Cluster, Origin};
@@ -140,6 +140,21 @@ pub(crate) struct Settings {
     #[arg(long, env = "ZTUNNEL_READINESS_ADDRESS", value_name = "ADDRESS", default_value = "[::]:15021")]
     pub(crate) readiness_address: SocketAddr,
 
+    /// Socket that answers the readiness probe as well: for this process alone, where --readiness-address may be another
+    /// agent's, which this one replaces. Default: none.
+    #[arg(long, env = "ZTUNNEL_READINESS_SOCKET", value_name = "PATH")]
+    pub(crate) readiness_socket: Option<PathBuf>,
+
+    /// Ask the agent at --readiness-socket whether it is ready, and end: with status 0 if it is.
+    #[arg(long, requires = "readiness_socket")]
+    pub(crate) is_ready: bool,
+
+    /// Socket at which an agent that is to replace this one, started with the same, finds it: the new one takes over the pods
+    /// while this one still serves them, and no connection is refused. Of all agents with the same --pins. Default: none,
+    /// nobody replaces it while it runs.
+    #[arg(long, env = "ZTUNNEL_HANDOVER_SOCKET", value_name = "PATH")]
+    pub(crate) handover_socket: Option<PathBuf>,
+
     /// Seconds that open connections have to end by themselves when the agent stops.
     #[arg(long, env = "ZTUNNEL_DRAIN_DEADLINE", value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub(crate) drain_deadline: Duration,
@@ -239,6 +254,8 @@ pub(crate) enum Task<'a> {
     },
     /// To take the mesh out of the node.
     Uninstall,
+    /// To ask the agent at this socket whether it is ready.
+    Ask(&'a Path),
 }
 
 /// Why the mesh cannot run by these settings.
@@ -265,6 +282,9 @@ impl Settings {
     pub(crate) fn task(&self) -> Result<Task<'_>, Unclear> {
         if self.uninstall {
             return Ok(Task::Uninstall);
+        }
+        if let Some(socket) = self.readiness_socket.as_deref().filter(|_| self.is_ready) {
+            return Ok(Task::Ask(socket));
         }
         let Source { config, kube, kubeconfig, kube_cache } = self.source.clone();
         let origin = Box::new(Origin::choose(config, kube.then(|| Cluster::new(kubeconfig, kube_cache)))?);
@@ -317,8 +337,6 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn parse(arguments: &[&str]) -> Settings {

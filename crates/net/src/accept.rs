@@ -18,12 +18,22 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How long handshakes that have begun may take to arrive: more than a round trip within a cluster.
 const ARRIVALS: Duration = Duration::from_millis(100);
 
+/// How a listener is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Nobody listens in its place: who comes later is refused.
+    Alone,
+    /// Others of its reuseport group go on listening, and the kernel moves over to them what waits here (see
+    /// `Migration` of the eBPF loader, or `net.ipv4.tcp_migrate_req`).
+    Succeeded,
+}
+
 /// Accepts from `listener`, which is `whose`, and hands each connection to `serve`, until `leaving` resolves. Whoever the
-/// kernel has let in by then is still served: nobody who has been told "connected" is reset.
+/// kernel has let in by then is still served, here or by those who succeed: nobody who has been told "connected" is reset.
 pub async fn accept(
     listener: TcpListener,
     whose: impl fmt::Display,
-    leaving: impl Future<Output = ()>,
+    leaving: impl Future<Output = Left>,
     serve: impl Fn(TcpStream, SocketAddr),
 ) {
     let mut failing = false;
@@ -44,13 +54,16 @@ pub async fn accept(
     };
     let mut leaving = pin!(leaving);
     let mut pausing = false;
-    loop {
+    let left = loop {
         tokio::select! {
             // Out of descriptors or memory: what was accepted must end before more can be.
             () = sleep(PAUSE), if pausing => pausing = false,
             accepted = listener.accept(), if !pausing => pausing = !each(accepted),
-            () = &mut leaving => break,
+            left = &mut leaving => break left,
         }
+    };
+    if left == Left::Succeeded {
+        return;
     }
     if let Err(error) = turn_away(&listener) {
         warn!(%whose, "new connections cannot be turned away: {error}; those of the last moment are reset");
@@ -82,7 +95,7 @@ mod tests {
         let accepting = LocalSet::new();
         let accepting = accepting.run_until(async move {
             let (leave, leaving) = oneshot::channel::<()>();
-            let leaving = async move { leaving.await.unwrap_or_default() };
+            let leaving = async move { leaving.await.map_or(Left::Alone, |()| Left::Alone) };
             let each = move |_, _| counted.set(counted.get() + 1);
             let accepting = spawn_local(accept(listener, "a test", leaving, each));
             tokio::task::yield_now().await;

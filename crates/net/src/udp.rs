@@ -1,11 +1,12 @@
 //! UDP sockets of the proxy inside a network namespace, for DNS. Knows no message.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::netns::NetNs;
 use crate::socket::{OUR_MARK, canonical};
@@ -58,8 +59,23 @@ pub fn connect_as(namespace: &NetNs, client: SocketAddr) -> io::Result<UdpSocket
     if socket.peer_addr()? == client {
         return Err(unknown());
     }
-    socket2::SockRef::from(&socket).set_mark(OUR_MARK)?;
+    SockRef::from(&socket).set_mark(OUR_MARK)?;
     Ok(socket)
+}
+
+/// Has the kernel give `socket`, which is in `namespace` as [`bind`] made it, nothing more, but to others on its port. What it
+/// has been given can still be read, and anybody be answered.
+///
+/// # Errors
+/// The kernel's.
+pub fn turn_away(namespace: &NetNs, socket: impl AsFd) -> io::Result<()> {
+    /// Discard (RFC 863): who has this port on loopback is nobody that asks for anything.
+    const DISCARD: u16 = 9;
+    let socket = SockRef::from(&socket);
+    let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
+    let loopback: IpAddr = if local.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+    // A socket with a peer hears its peer alone.
+    namespace.run(|| socket.connect(&SocketAddr::new(loopback, DISCARD).into()))?
 }
 
 fn open(namespace: &NetNs, address: SocketAddr, mark: u32) -> io::Result<Socket> {

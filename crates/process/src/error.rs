@@ -65,6 +65,16 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A socket cannot be served; its directory is missing or cannot be written.
+    #[error("cannot serve {purpose} at {}: can its directory be written?", path.display())]
+    Socket {
+        /// What the socket is for.
+        purpose: &'static str,
+        /// Its name.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Signals cannot be received; a defect of the environment.
     #[error("cannot receive signals")]
     Signals(#[source] io::Error),

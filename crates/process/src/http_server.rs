@@ -2,7 +2,9 @@
 //! of what is served.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +16,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::error::Error;
 use crate::routes::{Response, Routes, text};
+use crate::unix;
 
 /// What a client may cost.
 #[derive(Clone, Copy, Debug)]
@@ -46,18 +50,44 @@ impl Default for Limits {
     }
 }
 
-/// A bound port.
+/// A bound port, or a socket with a name.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    listener: Listener,
     limits: Limits,
+}
+
+#[derive(Debug)]
+enum Listener {
+    Port(TcpListener),
+    Name(UnixListener),
+}
+
+/// Where a client is read from and written to.
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        match self {
+            Self::Port(listener) => listener.accept().await.map(|(stream, _)| Box::new(stream) as _),
+            Self::Name(listener) => listener.accept().await.map(|(stream, _)| Box::new(stream) as _),
+        }
+    }
 }
 
 impl Server {
     /// Binds `address`; `purpose` (such as `metrics`) is for the error.
     pub async fn bind(purpose: &'static str, address: SocketAddr) -> Result<Self, Error> {
         let listener = TcpListener::bind(address).await.map_err(|source| Error::Bind { purpose, address, source })?;
-        Ok(Self { listener, limits: Limits::default() })
+        Ok(Self { listener: Listener::Port(listener), limits: Limits::default() })
+    }
+
+    /// Listens at the socket `path` (see [`unix::listen`]); `purpose` is for the error. Must run within a runtime.
+    pub fn at(purpose: &'static str, path: &Path) -> Result<Self, Error> {
+        let socket = |source| Error::Socket { purpose, path: path.to_owned(), source };
+        Ok(Self { listener: Listener::Name(unix::listen(path).map_err(socket)?), limits: Limits::default() })
     }
 
     /// With other limits than the default ones.
@@ -66,9 +96,12 @@ impl Server {
         Self { limits, ..self }
     }
 
-    /// The address bound: with the port that the kernel chose, if port 0 was asked for.
-    pub fn address(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
+    /// The address bound: with the port that the kernel chose, if port 0 was asked for. A socket with a name has none.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        match &self.listener {
+            Listener::Port(listener) => listener.local_addr(),
+            Listener::Name(_) => Err(io::ErrorKind::AddrNotAvailable.into()),
+        }
     }
 
     /// Serves `routes` until dropped. Must run within a `LocalRuntime`.
@@ -79,7 +112,7 @@ impl Server {
             // The semaphore is never closed.
             let place = places.clone().acquire_owned().await.ok();
             match self.listener.accept().await {
-                Ok((stream, _)) => {
+                Ok(stream) => {
                     let (routes, limits) = (routes.clone(), self.limits);
                     tokio::task::spawn_local(async move {
                         let _place = place;
@@ -96,7 +129,7 @@ impl Server {
     }
 }
 
-async fn connection(stream: TcpStream, routes: Rc<Routes>, limits: Limits) {
+async fn connection(stream: Box<dyn Stream>, routes: Rc<Routes>, limits: Limits) {
     let service = service_fn(move |request| {
         let routes = routes.clone();
         async move { Ok::<_, Infallible>(answer(&routes, request, limits).await.map(Full::new)) }

@@ -17,6 +17,7 @@ pub mod series;
 pub mod settings;
 pub mod signal;
 pub mod source;
+pub mod unix;
 pub mod workers;
 
 pub use drain::{Drain, Drained, Guard, Phase, Trigger};

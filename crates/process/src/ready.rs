@@ -1,11 +1,18 @@
 //! Readiness: the conditions that a process waits for before it takes work, by name. Knows nothing of what they mean.
 
 use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use http::StatusCode;
 
 use crate::routes::{Routes, text};
+
+/// Bytes of an answer that are read.
+const LONGEST: u64 = 64 * 1024;
 
 /// What a process still waits for. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +67,26 @@ impl Ready {
                 _ => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready, pending: {}\n", pending.join(", "))),
             })
         })
+    }
+
+    /// Asks the process that serves these [`routes`](Self::routes) at `socket` (see [`Server::at`](crate::Server::at)) whether it
+    /// is ready; else answers what it says of why not.
+    ///
+    /// # Errors
+    /// The system's: nobody listens there, or says nothing within five seconds.
+    pub fn ask(socket: &Path) -> io::Result<Result<(), String>> {
+        const PATIENCE: Option<Duration> = Some(Duration::from_secs(5));
+        let mut stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(PATIENCE)?;
+        stream.set_write_timeout(PATIENCE)?;
+        stream.write_all(b"GET /healthz/ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.take(LONGEST).read_to_string(&mut answer)?;
+        if answer.starts_with("HTTP/1.1 200 ") {
+            return Ok(Ok(()));
+        }
+        let body = answer.split_once("\r\n\r\n").map_or(&*answer, |(_, body)| body);
+        Ok(Err(body.trim().to_owned()))
     }
 
     fn set(&self) -> std::sync::MutexGuard<'_, BTreeSet<Arc<str>>> {

@@ -2,7 +2,7 @@
 //! decided by [`project`](crate::project), and what a connection meets by the kernel programs.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::{
         fd::{AsFd as _, BorrowedFd, OwnedFd},
@@ -37,6 +37,9 @@ pub struct Settings {
     /// Cookie of the node's own network namespace: what is opened there by processes below the cgroup is known to be a
     /// pod's, unless the cgroup is the root, which everything is below of.
     pub host: u64,
+    /// Whether another agent still serves the pods, with these pins: what it needs to go on is left to it. Where it is in a
+    /// cgroup of its own, that is the programs there.
+    pub beside: bool,
 }
 
 impl Settings {
@@ -87,7 +90,9 @@ impl Capture {
         let programs = object::load(&pins, host)?;
         // Whatever else is in the agent's cgroup, the kubelet perhaps, is no pod.
         let publish = apart.as_ref().map(|_| object::load(&pins, 0).map(|programs| programs.publish)).transpose()?;
-        hook_cgroups(&pins, &programs, &attach, apart.as_deref().zip(publish.as_ref()))?;
+        let apart = apart.as_deref().zip(publish.as_ref());
+        hook_agent(&pins, &programs, apart, settings.beside)?;
+        hook_pods(&pins, &programs, &attach)?;
         let destinations = OriginalDestinations::open(&pins.maps())?;
         let host_pods = HostPods::open(&pins.maps())?;
         let counters = CounterMap::open(&pins.maps())?;
@@ -203,13 +208,14 @@ impl Pod<'_> {
     }
 }
 
-/// Puts the programs in force at the cgroups: above the pods, and the agent's own if that is apart, where what watches
-/// sockets is another program. That comes first: a connection that is redirected must be published as well.
-fn hook_cgroups(
+/// Puts the programs in force at the agent's own cgroup if that is apart from the pods', where what watches sockets is another
+/// program, and takes them out of the cgroups of earlier agents: of those that are gone, or unless one is still there
+/// (`beside`), of all. Comes first: a connection that is redirected must be published as well.
+fn hook_agent(
     pins: &Pins,
     programs: &Programs,
-    attach: &Path,
     apart: Option<(&Path, &OwnedFd)>,
+    beside: bool,
 ) -> Result<(), Error> {
     // The agent's own sockets are published when they deliver, and ask by connecting.
     let agents = [
@@ -217,13 +223,25 @@ fn hook_cgroups(
         (programs::CONNECT4, &programs.connect4),
         (programs::CONNECT6, &programs.connect6),
     ];
+    let mut own = BTreeSet::new();
     for (name, program) in agents {
-        let own = pins.links().join(format!("{name}_agent"));
-        match apart {
-            Some((agent, _)) => hook(&own, name, program, agent)?,
-            None => link::remove(&own).map_err(Error::pin(&own))?,
+        let Some((agent, _)) = apart else { continue };
+        let id = std::fs::metadata(agent).map_err(Error::pin(agent))?.ino();
+        let path = pins.agent_link(name, id);
+        hook(&path, name, program, agent)?;
+        own.insert(path);
+    }
+    for path in pins.agent_links()? {
+        let is_dead = || link::target_of(&path, AttachType::BPF_CGROUP_SOCK_OPS).map(|target| target == Some(0));
+        if !own.contains(&path) && (!beside || is_dead().map_err(Error::pin(&path))?) {
+            link::remove(&path).map_err(Error::pin(&path))?;
         }
     }
+    Ok(())
+}
+
+/// Puts the programs in force at the cgroup above the pods'.
+fn hook_pods(pins: &Pins, programs: &Programs, attach: &Path) -> Result<(), Error> {
     let hooks = [
         (programs::PUBLISH, &programs.publish),
         (programs::PEER4, &programs.peer4),

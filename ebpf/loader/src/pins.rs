@@ -21,6 +21,9 @@ const BPFFS: &str = "/sys/fs/bpf";
 const LINKS: &str = "links";
 const NAMESPACES: &str = "netns";
 
+/// Between the name of a program and the cgroup of an agent, in the name of a link.
+const AGENT: &str = "_agent_";
+
 /// The directory of pins of this version.
 #[derive(Clone, Debug)]
 pub(crate) struct Pins {
@@ -53,6 +56,19 @@ impl Pins {
         self.directory().join(LINKS)
     }
 
+    /// The link of the program `name` to the cgroup `id` of an agent.
+    pub(crate) fn agent_link(&self, name: &str, id: u64) -> PathBuf {
+        self.links().join(format!("{name}{AGENT}{id}"))
+    }
+
+    /// The links to cgroups of agents, this one's and others', in the order of their names: those that redirect come first.
+    pub(crate) fn agent_links(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut links = names(&self.links())?;
+        links.retain(|name| name.contains(AGENT));
+        links.sort_unstable();
+        Ok(links.into_iter().map(|name| self.links().join(name)).collect())
+    }
+
     /// The links to network namespaces.
     fn namespaces(&self) -> PathBuf {
         self.directory().join(NAMESPACES)
@@ -65,12 +81,8 @@ impl Pins {
 
     /// The cookies of the network namespaces that have a link.
     pub(crate) fn cookies(&self) -> Result<Vec<u64>, Error> {
-        let directory = self.namespaces();
-        let entries = fs::read_dir(&directory).map_err(Error::pin(&directory))?;
-        let names = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>();
-        let names = names.map_err(Error::pin(&directory))?;
         // What is no number is a link whose making was interrupted; the next one replaces it.
-        Ok(names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect())
+        Ok(names(&self.namespaces())?.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
     /// Removes what other versions have pinned, which takes their programs out of force.
@@ -94,6 +106,13 @@ impl Pins {
         let _ = fs::remove_dir(&self.root);
         Ok(())
     }
+}
+
+/// The names of what is in `directory`, but for those that nobody here has given.
+fn names(directory: &Path) -> Result<Vec<String>, Error> {
+    let entries = fs::read_dir(directory).map_err(Error::pin(directory))?;
+    let names = entries.map(|entry| Ok(entry?.file_name().into_string().ok())).collect::<io::Result<Vec<_>>>();
+    Ok(names.map_err(Error::pin(directory))?.into_iter().flatten().collect())
 }
 
 fn version() -> String {

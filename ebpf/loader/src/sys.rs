@@ -16,6 +16,7 @@ use std::{
 use ambit_ebpf_abi::{Address, ConnectionKey, Endpoint, FlowKey, Pod};
 pub(crate) use aya_obj::generated::bpf_attach_type as AttachType;
 use aya_obj::generated::bpf_cmd as Command;
+use aya_obj::generated::bpf_prog_type as ProgramType;
 use nix::libc;
 
 /// Values that are nothing but their bytes: any bytes are a value, and none is padding.
@@ -65,6 +66,33 @@ pub(crate) fn link(program: BorrowedFd<'_>, target: BorrowedFd<'_>, hook: Attach
         LinkCreate { program: program.as_raw_fd(), target: target.as_raw_fd(), hook: hook as u32, flags: 0 };
     // SAFETY: the descriptors outlive the call; the result is a new descriptor that nobody else owns.
     unsafe { bpf(Command::BPF_LINK_CREATE, &mut attributes).map(|fd| OwnedFd::from_raw_fd(fd)) }
+}
+
+/// Loads a program for reuseport groups that leaves every choice to the kernel, and has it move connections over as well.
+pub(crate) fn load_migrating() -> io::Result<OwnedFd> {
+    // `r0 = SK_PASS; exit`, without having selected anybody.
+    let instructions = [instruction(0xb7, 1), instruction(0x95, 0)];
+    let mut attributes = ProgramLoad {
+        kind: ProgramType::BPF_PROG_TYPE_SK_REUSEPORT as u32,
+        count: instructions.len() as u32,
+        instructions: instructions.as_ptr() as u64,
+        license: c"Apache-2.0".as_ptr() as u64,
+        hook: AttachType::BPF_SK_REUSEPORT_SELECT_OR_MIGRATE as u32,
+        ..ProgramLoad::default()
+    };
+    // SAFETY: instructions and license outlive the call; the result is a new descriptor that nobody else owns.
+    unsafe { bpf(Command::BPF_PROG_LOAD, &mut attributes).map(|fd| OwnedFd::from_raw_fd(fd)) }
+}
+
+/// Has the reuseport group of `socket` run `program`.
+pub(crate) fn attach_to_group(socket: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let program = program.as_raw_fd();
+    let (value, length) = (ptr::from_ref(&program).cast(), size_of::<i32>() as libc::socklen_t);
+    // SAFETY: `value` has `length` bytes.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_EBPF, value, length)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Puts `program` in the place of the one that `link` runs, at once.
@@ -193,6 +221,29 @@ struct Object {
     path: u64,
     fd: i32,
     flags: u32,
+}
+
+/// An instruction with an immediate value, for register 0.
+const fn instruction(code: u64, value: u64) -> u64 {
+    if cfg!(target_endian = "big") { code << 56 | value } else { code | value << 32 }
+}
+
+/// As far as the field for which it is used here.
+#[repr(C)]
+#[derive(Default)]
+struct ProgramLoad {
+    kind: u32,
+    count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+    name: [u32; 4],
+    interface: u32,
+    hook: u32,
 }
 
 #[repr(C)]

@@ -28,6 +28,7 @@ mod policy;
 mod probes;
 mod protocols;
 mod refusals;
+mod rollout;
 mod scenarios;
 mod services;
 mod socks;

@@ -1,14 +1,13 @@
 //! The agent's side of the plugin's questions: takes them at a socket, hands them to the node's loop and sends back what
 //! that says. It decides nothing.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
+use ambit_process::unix;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::debug;
@@ -30,7 +29,7 @@ pub(crate) struct Asked {
 }
 
 /// Where plugins ask.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Desk {
     asked: mpsc::Sender<Asked>,
 }
@@ -47,7 +46,8 @@ impl Desk {
     /// # Errors
     /// The system's, if it cannot be listened there.
     pub(crate) async fn serve(self, socket: &Path) -> io::Result<()> {
-        let listener = listen(socket)?;
+        // Whoever asks is believed: only root may.
+        let listener = unix::listen(socket)?;
         while !self.asked.is_closed() {
             match listener.accept().await {
                 Ok((stream, _)) => {
@@ -66,21 +66,6 @@ impl Desk {
         }
         Ok(())
     }
-}
-
-fn listen(socket: &Path) -> io::Result<UnixListener> {
-    if let Some(directory) = socket.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
-    }
-    // Whoever asks meets the agent before or this one, and never nobody.
-    let name = socket.file_name().unwrap_or_default().to_string_lossy();
-    let staged = socket.with_file_name(format!(".{name}.{}.new", std::process::id()));
-    let _ = fs::remove_file(&staged);
-    let listener = UnixListener::bind(&staged)?;
-    // Whoever asks is believed: only root may.
-    fs::set_permissions(&staged, fs::Permissions::from_mode(0o600))?;
-    fs::rename(staged, socket)?;
-    Ok(listener)
 }
 
 async fn answer(stream: UnixStream, asked: &mpsc::Sender<Asked>) -> io::Result<()> {

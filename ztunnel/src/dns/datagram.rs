@@ -10,7 +10,7 @@ use std::time::Duration;
 use ambit_net::udp;
 use tokio::net::UdpSocket;
 use tokio::task::spawn_local;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::message::{self, Query};
@@ -20,25 +20,37 @@ use super::resolver::{Plan, Resolver, Via};
 const QUERY: usize = 4096;
 /// Longest datagram.
 const DATAGRAM: usize = 65_535;
+/// How long what the kernel has taken in may take to be seen here.
+const ARRIVALS: Duration = Duration::from_millis(20);
 /// After a failure to receive.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Answers what comes to `socket` until `until` resolves; what is being passed on then is still answered, and `guard`
-/// makes what lives as long.
+/// Answers what comes to `socket` until `until` resolves; what has come by then, or is being passed on, is still answered,
+/// and `guard` makes what lives as long.
 pub(crate) async fn serve<G: 'static>(
     resolver: Resolver,
     socket: UdpSocket,
-    until: impl Future<Output = ()>,
+    until: impl Future,
     guard: impl Fn() -> G,
 ) {
     let (resolver, socket) = (Rc::new(resolver), Rc::new(socket));
     let mut until = pin!(until);
     let mut buffer = vec![0; QUERY + 1];
-    let mut failing = false;
+    let (mut failing, mut leaving) = (false, false);
     loop {
         let received = tokio::select! {
-            received = socket.recv_from(&mut buffer) => received,
-            () = &mut until => return,
+            received = socket.recv_from(&mut buffer), if !leaving => received,
+            _ = &mut until, if !leaving => {
+                leaving = true;
+                if let Err(error) = udp::turn_away(&resolver.netns, &*socket) {
+                    debug!(pod = %resolver.pod, "a last DNS query may be lost: {error}");
+                }
+                continue;
+            }
+            else => match timeout(ARRIVALS, socket.recv_from(&mut buffer)).await {
+                Ok(received) => received,
+                Err(_) => return,
+            },
         };
         let (length, client) = match received {
             Ok(received) => received,

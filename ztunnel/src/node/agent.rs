@@ -1,5 +1,6 @@
 //! The node agent: makes the kernel's capture what the snapshot wants, again and again. Level-triggered: it looks at
-//! what is, never at what has happened, so that a missed event, a restart or a stranger's hand heal by themselves.
+//! what is, never at what has happened, so that a missed event, a restart or a stranger's hand heal by themselves. While
+//! another agent is in charge of the kernel, or the process stops, it only looks after the pods that it serves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -23,10 +24,12 @@ use super::finder::{Announced, Finder};
 use super::gate::{Gate, Standing};
 use super::plan::{self, Obstacle, Place, Step, Wanted};
 use super::premesh;
+use super::reign::Reign;
 use super::sockets::Pair;
 use super::status::{Board, Captured, Status};
+use super::succession::Turn;
 use crate::cni::{About, Ask, Asked};
-use crate::proxy::{Listeners, Pod, Shared, Worker};
+use crate::proxy::{Listeners, Pod, Shared, Succession, Taps, Worker};
 
 /// How often the agent looks without being told.
 const TICK: Duration = Duration::from_secs(1);
@@ -36,7 +39,7 @@ const CLOSELY: Duration = Duration::from_secs(4);
 /// The node agent.
 pub(crate) struct Agent {
     here: Here,
-    capture: ebpf::Capture,
+    reign: Reign,
     shared: Arc<Shared>,
     workers: Arc<Workers<Worker>>,
     board: Board,
@@ -63,8 +66,9 @@ pub(crate) struct Here {
 struct Held {
     pod: Arc<Pod>,
     place: Place,
-    /// Where plaintext is steered to: one of the workers', which the kernel chooses among.
-    plaintext: TcpListener,
+    /// Where plaintext is steered to: one of the workers', which the kernel chooses among. None while another agent is in
+    /// charge, whose are.
+    plaintext: Option<TcpListener>,
     pre_mesh: BTreeSet<Pair>,
 }
 
@@ -72,20 +76,21 @@ impl Agent {
     /// An agent that holds no pod yet. What an earlier one left in the kernel stays in force until it is looked at.
     pub(crate) fn new(
         here: Here,
-        capture: ebpf::Capture,
+        reign: Reign,
         shared: Arc<Shared>,
         workers: Arc<Workers<Worker>>,
         board: Board,
     ) -> Self {
         let (held, unused, reported) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let departed = Departed::default();
-        Self { here, capture, shared, workers, board, held, departed, unused, reported }
+        Self { here, reign, shared, workers, board, held, departed, unused, reported }
     }
 
-    /// Looks whenever the snapshot changes and every second, until `stop` resolves. Calls `looked` after the first
-    /// look at a complete snapshot. Ends with its listeners closed; the capture stays in force.
+    /// Looks whenever the snapshot changes and every second. Calls `looked` after the first look at a complete snapshot.
+    /// Once `stop` resolves it is not in charge any more: the capture stays in force, and what is open is looked after.
     pub(crate) async fn run(mut self, stop: impl Future<Output = ()>, looked: impl FnOnce()) {
         let mut stop = std::pin::pin!(stop);
+        let mut stopping = false;
         let mut looked = Some(looked);
         let mut snapshots = self.shared.snapshots.clone();
         let mut ticks = interval(TICK);
@@ -93,7 +98,11 @@ impl Agent {
         let mut looked_closely: Option<Instant> = None;
         loop {
             tokio::select! {
-                () = &mut stop => return,
+                () = &mut stop, if !stopping => {
+                    stopping = true;
+                    self.step_back();
+                }
+                turn = self.reign.turn() => self.turn(turn, stopping),
                 _ = ticks.tick() => {}
                 asked = question(&mut self.here.gate) => self.take(asked),
                 changed = snapshots.changed() => if changed.is_none() {
@@ -104,20 +113,67 @@ impl Agent {
                 continue;
             }
             let closely = looked_closely.is_none_or(|then| then.elapsed() >= CLOSELY);
+            if self.reign.returns {
+                self.resume();
+            }
             self.look(closely).await;
             if closely {
                 looked_closely = Some(Instant::now());
             }
+            self.reign.looked();
             if let Some(looked) = looked.take() {
                 looked();
             }
         }
     }
 
+    /// Takes its turn in the succession of this node's agents.
+    fn turn(&mut self, turn: Turn, stopping: bool) {
+        let at = match turn {
+            Turn::StepBack(done) => {
+                self.step_back();
+                // Whoever asked may be gone: then it is said by another turn.
+                let _ = done.send(());
+                Succession::SteppedBack
+            }
+            Turn::Succeeded => Succession::Succeeded,
+            Turn::Return => {
+                self.reign.returns = !stopping;
+                Succession::InCharge
+            }
+        };
+        self.shared.succession.send_replace(at);
+    }
+
+    /// Leaves the kernel as it is from now on.
+    fn step_back(&mut self) {
+        self.reign.end();
+        if let Some(gate) = &mut self.here.gate {
+            gate.close();
+        }
+        // A listener lives for as long as anybody has it, and nobody accepts from these.
+        self.held.values_mut().for_each(|held| held.plaintext = None);
+    }
+
+    /// Puts the capture in force again.
+    fn resume(&mut self) {
+        match (self.reign.open)() {
+            Ok(capture) => {
+                self.shared.taps.store(Arc::new(Taps::of(&capture)));
+                self.reign.capture = Some(capture);
+                self.reign.returns = false;
+            }
+            Err(error) => warn!("the capture cannot be put in force again yet: {error}"),
+        }
+    }
+
     async fn look(&mut self, closely: bool) {
         let snapshot = self.shared.snapshots.load();
         let Here { node, finder, .. } = &mut self.here;
-        let local: Vec<_> = snapshot.workloads().filter(|workload| *workload.node == **node).cloned().collect();
+        let mut local: Vec<_> = snapshot.workloads().filter(|workload| *workload.node == **node).cloned().collect();
+        let in_charge = self.reign.capture.is_some();
+        // New pods are for who is in charge.
+        local.retain(|workload| in_charge || self.held.contains_key(&workload.uid));
         finder.refresh(&local, closely).await;
         let wanted = plan::wanted(&local, |workload| finder.find(workload));
         let mut obstacles = BTreeMap::new();
@@ -152,7 +208,7 @@ impl Agent {
             match step {
                 Step::Withdraw(uid) => self.withdraw(&uid),
                 Step::Enrol(uid) => {
-                    let Some((pod, place)) = found.remove(&uid) else { continue };
+                    let Some((pod, place)) = found.remove(&uid).filter(|_| in_charge) else { continue };
                     if let Err(obstacle) = self.enrol(pod, place).await {
                         obstacles.insert(uid, obstacle);
                     }
@@ -161,10 +217,12 @@ impl Agent {
         }
         if closely {
             self.audit(obstacles.values().any(Obstacle::hides_a_pod));
-            self.departed.look(&self.workers, &self.here.proc).await;
+            self.departed.look(&self.workers, &self.here.proc, in_charge).await;
             self.forget_unused();
         }
-        self.answer(&snapshot, &obstacles);
+        if in_charge {
+            self.answer(&snapshot, &obstacles);
+        }
         self.publish(obstacles);
     }
 
@@ -265,13 +323,16 @@ impl Agent {
         };
         routes::allow_spoofed_delivery(&pod.netns, &self.here.proc)
             .map_err(|error| refused("its namespace does not take the routes that delivery needs", &error))?;
-        let plaintext = match before.filter(|held| held.pod.is_served_as(&pod)) {
-            // Only the kernel has to be told: new listeners would lose who waits at the old ones.
-            Some(held) => held.plaintext.try_clone().map_err(|error| refused("out of descriptors", &error))?,
+        let served = before.filter(|held| held.pod.is_served_as(&pod)).and_then(|held| held.plaintext.as_ref());
+        let plaintext = match served {
+            // Only the kernel has to be told.
+            Some(listener) => listener.try_clone().map_err(|error| refused("out of descriptors", &error))?,
             None => self.serve(&pod).await?,
         };
-        let held = Held { pod, place, plaintext, pre_mesh };
-        self.capture.enrol(&held.capture()).map_err(|error| refused("the kernel refuses its capture", &error))?;
+        let held = Held { pod, place, plaintext: Some(plaintext), pre_mesh };
+        if let Some((capture, pod)) = self.reign.capture.as_mut().zip(held.capture()) {
+            capture.enrol(&pod).map_err(|error| refused("the kernel refuses its capture", &error))?;
+        }
         self.held.insert(held.pod.uid.clone(), held);
         Ok(())
     }
@@ -280,7 +341,7 @@ impl Agent {
     async fn serve(&self, pod: &Arc<Pod>) -> Result<TcpListener, Obstacle> {
         let mut plaintext = None;
         for index in 0..self.workers.count() {
-            let listeners = Listeners::open(pod, self.shared.limits.keepalive.as_ref())
+            let listeners = Listeners::open(pod, self.shared.limits.keepalive.as_ref(), self.shared.migration.as_ref())
                 .map_err(|error| refused("the mesh's ports cannot be listened on in its namespace", &error))?;
             if plaintext.is_none() {
                 let copy = listeners.plaintext.try_clone();
@@ -305,7 +366,8 @@ impl Agent {
 
     fn withdraw(&mut self, uid: &WorkloadUid) {
         let Some(held) = self.held.remove(uid) else { return };
-        if let Err(error) = self.capture.withdraw(held.place.cookie) {
+        let ended = self.reign.capture.as_mut().map(|capture| capture.withdraw(held.place.cookie));
+        if let Some(Err(error)) = ended {
             warn!(pod = %uid, "the capture of a pod cannot be ended yet: {error}");
         }
         let gone = !held.pod.netns.is_at(&held.pod.path);
@@ -320,20 +382,22 @@ impl Agent {
     }
 
     fn is_captured(&self, cookie: u64) -> bool {
-        self.capture.enrolled().is_ok_and(|enrolled| enrolled.contains_key(&cookie))
+        let enrolled = self.reign.capture.as_ref().map(ebpf::Capture::enrolled);
+        matches!(enrolled, Some(Ok(enrolled)) if enrolled.contains_key(&cookie))
     }
 
     /// Makes what the kernel has what is held here, whoever changed it: what is missing is put back, and what is too much
     /// taken out, unless it may be the capture of a pod that could not be looked at (`hidden`).
     fn audit(&mut self, hidden: bool) {
-        let held: Vec<_> = self.held.values().map(Held::capture).collect();
+        let Some(capture) = &mut self.reign.capture else { return };
+        let held: Vec<_> = self.held.values().filter_map(Held::capture).collect();
         let mended = if hidden {
             held.iter().try_fold(Vec::new(), |mut mended, pod| {
-                mended.extend(self.capture.enrol(pod)?);
+                mended.extend(capture.enrol(pod)?);
                 Ok(mended)
             })
         } else {
-            self.capture.audit(&held)
+            capture.audit(&held)
         };
         match mended {
             Ok(mended) if mended.is_empty() => {}
@@ -385,12 +449,13 @@ impl Agent {
             (uid.clone(), Captured { cookie: held.place.cookie, pre_mesh })
         });
         let uncaptured = obstacles.iter().map(|(uid, obstacle)| (uid.clone(), obstacle.to_string()));
-        let counters = match self.capture.counters() {
-            Ok(counters) => counters.iter().collect(),
-            Err(error) => {
+        let counters = match self.reign.capture.as_ref().map(ebpf::Capture::counters) {
+            Some(Ok(counters)) => counters.iter().collect(),
+            Some(Err(error)) => {
                 debug!("the kernel's counters cannot be read: {error}");
                 BTreeMap::new()
             }
+            None => BTreeMap::new(),
         };
         self.board.publish(Status { captured: captured.collect(), uncaptured: uncaptured.collect(), counters });
         self.reported = obstacles;
@@ -398,18 +463,19 @@ impl Agent {
 }
 
 impl Held {
-    /// The pod as the kernel is to capture it.
-    fn capture(&self) -> ebpf::Pod<'_> {
+    /// The pod as the kernel is to capture it; none if that is another agent's.
+    fn capture(&self) -> Option<ebpf::Pod<'_>> {
+        let listener = self.plaintext.as_ref()?.as_fd();
         let own = &self.pod.addresses;
-        ebpf::Pod {
+        Some(ebpf::Pod {
             cookie: self.place.cookie,
             netns: self.pod.netns.as_fd(),
             v4: own.iter().find_map(|ip| if let IpAddr::V4(v4) = ip { Some(*v4) } else { None }),
             v6: own.iter().find_map(|ip| if let IpAddr::V6(v6) = ip { Some(*v6) } else { None }),
             dns: self.place.dns,
             addresses: self.place.addresses.clone(),
-            listener: self.plaintext.as_fd(),
-        }
+            listener,
+        })
     }
 
     /// True if the pod's capture is what `wanted` asks for, as far as can be told without a closer look.

@@ -32,8 +32,8 @@ impl Departed {
     }
 
     /// Looks after each of them: cuts what is open of those that are gone, and gives back the namespace of those of which
-    /// nothing is left.
-    pub(crate) async fn look(&mut self, workers: &Workers<Worker>, proc: &Path) {
+    /// nothing is left, if `in_charge`: else another agent may serve it again.
+    pub(crate) async fn look(&mut self, workers: &Workers<Worker>, proc: &Path, in_charge: bool) {
         for (cookie, pod) in std::mem::take(&mut self.0) {
             if !pod.netns.is_at(&pod.path) {
                 workers.tell(move |worker: &Rc<Worker>| worker.cut(cookie));
@@ -41,8 +41,9 @@ impl Departed {
             }
             let held = workers.ask(move |worker: &Rc<Worker>| worker.has(cookie)).await;
             // A worker that does not answer may hold something.
-            if held.is_ok_and(|held| !held.contains(&true)) && has_been_given_back(&pod, proc) {
-                debug!(pod = %pod.uid, "nothing of the pod is left: its namespace is as it was found");
+            let over = held.is_ok_and(|held| !held.contains(&true));
+            if over && (!in_charge || has_been_given_back(&pod, proc)) {
+                debug!(pod = %pod.uid, in_charge, "nothing of the pod is left; who is in charge gives its namespace back");
                 continue;
             }
             self.0.insert(cookie, pod);

@@ -59,6 +59,12 @@ impl Gate {
         self.questions.try_recv().ok()
     }
 
+    /// Answers nobody who waits: as if no agent were there, until another is.
+    pub(super) fn close(&mut self) {
+        self.waiting.clear();
+        while self.waiting().is_some() {}
+    }
+
     /// Takes in a question about the pod `uid`, to be answered when that is possible.
     pub(super) fn take(&mut self, asked: Asked, uid: WorkloadUid) {
         let patience = if asked.ask.about == About::Add { PATIENCE } else { Duration::ZERO };

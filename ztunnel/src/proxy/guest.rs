@@ -8,6 +8,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use ambit_model::{Reason, WorkloadUid};
+use ambit_net::accept::Left;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::pod::Pod;
@@ -17,8 +18,8 @@ use super::pod::Pod;
 pub(crate) enum Phase {
     /// Takes new connections.
     Serving,
-    /// Takes no new ones; what is open goes on.
-    Leaving,
+    /// Takes no new ones, which others do or nobody; what is open goes on.
+    Leaving(Left),
     /// What is open is cut, for this reason.
     Cut(Reason),
 }
@@ -51,12 +52,15 @@ impl Guest {
         });
     }
 
-    /// Resolves once the pod takes no new connections.
-    pub(crate) fn leaving(&self) -> impl Future<Output = ()> + use<> {
+    /// Resolves once the pod takes no new connections, with how its listeners are left.
+    pub(crate) fn leaving(&self) -> impl Future<Output = Left> + use<> {
         let mut phase = self.phase.subscribe();
         async move {
             // A dropped sender means that the worker is gone, which is the end as well.
-            let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
+            match phase.wait_for(|phase| *phase != Phase::Serving).await.map(|phase| *phase) {
+                Ok(Phase::Leaving(left)) => left,
+                _ => Left::Alone,
+            }
         }
     }
 
@@ -88,11 +92,13 @@ struct Inner {
 }
 
 impl Guests {
-    /// Adds `guest`; one that it takes the place of takes no new connections.
-    pub(crate) fn insert(&self, guest: Rc<Guest>) {
+    /// Adds `guest`; one that it takes the place of takes no new connections, whose listeners are left as `left` says if
+    /// those of `guest` are in the same network namespace.
+    pub(crate) fn insert(&self, guest: Rc<Guest>, left: Left) {
+        let netns = guest.pod.netns.cookie();
         let before = self.0.guests.borrow_mut().insert(guest.pod.uid.clone(), guest);
         if let Some(before) = before {
-            before.advance(Phase::Leaving);
+            before.advance(Phase::Leaving(if before.pod.netns.cookie() == netns { left } else { Left::Alone }));
             self.0.former.borrow_mut().push(Rc::downgrade(&before));
         }
         self.0.arrived.notify_waiters();

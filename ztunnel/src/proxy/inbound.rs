@@ -61,7 +61,7 @@ pub(crate) async fn serve_tunnel(worker: Rc<Worker>, guest: Rc<Guest>, stream: T
     let mut leave = worker.admit_tunnel(known.clone());
     let leaving = async {
         tokio::select! {
-            () = guest.leaving() => {}
+            _ = guest.leaving() => {}
             // Its streams are cut by themselves.
             _ = leave.revoked() => {}
         }
@@ -186,7 +186,7 @@ pub(crate) async fn serve_plaintext(worker: Rc<Worker>, guest: Rc<Guest>, stream
     };
     let caller = tcp::split(stream);
     let shared = &worker.shared;
-    let by_node = probe::is_by_node(&shared.snapshots.load(), &shared.host_pods, peer, destination);
+    let by_node = probe::is_by_node(&shared.snapshots.load(), &shared.taps.load().host_pods, peer, destination);
     let connection = Connection::InboundPlaintext { pod: guest.pod.uid.clone(), peer, destination, by_node };
     let Verdict { decision, snapshot } = worker.decide(&guest, &connection).await;
     let record = record::Inbound { meter: &worker.meter, snapshot: &snapshot, pod: &guest.pod, peer, start };

@@ -5,6 +5,7 @@ use std::net::TcpListener as StdListener;
 use std::net::UdpSocket as StdUdpSocket;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use ambit_ebpf_loader::Migration;
 use ambit_model::ports;
 use ambit_net::socket::{Keepalive, ListenOptions, listen};
 use ambit_net::udp;
@@ -30,11 +31,11 @@ pub(crate) struct Listeners<L, D> {
 }
 
 impl Listeners<StdListener, StdUdpSocket> {
-    /// Opens listeners in the network namespace of `pod`.
+    /// Opens listeners in the network namespace of `pod`, from which what waits moves over to others by `migration`.
     ///
     /// # Errors
     /// The kernel's, with the port.
-    pub(crate) fn open(pod: &Pod, keepalive: Option<&Keepalive>) -> io::Result<Self> {
+    pub(crate) fn open(pod: &Pod, keepalive: Option<&Keepalive>, migration: Option<&Migration>) -> io::Result<Self> {
         let options = ListenOptions { keepalive: keepalive.cloned(), dual_stack: true, ..ListenOptions::default() };
         let on = |port: u16| {
             let on = |ip: IpAddr| listen(&pod.netns, SocketAddr::new(ip, port), &options);
@@ -45,6 +46,10 @@ impl Listeners<StdListener, StdUdpSocket> {
                 }
                 other => other,
             };
+            let listener = listener.and_then(|listener| {
+                migration.map_or(Ok(()), |migration| migration.permit(&listener))?;
+                Ok(listener)
+            });
             listener.map_err(|error| io::Error::new(error.kind(), format!("port {port}: {error}")))
         };
         Ok(Self {

@@ -156,7 +156,7 @@ pub(super) fn captured(
     stream: TcpStream,
     client: SocketAddr,
 ) -> Option<(TcpStream, SocketAddr)> {
-    let detail = match worker.shared.originals.take(guest.pod.netns.cookie(), client) {
+    let detail = match worker.shared.taps.load().originals.take(guest.pod.netns.cookie(), client) {
         Ok(Some(dialled)) => return Some((stream, dialled)),
         Ok(None) => String::new(),
         Err(error) => error.to_string(),

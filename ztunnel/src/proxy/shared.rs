@@ -1,15 +1,19 @@
 //! What all workers see: read without locks, replaced as a whole.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ambit_discovery::Snapshots;
-use ambit_ebpf_loader::{HostPods, OriginalDestinations};
+use ambit_ebpf_loader::{Capture, HostPods, Migration, OriginalDestinations};
 use ambit_hbone as hbone;
 use ambit_identity::store::Certificates;
 use ambit_model::{Identity, Reason};
+use ambit_net::accept::Left;
 use ambit_net::socket::Keepalive;
 use ambit_transport::credentials::Signer;
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::failure::Failure;
@@ -19,15 +23,43 @@ pub(crate) struct Shared {
     /// The mesh as it is now.
     pub(crate) snapshots: Snapshots,
     /// Keys and certificates of this node's workloads.
-    pub(crate) certificates: Certificates<Signer>,
-    /// What captured connections dialled.
-    pub(crate) originals: OriginalDestinations,
-    /// What pods with the node's own network have opened.
-    pub(crate) host_pods: HostPods,
+    pub(crate) certificates: Arc<Certificates<Signer>>,
+    /// What the kernel's programs have noted.
+    pub(crate) taps: ArcSwap<Taps>,
+    /// What has connections that wait move over to others' listeners; none if the kernel cannot do so.
+    pub(crate) migration: Option<Migration>,
+    /// Where this agent is in the succession of its node's.
+    pub(crate) succession: watch::Sender<Succession>,
     /// Limits and periods.
     pub(crate) limits: Limits,
     /// Where DNS queries are forwarded to, if not to where they were sent.
     pub(crate) dns_upstream: Option<SocketAddr>,
+}
+
+/// What the kernel's programs have noted of connections.
+pub(crate) struct Taps {
+    /// What captured ones dialled.
+    pub(crate) originals: OriginalDestinations,
+    /// What pods with the node's own network have opened.
+    pub(crate) host_pods: HostPods,
+}
+
+impl Taps {
+    /// Those of `capture`.
+    pub(crate) fn of(capture: &Capture) -> Self {
+        Self { originals: capture.original_destinations(), host_pods: capture.host_pods() }
+    }
+}
+
+/// Where an agent is in the succession of its node's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Succession {
+    /// No other is in charge.
+    InCharge,
+    /// Another is, and may not serve every pod yet.
+    SteppedBack,
+    /// Another is, and serves every pod.
+    Succeeded,
 }
 
 /// Limits and periods of the proxy.
@@ -50,6 +82,16 @@ pub(crate) struct Limits {
 }
 
 impl Shared {
+    /// How listeners are left whose place others in the same network namespace have taken.
+    pub(crate) fn succeeded(&self) -> Left {
+        if self.migration.is_some() { Left::Succeeded } else { Left::Alone }
+    }
+
+    /// How listeners are left when the process stops.
+    pub(crate) fn left(&self) -> Left {
+        if *self.succession.borrow() == Succession::Succeeded { self.succeeded() } else { Left::Alone }
+    }
+
     /// Waits until there is a certificate for `identity`, as long as patience lasts.
     pub(crate) async fn certificate(&self, identity: &Identity) -> Result<(), Failure> {
         let unavailable = |detail: String| Failure::new(Reason::IdentityUnavailable, detail);

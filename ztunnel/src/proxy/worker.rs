@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ambit_hbone::{Tunnels, pool};
 use ambit_identity::Peer;
 use ambit_model::{Connection, Decision, Reason, Snapshot, Upstream};
-use ambit_net::accept;
+use ambit_net::accept::{self, Left};
 use ambit_net::socket::{ConnectOptions, SPOOF_MARK, connect};
 use ambit_net::tcp::{self, TcpHalves};
 use ambit_process::drain::{self, Drain, Guard};
@@ -62,7 +62,7 @@ impl Worker {
         };
         let tunnels = Tunnels::new(connector, limits.tunnel.clone(), pool);
         let drain = drain.scoped();
-        spawn_local(wind_down(drain.clone(), guests.clone(), tunnels.clone()));
+        spawn_local(wind_down(drain.clone(), shared.clone(), guests.clone(), tunnels.clone()));
         let trust = shared.certificates.trust_store().clone();
         spawn_local(standing::follow_revocations(trust, standing.clone()));
         spawn_local(standing::follow(shared.snapshots.clone(), standing.clone()));
@@ -74,9 +74,9 @@ impl Worker {
         let guest = Guest::new(pod);
         if self.drain.phase() != drain::Phase::Running {
             // It came too late to be told with the others.
-            guest.advance(Phase::Leaving);
+            guest.advance(Phase::Leaving(Left::Alone));
         }
-        self.guests.insert(guest.clone());
+        self.guests.insert(guest.clone(), self.shared.succeeded());
         let Listeners { outbound, plaintext, hbone, dns, socks5, queries: sockets } = listeners;
         self.accept(&guest, outbound, outbound::serve);
         self.accept(&guest, plaintext, inbound::serve_plaintext);
@@ -94,8 +94,8 @@ impl Worker {
         let worker = self.clone();
         spawn_local(async move {
             tokio::select! {
-                () = sleep(worker.shared.limits.linger) => guest.advance(Phase::Leaving),
-                () = guest.leaving() => {}
+                () = sleep(worker.shared.limits.linger) => guest.advance(Phase::Leaving(Left::Alone)),
+                _ = guest.leaving() => {}
             }
             if worker.guests.remove(&guest) {
                 worker.retire_tunnels(guest.pod.netns.cookie());
@@ -208,10 +208,10 @@ impl Worker {
 }
 
 /// Follows the process's drain: first nothing new, then nothing at all.
-async fn wind_down(drain: Drain, guests: Guests, tunnels: Tunnels<PeerKey, PeerConnector>) {
+async fn wind_down(drain: Drain, shared: Arc<Shared>, guests: Guests, tunnels: Tunnels<PeerKey, PeerConnector>) {
     drain.graceful().await;
     for guest in guests.all() {
-        guest.advance(Phase::Leaving);
+        guest.advance(Phase::Leaving(shared.left()));
     }
     tokio::select! {
         () = tunnels.drain() => {}

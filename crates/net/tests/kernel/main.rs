@@ -9,6 +9,7 @@
 )]
 
 mod close;
+mod datagrams;
 mod delivery;
 mod load;
 mod namespaces;

@@ -30,3 +30,28 @@ fn what_gave_up_before_it_was_met_stays_pending() {
     drop(ready.wait_for("certificates"));
     assert_eq!(ready.pending(), ["certificates".into()]);
 }
+
+#[tokio::test]
+async fn another_process_asks_at_a_socket() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("run/ready.sock");
+    assert_eq!(Ready::ask(&socket).unwrap_err().kind(), io::ErrorKind::NotFound);
+    let ready = Ready::new();
+    let snapshot = ready.wait_for("snapshot");
+    let asked = || {
+        let socket = socket.clone();
+        async { tokio::task::spawn_blocking(move || Ready::ask(&socket)).await.unwrap().unwrap() }
+    };
+    let serving = crate::Server::at("readiness", &socket).unwrap().serve(ready.routes());
+    let local = tokio::task::LocalSet::new();
+    local
+        .run_until(async {
+            tokio::task::spawn_local(serving);
+            assert_eq!(asked().await, Err("not ready, pending: snapshot".to_owned()));
+            snapshot.met();
+            assert_eq!(asked().await, Ok(()));
+        })
+        .await;
+    drop(local);
+    assert_eq!(Ready::ask(&socket).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+}

@@ -12,6 +12,7 @@ mod dns;
 mod enrolment;
 mod host_pods;
 mod inbound;
+mod migration;
 mod outbound;
 mod restart;
 mod world;
