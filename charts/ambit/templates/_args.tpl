@@ -25,6 +25,8 @@
 - --domain={{ $values.clusterDomain }}
 - --root-namespace={{ $values.rootNamespace }}
 - --excluded-namespaces={{ join "," $values.excludeNamespaces }}
+- --handover-socket=/var/run/ambit/agent.sock
+- --readiness-socket=/tmp/ready.sock
 - --drain-deadline={{ max 1 (sub ($values.ztunnel.terminationGracePeriodSeconds | int) 5) }}
 {{- if not $values.ipv6 }}
 - --metrics-address=0.0.0.0:15020

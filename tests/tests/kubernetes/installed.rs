@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use ambit_tests::cluster::{Node, crds};
@@ -164,6 +165,7 @@ fn installed_by_its_chart_it_takes_a_namespace_in_routes_its_requests_and_leaves
     assert!(!ports.contains(&DUPLEX) && !ports.contains(&WHO), "{ports:?}");
     assert_eq!(shop.lives(), before, "no pod was touched");
 
+    replaced_under_load(&shop, &from);
     waypoint(&shop, &from);
 
     kubectl.run(&["label", "namespace", "shop", "istio.io/dataplane-mode-"]).unwrap();
@@ -180,6 +182,58 @@ fn installed_by_its_chart_it_takes_a_namespace_in_routes_its_requests_and_leaves
         assert_eq!(network(node), found);
     }
     shop.close();
+}
+
+/// Every agent is replaced by one that begins beside it, and that by another, while `from` asks: nobody is refused. It is what a
+/// DaemonSet with maxSurge does, of which this Kubernetes knows nothing: a second DaemonSet is rolled out, then the first goes.
+fn replaced_under_load(shop: &Shop, from: &str) {
+    let kubectl = shop.cluster.kubectl();
+    let found = kubectl.get(&["daemonset", "ztunnel", "-n", HOME]).unwrap();
+    let named = |name: &str| {
+        let mut next = found.clone();
+        next.as_object_mut().unwrap().remove("status");
+        let labels = next["metadata"]["labels"].clone();
+        let annotations = json!({
+            "meta.helm.sh/release-name": found["metadata"]["annotations"]["meta.helm.sh/release-name"],
+            "meta.helm.sh/release-namespace": found["metadata"]["annotations"]["meta.helm.sh/release-namespace"],
+        });
+        next["metadata"] = json!({"name": name, "namespace": HOME, "labels": labels, "annotations": annotations});
+        next["spec"]["selector"]["matchLabels"]["app"] = name.into();
+        next["spec"]["template"]["metadata"]["labels"]["app"] = name.into();
+        next
+    };
+    let (done, asked) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let to = format!("{SERVICE}:80");
+                let asks = ["requests", "--to", &to, "--every", "10", "--count", "200", "--verbose"];
+                let told = shop.exec(from, &asks).unwrap();
+                let report: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+                let logs = || {
+                    let of = |name| kubectl.run(&["logs", "-n", HOME, "-l", &format!("app={name}"), "--tail=400"]);
+                    ["ztunnel", "ztunnel-next"].map(|name| of(name).unwrap_or_default()).join("---\n")
+                };
+                assert_eq!(report["failed"], 0, "{told}\n{}", logs());
+                asked.fetch_add(report["ok"].as_u64().unwrap(), Ordering::Relaxed);
+            }
+        });
+        for (next, before) in [("ztunnel-next", "ztunnel"), ("ztunnel", "ztunnel-next")] {
+            kubectl.apply(&[named(next)]).unwrap();
+            rolled_out(shop, &format!("daemonset/{next}"));
+            kubectl.run(&["delete", "daemonset", before, "-n", HOME, "--wait"]).unwrap();
+            let gone = || {
+                let pods = kubectl.run(&["get", "pods", "-n", HOME, "-l", &format!("app={before}"), "-o", "name"]);
+                pods.is_ok_and(|pods| pods.is_empty())
+            };
+            until::until(2 * SOON, gone).unwrap_or_else(|_| panic!("{before} does not end"));
+            captured(shop, true);
+        }
+        done.store(true, Ordering::Relaxed);
+        asking.join().unwrap();
+    });
+    println!("{} requests while both agents were replaced twice", asked.load(Ordering::Relaxed));
+    assert!(asked.load(Ordering::Relaxed) > 0);
 }
 
 /// A waypoint is deployed for a Gateway, routes and refuses as a VirtualService says, and goes.
