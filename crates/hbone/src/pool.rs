@@ -157,6 +157,12 @@ impl<K: Clone + Eq + Hash> Pool<K> {
         Idle::Close
     }
 
+    /// True of a tunnel that is made and has no stream, nor anybody who is about to open one.
+    pub fn is_unused(&self, id: TunnelId) -> bool {
+        let entries = self.keys.get(&id).and_then(|key| self.peers.get(key)).into_iter().flatten();
+        entries.filter(|entry| entry.id == id).any(|entry| entry.made && entry.streams == 0)
+    }
+
     /// The tunnels in it.
     #[must_use]
     pub fn len(&self) -> usize {

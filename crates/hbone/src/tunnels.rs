@@ -85,11 +85,11 @@ where
     /// be of no use before anything was sent on it is replaced, unnoticed.
     ///
     /// # Errors
-    /// [`Error::Connect`] with the connector's error, [`Error::Drained`], or what [`Tunnel::open`] says.
+    /// [`Error::Connect`] with the connector's error, or what [`Tunnel::open`] says.
     pub async fn open(&self, key: &K, request: &ConnectRequest) -> Result<(StreamSource, StreamSink), Error> {
         let mut last = Error::TunnelClosed;
         for _ in 0..ATTEMPTS {
-            let place = self.place(key)?;
+            let place = self.place(key);
             self.wait_for(place.id).await?;
             match place.open(request) {
                 Err(error) if error.is_retryable() => last = error,
@@ -119,13 +119,13 @@ where
         self.len() == 0
     }
 
-    /// Opens no more streams, closes each tunnel when its streams have ended, and resolves when all of them are over.
+    /// From now on closes each tunnel as soon as it has no stream, and resolves when all of them are over. Whoever was let in
+    /// before can still open one.
     pub async fn drain(&self) {
         self.inner.draining.set(true);
-        for slot in self.inner.slots.borrow().values() {
-            if let Slot::Made(tunnel, _) = slot {
-                tunnel.close_when_idle();
-            }
+        let all = self.inner.pool.borrow().of(|_| true);
+        for id in all {
+            self.inner.close_if_unused(id);
         }
         let tasks = Rc::clone(&self.inner.tasks);
         while tasks.running.get() > 0 {
@@ -134,10 +134,7 @@ where
     }
 
     /// Takes a place for a stream, and has its tunnel made if there is none.
-    fn place(&self, key: &K) -> Result<Place<K, C>, Error> {
-        if self.inner.draining.get() {
-            return Err(Error::Drained);
-        }
+    fn place(&self, key: &K) -> Place<K, C> {
         let checkout = self.inner.pool.borrow_mut().checkout(key, Instant::now());
         let (Checkout::Use(id) | Checkout::Wait(id) | Checkout::Make(id)) = checkout;
         if matches!(checkout, Checkout::Make(_)) {
@@ -150,7 +147,7 @@ where
                 drop(running);
             });
         }
-        Ok(Place { inner: Rc::clone(&self.inner), id, taken: true })
+        Place { inner: Rc::clone(&self.inner), id, taken: true }
     }
 
     async fn wait_for(&self, id: TunnelId) -> Result<(), Error> {
@@ -178,6 +175,16 @@ impl<K: Clone + Eq + Hash, C> Inner<K, C> {
 
     fn release(&self, id: TunnelId) {
         self.pool.borrow_mut().release(id, Instant::now());
+        if self.draining.get() {
+            self.close_if_unused(id);
+        }
+    }
+
+    fn close_if_unused(&self, id: TunnelId) {
+        let unused = self.pool.borrow().is_unused(id);
+        if unused {
+            self.forget(id);
+        }
     }
 }
 
@@ -239,9 +246,6 @@ where
             }
         }
     });
-    if inner.draining.get() {
-        tunnel.close_when_idle();
-    }
     inner.slots.borrow_mut().insert(id, Slot::Made(tunnel, on_end));
     made.send_replace(Some(Ok(())));
     drop((inner, made));

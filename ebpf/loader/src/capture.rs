@@ -211,12 +211,7 @@ impl Pod<'_> {
 /// Puts the programs in force at the agent's own cgroup if that is apart from the pods', where what watches sockets is another
 /// program, and takes them out of the cgroups of earlier agents: of those that are gone, or unless one is still there
 /// (`beside`), of all. Comes first: a connection that is redirected must be published as well.
-fn hook_agent(
-    pins: &Pins,
-    programs: &Programs,
-    apart: Option<(&Path, &OwnedFd)>,
-    beside: bool,
-) -> Result<(), Error> {
+fn hook_agent(pins: &Pins, programs: &Programs, apart: Option<(&Path, &OwnedFd)>, beside: bool) -> Result<(), Error> {
     // The agent's own sockets are published when they deliver, and ask by connecting.
     let agents = [
         (programs::PUBLISH, apart.map_or(&programs.publish, |(_, publish)| publish)),

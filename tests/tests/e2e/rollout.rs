@@ -32,8 +32,9 @@ fn unharmed(load: Vec<Process>) -> (u64, u64) {
     let (mut fewest, mut slowest) = (u64::MAX, 0);
     for requests in load {
         requests.signal(Signal::SIGTERM).unwrap();
+        let what = requests.label().to_owned();
         let report: Value = requests.report(SOON).unwrap();
-        assert_eq!(report["failed"], 0, "{report}");
+        assert_eq!(report["failed"], 0, "{what}: {report}");
         fewest = fewest.min(report["ok"].as_u64().unwrap());
         slowest = slowest.max(report["latency"]["max_us"].as_u64().unwrap());
     }
@@ -52,30 +53,34 @@ fn heavy_no_new_connection_fails_while_the_agent_is_replaced_ten_times_and_what_
     let load = load(&world);
     let mut before = Vec::new();
     for _ in 0..ROLLOUTS {
-        // As a DaemonSet with maxSurge does it: the new one is ready before the old one is told to stop.
-        let old = world.agent_mut("a").succeed().unwrap();
-        old.signal(Signal::SIGTERM).unwrap();
-        old.wait_line("stopping", SOON).unwrap();
-        before.push(old);
+        // As a DaemonSet with maxSurge does it: the new one is ready before the old one is told to stop. On every node at once.
+        let old = ["a", "b"].map(|node| world.agent_mut(node).succeed().unwrap());
+        for old in old {
+            old.signal(Signal::SIGTERM).unwrap();
+            old.wait_line("stopping", SOON).unwrap();
+            before.push(old);
+        }
     }
     let (fewest, slowest) = unharmed(load);
     println!("{ROLLOUTS} rollouts: at least {fewest} requests of each kind, the slowest took {slowest} us");
     assert!(fewest > 50, "{fewest}");
     // A client whose SYN is dropped asks again after a second.
     assert!(slowest < 1_000_000, "somebody was turned away and had to ask again: {slowest} us");
-    // What was open is with the first agent still; the others had nothing that lasts and have ended.
-    let first = before.remove(0);
-    for old in before {
+    // What was open is with the first agents still; the others had nothing that lasts and have ended.
+    let others = before.split_off(2);
+    for old in others {
         old.finish(SOON).unwrap().success().unwrap();
     }
-    assert!(is_alive(first.pid()));
+    assert!(before.iter().all(|first| is_alive(first.pid())));
     for sequence in open {
         assert_eq!(sequence.mark(), 1, "nothing but `running` was printed: every message came back so far");
         sequence.signal(Signal::SIGTERM).unwrap();
         let report: Value = sequence.report(SOON).unwrap();
         assert_eq!((&report["ok"], &report["failed"]), (&10.into(), &0.into()), "{report}");
     }
-    first.finish(SOON).unwrap().success().unwrap();
+    for first in before {
+        first.finish(SOON).unwrap().success().unwrap();
+    }
     // The ports are the last one's.
     until(SOON, || world.agent("a").is_ready()).unwrap();
     let pods = world.agent("a").admin("/pods").unwrap();

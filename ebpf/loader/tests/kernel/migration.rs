@@ -15,9 +15,8 @@ fn waiting(world: &World, migration: Option<&Migration>) -> ([std::net::TcpListe
     if let Some(migration) = migration {
         listeners.iter().for_each(|listener| migration.permit(listener).unwrap());
     }
-    let clients = (0..MANY / 2).flat_map(|_| {
-        [world.dial_in((POD_V4, 8080)).unwrap(), world.dial_in((POD_V6, 8080)).unwrap()]
-    });
+    let clients =
+        (0..MANY / 2).flat_map(|_| [world.dial_in((POD_V4, 8080)).unwrap(), world.dial_in((POD_V6, 8080)).unwrap()]);
     let clients = clients.collect();
     assert!(listeners.iter().all(|listener| !idle(listener)), "the kernel shares them out");
     (listeners, clients)
@@ -47,5 +46,8 @@ fn without_it_what_waits_is_reset() {
         drop(accept(&right));
         kept += 1;
     }
-    assert!(kept < clients.len(), "the others were reset: this kernel moves them by itself, and the test above proves nothing");
+    assert!(
+        kept < clients.len(),
+        "the others were reset: this kernel moves them by itself, and the test above proves nothing"
+    );
 }
