@@ -2,7 +2,7 @@
 //! runs on one thread; a signature takes less than a millisecond.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use ambit_process::http_server::Server;
 use ambit_process::ready::Ready;
 use ambit_process::{drain, metrics, signal};
 use ambit_telemetry::{Exposition, Family, Logging};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Semaphore, watch};
@@ -30,6 +30,7 @@ use crate::lease;
 use crate::review::Reviewer;
 use crate::roots;
 use crate::settings::Settings;
+use crate::uninstall;
 use crate::waypoints;
 
 /// How long a client may take to shake hands.
@@ -42,10 +43,21 @@ const CLIENTS: usize = 4096;
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let logging = Logging::install(settings.log_format.into(), &settings.log_level, Box::new(std::io::stdout()))?;
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-    let outcome = runtime.block_on(serve(settings, &logging));
+    let outcome = match &settings.uninstall_nodes {
+        Some(manifest) => runtime.block_on(uninstall_nodes(settings, manifest)),
+        None => runtime.block_on(serve(settings, &logging)),
+    };
     runtime.shutdown_background();
     logging.flush();
     outcome
+}
+
+/// Takes the mesh out of the nodes of the cluster.
+async fn uninstall_nodes(settings: &Settings, manifest: &Path) -> anyhow::Result<()> {
+    let Origin::Cluster(api) = settings.origin()? else { bail!("--uninstall-nodes needs a cluster: give --kube") };
+    let client = ambit_discovery::client(&api).await?;
+    let cluster = Cluster { client, namespace: settings.namespace.clone() };
+    uninstall::run(&cluster, &settings.agents, manifest).await
 }
 
 async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {

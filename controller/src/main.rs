@@ -12,6 +12,7 @@ mod lease;
 mod review;
 mod roots;
 mod settings;
+mod uninstall;
 mod waypoints;
 
 use std::process::ExitCode;

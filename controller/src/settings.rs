@@ -52,6 +52,15 @@ pub(crate) struct Settings {
     #[arg(long, env = "CA_TRUSTED_NODE_ACCOUNTS", value_name = "NAMESPACE/NAME", value_delimiter = ',')]
     pub(crate) trusted_node_accounts: Vec<Account>,
 
+    /// Take the mesh out of every node, and end: the DaemonSet of the agents is deleted, and the one that this file holds as JSON is run
+    /// until the first init container of each of its pods has ended well. The chart does so before it is uninstalled.
+    #[arg(long, env = "CONTROLLER_UNINSTALL_NODES", value_name = "FILE")]
+    pub(crate) uninstall_nodes: Option<PathBuf>,
+
+    /// Name of the DaemonSet of the agents, in the controller's own namespace.
+    #[arg(long, env = "CONTROLLER_AGENTS", value_name = "NAME", default_value = AGENTS)]
+    pub(crate) agents: String,
+
     /// By what name this controller is told from others beside it, such as its pod's. Default: one that is random.
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     pub(crate) replica: Option<String>,

@@ -93,7 +93,15 @@ fn uninstall(capture: &ebpf::Settings, settings: &Settings) -> anyhow::Result<()
     let plugin = Installation::new(&settings.cni).map_or(Ok(()), |installation| installation.remove());
     let capture = ebpf::Capture::open(capture)?;
     node::uninstall(capture, &settings.proc).context("the capture cannot be taken out of the kernel")?;
-    plugin.context("the CNI plugin cannot be taken out")
+    let sockets = settings.handover_socket.as_deref().map_or(Ok(()), succession::remove);
+    plugin.context("the CNI plugin cannot be taken out")?;
+    sockets.context("the socket at which agents are found cannot be removed")?;
+    match settings.source.kube_cache.as_deref().map(std::fs::remove_dir_all) {
+        Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context("what was kept of the configuration cannot be removed")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What an agent is made from.

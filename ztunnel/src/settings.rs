@@ -140,18 +140,18 @@ pub(crate) struct Settings {
     #[arg(long, env = "ZTUNNEL_READINESS_ADDRESS", value_name = "ADDRESS", default_value = "[::]:15021")]
     pub(crate) readiness_address: SocketAddr,
 
-    /// Socket that answers the readiness probe as well: for this process alone, where --readiness-address may be another
-    /// agent's, which this one replaces. Default: none.
+    /// Socket that answers the readiness probe as well, for this process alone: the port may be that of another agent, which
+    /// this one replaces. Default: none.
     #[arg(long, env = "ZTUNNEL_READINESS_SOCKET", value_name = "PATH")]
     pub(crate) readiness_socket: Option<PathBuf>,
 
-    /// Ask the agent at --readiness-socket whether it is ready, and end: with status 0 if it is.
+    /// Ask the agent whether it is ready, at its readiness socket, and end: with status 0 if it is.
     #[arg(long, requires = "readiness_socket")]
     pub(crate) is_ready: bool,
 
     /// Socket at which an agent that is to replace this one, started with the same, finds it: the new one takes over the pods
-    /// while this one still serves them, and no connection is refused. Of all agents with the same --pins. Default: none,
-    /// nobody replaces it while it runs.
+    /// while this one still serves them, and no connection is refused. The same for all agents with the same pins. Default:
+    /// none, nobody replaces it while it runs.
     #[arg(long, env = "ZTUNNEL_HANDOVER_SOCKET", value_name = "PATH")]
     pub(crate) handover_socket: Option<PathBuf>,
 

@@ -2,17 +2,8 @@
 {{- define "ambit.args.ztunnel" -}}
 {{- $values := include "ambit.values" . | fromJson -}}
 - --kube
-- --kube-cache={{ $values.ztunnel.stateDir }}/mesh
 - --node=$(NODE_NAME)
-{{- with $values.cgroup }}
-- --cgroup={{ . }}
-{{- end }}
-- --proc=/host/proc
-- --pins={{ $values.ztunnel.pinsDir }}
-- --cni-conf-dir={{ $values.cni.confDir }}
-- --cni-bin-dir={{ $values.cni.binDir }}
-- --cni-socket=/var/run/ambit/cni.sock
-- --cni-state-dir={{ $values.ztunnel.stateDir }}/cni
+{{- include "ambit.node.args" . | trim | nindent 0 }}
 - --cni-when-away={{ $values.cni.whenAway }}
 - --ca-address={{ include "ambit.caAddress" . }}
 - --ca-token=/var/run/secrets/tokens/istio-token
@@ -25,7 +16,6 @@
 - --domain={{ $values.clusterDomain }}
 - --root-namespace={{ $values.rootNamespace }}
 - --excluded-namespaces={{ join "," $values.excludeNamespaces }}
-- --handover-socket=/var/run/ambit/agent.sock
 - --readiness-socket=/tmp/ready.sock
 - --drain-deadline={{ max 1 (sub ($values.ztunnel.terminationGracePeriodSeconds | int) 5) }}
 {{- if not $values.ipv6 }}

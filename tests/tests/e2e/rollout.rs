@@ -1,8 +1,6 @@
 //! An agent is replaced by another that begins beside it (T-02, T-03, B-08): no new connection fails, what is open goes on, and
 //! whoever cannot serve does not take over.
 
-use std::time::Duration;
-
 use ambit_tests::process::is_alive;
 use ambit_tests::{Process, until};
 use nix::sys::signal::Signal;
@@ -144,6 +142,7 @@ fn an_agent_without_certificates_does_not_take_over() {
     }
     // The one before goes; whoever can serve nobody is better than who is not there: it says why.
     world.agent_mut("a").kill().unwrap();
-    until(Duration::from_secs(10), || world.agent("a").ask_ready(&readiness).is_ok()).unwrap();
+    let ready = until(SOON, || world.agent("a").ask_ready(&readiness).is_ok());
+    assert!(ready.is_ok(), "{}", new.tail());
     new.stop(SOON).unwrap().success().unwrap();
 }

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use ambit_tests::cluster::Node;
 use ambit_tests::leftovers::BPFFS;
 use ambit_tests::mesh::{Agent, mount_bpffs};
-use ambit_tests::{Binaries, image, netns, until};
+use ambit_tests::{Binaries, netns, until};
 use serde_json::{Value, json};
 
-use crate::shop::{DOOR, DUPLEX, SERVICE, SOON, Shop, WHO};
+use crate::shop::{DOOR, DUPLEX, SOON, Shop, WHO, first_breath, pod, strict};
 
 const LABEL: &str = "istio.io/dataplane-mode";
 
@@ -115,12 +115,6 @@ fn a_label_takes_running_pods_into_the_mesh_and_out_again() {
 /// How many pods are started at once and dial at once.
 const AT_ONCE: u32 = 24;
 
-/// A pod template of the tests' program, in the namespace's mesh or out of it.
-fn pod(arguments: &[&str]) -> Value {
-    let container = json!({"name": "main", "image": image::TESTAPP, "imagePullPolicy": "Never", "args": arguments});
-    json!({"containers": [container], "restartPolicy": "Never", "terminationGracePeriodSeconds": 1})
-}
-
 /// Whoever comes by a port of a node is seen by its pods at the node's own address, and so is their kubelet: the one is
 /// refused where clear text is, and the other gets his answer.
 fn nobody_comes_in_as_the_node(shop: &Shop) {
@@ -139,13 +133,7 @@ fn nobody_comes_in_as_the_node(shop: &Shop) {
         answered.unwrap().unwrap_or(false)
     };
     until::until(SOON, || (0..8).all(|_| knock())).expect("in clear everybody may come");
-    let strict = json!({
-        "apiVersion": "security.istio.io/v1",
-        "kind": "PeerAuthentication",
-        "metadata": {"name": "default", "namespace": "shop"},
-        "spec": {"mtls": {"mode": "STRICT"}},
-    });
-    kubectl.apply(&[strict]).unwrap();
+    kubectl.apply(&[strict()]).unwrap();
     until::until(SOON, || (0..16).all(|_| !knock())).expect("nobody comes in clear any more");
     // Longer than it takes a kubelet to find out that nobody answers it.
     let (mut ready, since) = (Value::Null, Instant::now());
@@ -165,32 +153,14 @@ fn no_pod_runs_before_it_is_captured_whether_its_agent_is_there_or_not() {
     let found: Vec<_> = shop.cluster.nodes().iter().map(conflist).collect();
     agents.values_mut().for_each(|agent| agent.start().unwrap());
     let kubectl = shop.cluster.kubectl();
-    let strict = json!({
-        "apiVersion": "security.istio.io/v1",
-        "kind": "PeerAuthentication",
-        "metadata": {"name": "default", "namespace": "shop"},
-        "spec": {"mtls": {"mode": "STRICT"}},
-    });
     let outside = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "outside"}});
-    kubectl.apply(&[strict, outside]).unwrap();
+    kubectl.apply(&[strict(), outside]).unwrap();
     kubectl.run(&["label", "namespace", "shop", &format!("{LABEL}=ambient")]).unwrap();
     let pods = shop.pods();
     agents.iter().for_each(|(node, agent)| agent.wait_captured("shop", &pods[node].0, true, SOON).unwrap());
 
     // What dials with its first breath, in clear, would be refused.
-    let dial = |namespace: &str, name: &str, count: u32| {
-        let to = format!("{SERVICE}:70");
-        json!({
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "metadata": {"name": name, "namespace": namespace},
-            "spec": {
-                "parallelism": count, "completions": count, "backoffLimit": 0,
-                "template": {"spec": pod(&["greeting", "--to", &to, "--count", "1", "--patience", "20000"])},
-            },
-        })
-    };
-    kubectl.apply(&[dial("shop", "at-once", AT_ONCE), dial("outside", "in-clear", 1)]).unwrap();
+    kubectl.apply(&[first_breath("shop", "at-once", AT_ONCE), first_breath("outside", "in-clear", 1)]).unwrap();
     shop.await_field(&["job", "in-clear", "-n", "outside"], "/status/failed", &json!(1));
     shop.await_field(&["job", "at-once", "-n", "shop"], "/status/succeeded", &json!(AT_ONCE));
 

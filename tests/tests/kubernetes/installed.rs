@@ -13,7 +13,7 @@ use ambit_tests::{Binaries, http, until};
 use serde_json::{Value, json};
 
 use crate::helm::{ask, chart};
-use crate::shop::{DUPLEX, SERVICE, SOON, Shop, WHO};
+use crate::shop::{DUPLEX, SERVICE, SOON, Shop, WHO, first_breath, strict};
 
 /// The mesh's namespace.
 const HOME: &str = "istio-system";
@@ -21,6 +21,8 @@ const HOME: &str = "istio-system";
 const AMBIT: &str = "localhost/ambit/ambit:0.1.0";
 /// The controller's address: there is no DNS server in these clusters.
 const CONTROLLER: &str = "10.96.15.12";
+/// Pods that are made while an agent takes over from another.
+const MEANWHILE: u32 = 6;
 /// Pods of the mesh's own have to start one after the other.
 const LATER: &str = "--timeout=180s";
 
@@ -137,9 +139,12 @@ fn network(node: &Node) -> String {
 fn clean(shop: &Shop, node: &Node) {
     let pins = format!("{BPFFS}/{}/{}", shop.cluster.name(), node.name);
     let mut command = Command::new(Binaries::beside_this().unwrap().ztunnel);
-    command.args(["--uninstall", "--cni-conf-dir", "/etc/cni/net.d", "--pins", &pins, "--cgroup"]).arg(node.pods());
+    command.args(["--uninstall", "--cni-conf-dir", "/etc/cni/net.d", "--pins", &pins]);
+    command.args(["--handover-socket", "/var/run/ambit/agent.sock", "--cgroup"]).arg(node.pods());
     node.run("uninstall", command).unwrap().finish(SOON).unwrap().success().unwrap();
     assert!(!Path::new(&pins).exists());
+    let left: Vec<_> = std::fs::read_dir(node.root().join("run/ambit")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
@@ -219,8 +224,12 @@ fn replaced_under_load(shop: &Shop, from: &str) {
             }
         });
         for (next, before) in [("ztunnel-next", "ztunnel"), ("ztunnel", "ztunnel-next")] {
-            kubectl.apply(&[named(next)]).unwrap();
+            // Pods that are made meanwhile are captured before their first packet: in clear they would be refused.
+            let meanwhile = format!("beside-{next}");
+            kubectl.apply(&[strict(), named(next), first_breath("shop", &meanwhile, MEANWHILE)]).unwrap();
             rolled_out(shop, &format!("daemonset/{next}"));
+            shop.await_field(&["job", &meanwhile, "-n", "shop"], "/status/succeeded", &json!(MEANWHILE));
+            kubectl.run(&["delete", "job", &meanwhile, "-n", "shop", "--wait"]).unwrap();
             kubectl.run(&["delete", "daemonset", before, "-n", HOME, "--wait"]).unwrap();
             let gone = || {
                 let pods = kubectl.run(&["get", "pods", "-n", HOME, "-l", &format!("app={before}"), "-o", "name"]);
@@ -232,6 +241,7 @@ fn replaced_under_load(shop: &Shop, from: &str) {
         done.store(true, Ordering::Relaxed);
         asking.join().unwrap();
     });
+    kubectl.run(&["delete", "peerauthentication", "default", "-n", "shop"]).unwrap();
     println!("{} requests while both agents were replaced twice", asked.load(Ordering::Relaxed));
     assert!(asked.load(Ordering::Relaxed) > 0);
 }

@@ -122,6 +122,36 @@ impl Shop {
     }
 }
 
+/// A pod template of the tests' program.
+pub(crate) fn pod(arguments: &[&str]) -> Value {
+    let container = json!({"name": "main", "image": image::TESTAPP, "imagePullPolicy": "Never", "args": arguments});
+    json!({"containers": [container], "restartPolicy": "Never", "terminationGracePeriodSeconds": 1})
+}
+
+/// A Job of pods that ask the Service with their first breath, each once.
+pub(crate) fn first_breath(namespace: &str, name: &str, count: u32) -> Value {
+    let to = format!("{SERVICE}:70");
+    json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "parallelism": count, "completions": count, "backoffLimit": 0,
+            "template": {"spec": pod(&["greeting", "--to", &to, "--count", "1", "--patience", "20000"])},
+        },
+    })
+}
+
+/// Whoever comes to the shop in clear is refused.
+pub(crate) fn strict() -> Value {
+    json!({
+        "apiVersion": "security.istio.io/v1",
+        "kind": "PeerAuthentication",
+        "metadata": {"name": "default", "namespace": "shop"},
+        "spec": {"mtls": {"mode": "STRICT"}},
+    })
+}
+
 /// A server on every node, each with a token for an audience of its own, and Services before them: one at an address, one at
 /// a port of every node.
 fn objects() -> [Value; 4] {

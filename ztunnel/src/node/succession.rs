@@ -54,6 +54,14 @@ pub(crate) async fn is_taken(path: &Path) -> bool {
     UnixStream::connect(path).await.is_ok()
 }
 
+/// Removes what agents have left at `path`, none of which is there any more.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    [path, &path.with_extension("lock")].into_iter().try_for_each(|path| match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    })
+}
+
 /// Resolves when no agent is in charge at `path`, or another is than was at first.
 pub(crate) async fn vacant(path: &Path) {
     if let Ok(mut stream) = UnixStream::connect(path).await {

@@ -1,0 +1,190 @@
+//! Takes the mesh out of the cluster's nodes, when its release is uninstalled: ends the agents, has a pod on every node take out of
+//! it what they have left there, and removes these. Knows nothing of what that is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, PostParams};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use crate::cluster::{Cluster, resource};
+use crate::json::at;
+
+/// How long agents may take to end, and then pods to do their work.
+const PATIENCE: Duration = Duration::from_secs(150);
+/// How long an agent has for what is open.
+const GRACE: u32 = 5;
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Deletes the DaemonSet `agents` of the controller's namespace, runs the one that the file `manifest` holds as JSON, whose pods have
+/// done their work when their first init container has ended well, and deletes that as well.
+///
+/// # Errors
+/// A node that is ready was not done in time; the message names it, and what its pod says. What the API refuses.
+pub(crate) async fn run(cluster: &Cluster, agents: &str, manifest: &Path) -> anyhow::Result<()> {
+    let read = || format!("the DaemonSet in {} cannot be read", manifest.display());
+    let text = std::fs::read(manifest).with_context(read)?;
+    let manifest: DynamicObject = serde_json::from_slice(&text).with_context(read)?;
+    let daemon_sets = cluster.within(&cluster.namespace, &resource("apps/v1", "DaemonSet", "daemonsets"));
+    let pods = cluster.within(&cluster.namespace, &resource("v1", "Pod", "pods"));
+    end(&daemon_sets, &pods, agents).await.with_context(|| format!("the agents (DaemonSet {agents}) do not end"))?;
+    info!("the agents have ended");
+    let name = manifest.name_any();
+    // One that an earlier attempt has left.
+    end(&daemon_sets, &pods, &name).await?;
+    daemon_sets.create(&PostParams::default(), &manifest).await.context("no pod can be made that cleans a node")?;
+    let nodes = cluster.all(&resource("v1", "Node", "nodes"));
+    let cleaned = clean(&daemon_sets, &pods, &nodes, &name).await;
+    end(&daemon_sets, &pods, &name).await?;
+    cleaned
+}
+
+/// Deletes the DaemonSet `name`, and returns when its pods are gone.
+async fn end(daemon_sets: &Api<DynamicObject>, pods: &Api<DynamicObject>, name: &str) -> anyhow::Result<()> {
+    let Some(found) = daemon_sets.get_opt(name).await? else { return Ok(()) };
+    let label = at(&found.data, &["spec", "selector", "matchLabels", "app"]).as_str().unwrap_or(name).to_owned();
+    let theirs = ListParams::default().labels(&format!("app={label}"));
+    daemon_sets.delete(name, &DeleteParams::background()).await?;
+    let last = Instant::now() + PATIENCE;
+    loop {
+        let left = pods.list(&theirs).await?.items;
+        if left.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > last {
+            let names: Vec<_> = left.iter().map(ResourceExt::name_any).collect();
+            bail!("after {PATIENCE:?} there are still {}", names.join(", "));
+        }
+        // Those that may take hours for what is open have none now.
+        for pod in left {
+            let deleted = pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(GRACE)).await;
+            if let Err(error) = deleted.map(drop) {
+                tracing::debug!("a pod is gone already, or cannot be deleted: {error}");
+            }
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Waits until the pods of the DaemonSet `name` have done their work on every node that is ready.
+async fn clean(
+    daemon_sets: &Api<DynamicObject>,
+    pods: &Api<DynamicObject>,
+    nodes: &Api<DynamicObject>,
+    name: &str,
+) -> anyhow::Result<()> {
+    let last = Instant::now() + PATIENCE;
+    let theirs = ListParams::default().labels(&format!("app={name}"));
+    loop {
+        let found = daemon_sets.get(name).await?;
+        let (nodes, pods) = (nodes.list(&ListParams::default()).await?.items, pods.list(&theirs).await?.items);
+        let progress = Progress::of(&nodes, &pods);
+        let wanted = at(&found.data, &["status", "desiredNumberScheduled"]).as_u64();
+        let made = at(&found.data, &["status", "currentNumberScheduled"]).as_u64();
+        if wanted.is_some_and(|wanted| wanted > 0) && made == wanted && progress.missing.is_empty() {
+            for node in progress.away {
+                warn!(%node, "the node is not ready: what the mesh has left there stays, until the node is made anew or cleaned by hand");
+            }
+            info!(nodes = progress.done.len(), "the mesh is out of the nodes");
+            return Ok(());
+        }
+        if Instant::now() > last {
+            let missing: Vec<_> = progress.missing.iter().map(|(node, why)| format!("{node}: {why}")).collect();
+            bail!(
+                "after {PATIENCE:?} the mesh is not out of every node ({}): see `kubectl logs -c uninstall` of their pods {name}, or \
+                 uninstall with --no-hooks and clean these nodes by `ztunnel --uninstall`",
+                missing.join("; ")
+            );
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// How far the nodes are.
+#[derive(Debug, PartialEq, Eq)]
+struct Progress {
+    done: BTreeSet<String>,
+    /// Those whose pod has not done its work, with what it says.
+    missing: BTreeMap<String, String>,
+    /// Those that are not ready.
+    away: BTreeSet<String>,
+}
+
+impl Progress {
+    fn of(nodes: &[DynamicObject], pods: &[DynamicObject]) -> Self {
+        let ready = |node: &DynamicObject| {
+            let conditions = at(&node.data, &["status", "conditions"]).as_array().into_iter().flatten();
+            conditions.into_iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+        };
+        let away: BTreeSet<String> = nodes.iter().filter(|node| !ready(node)).map(ResourceExt::name_any).collect();
+        let mut progress = Self { done: BTreeSet::new(), missing: BTreeMap::new(), away };
+        for pod in pods {
+            let node = at(&pod.data, &["spec", "nodeName"]).as_str().unwrap_or_default().to_owned();
+            let status = &at(&pod.data, &["status", "initContainerStatuses"])[0];
+            match trouble(status) {
+                None => drop(progress.done.insert(node)),
+                Some(_) if progress.away.contains(&node) => {}
+                Some(why) => drop(progress.missing.insert(node, why)),
+            }
+        }
+        progress.away.retain(|node| !progress.done.contains(node));
+        progress
+    }
+}
+
+/// What a container says that has not ended well.
+fn trouble(status: &Value) -> Option<String> {
+    let (now, before) = (&status["state"], &status["lastState"]);
+    if at(now, &["terminated", "exitCode"]) == &json!(0) {
+        return None;
+    }
+    let said = [now, before].into_iter().flat_map(|state| ["terminated", "waiting"].map(|kind| &state[kind]));
+    let said = said.filter_map(|kind| kind["message"].as_str().or_else(|| kind["reason"].as_str()));
+    Some(said.last().unwrap_or("its pod has not started").trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(value: Value) -> DynamicObject {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn node(name: &str, ready: &str) -> DynamicObject {
+        let conditions = json!([{"type": "Ready", "status": ready}]);
+        object(json!({"metadata": {"name": name}, "status": {"conditions": conditions}}))
+    }
+
+    fn pod(node: &str, state: Value, before: Value) -> DynamicObject {
+        let statuses = json!([{"state": state, "lastState": before}]);
+        object(json!({
+            "metadata": {"name": format!("on-{node}")},
+            "spec": {"nodeName": node},
+            "status": {"initContainerStatuses": statuses},
+        }))
+    }
+
+    #[test]
+    fn a_node_is_done_when_its_pod_has_ended_well_and_not_waited_for_while_it_is_away() {
+        let nodes = [node("a", "True"), node("b", "True"), node("c", "Unknown"), node("d", "True")];
+        let failed = json!({"terminated": {"exitCode": 1, "reason": "Error", "message": "no bpffs\n"}});
+        let pods = [
+            pod("a", json!({"terminated": {"exitCode": 0, "reason": "Completed"}}), Value::Null),
+            pod("b", json!({"waiting": {"reason": "CrashLoopBackOff"}}), failed),
+            pod("c", json!({"waiting": {"reason": "PodInitializing"}}), Value::Null),
+            pod("d", Value::Null, Value::Null),
+        ];
+        let progress = Progress::of(&nodes, &pods);
+        assert_eq!(progress.done, BTreeSet::from(["a".to_owned()]));
+        assert_eq!(progress.away, BTreeSet::from(["c".to_owned()]));
+        let missing = [("b", "no bpffs"), ("d", "its pod has not started")];
+        assert_eq!(progress.missing, missing.map(|(node, why)| (node.to_owned(), why.to_owned())).into());
+    }
+}
