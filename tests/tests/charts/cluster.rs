@@ -26,7 +26,13 @@ fn cluster() -> Cluster {
 fn everything(kubectl: &Kubectl) -> BTreeSet<String> {
     // Those come and go by themselves.
     const PASSING: [&str; 4] = ["events", "events.events.k8s.io", "endpoints", "endpointslices.discovery.k8s.io"];
-    let kinds = kubectl.run(&["api-resources", "--verbs=list", "-o", "name"]).unwrap();
+    let mut kinds = Err(anyhow::anyhow!("nobody was asked"));
+    // Kinds that have just been deleted are listed a moment longer than they are served.
+    let told = until::until(SOON, || {
+        kinds = kubectl.run(&["api-resources", "--verbs=list", "-o", "name"]);
+        kinds.is_ok()
+    });
+    let kinds = told.and(Ok(kinds)).unwrap().unwrap();
     let kinds: Vec<_> = kinds.lines().filter(|kind| !PASSING.contains(kind)).collect();
     let columns = "-o=custom-columns=A:.kind,B:.metadata.namespace,C:.metadata.name";
     let listed = kubectl.run(&["get", &kinds.join(","), "--all-namespaces", "--no-headers", columns]).unwrap();
@@ -34,6 +40,9 @@ fn everything(kubectl: &Kubectl) -> BTreeSet<String> {
 }
 
 fn install(kubectl: &Kubectl, values: &serde_json::Value) {
+    let mut values = values.clone();
+    // There are none that anything could be taken out of.
+    values["ztunnel"]["uninstallNodes"] = false.into();
     let request =
         json!({"do": "install", "chart": chart("ambit"), "values": values, "kubeconfig": kubectl.kubeconfig()});
     ask(&request).unwrap();

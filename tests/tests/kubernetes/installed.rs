@@ -1,7 +1,6 @@
 //! The mesh as it is installed: by its chart, from an image, on two nodes that have nothing of it before and nothing after.
 
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -135,16 +134,21 @@ fn network(node: &Node) -> String {
     std::fs::read_to_string(node.root().join("etc/cni/net.d/10-pods.conflist")).unwrap()
 }
 
-/// Takes the mesh out of a node whose agent is gone, as its operator does.
-fn clean(shop: &Shop, node: &Node) {
+/// Nothing of the mesh is left on the node.
+fn is_clean(shop: &Shop, node: &Node) {
     let pins = format!("{BPFFS}/{}/{}", shop.cluster.name(), node.name);
-    let mut command = Command::new(Binaries::beside_this().unwrap().ztunnel);
-    command.args(["--uninstall", "--cni-conf-dir", "/etc/cni/net.d", "--pins", &pins]);
-    command.args(["--handover-socket", "/var/run/ambit/agent.sock", "--cgroup"]).arg(node.pods());
-    node.run("uninstall", command).unwrap().finish(SOON).unwrap().success().unwrap();
     assert!(!Path::new(&pins).exists());
-    let left: Vec<_> = std::fs::read_dir(node.root().join("run/ambit")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(left.is_empty(), "{left:?}");
+    assert!(!node.root().join("opt/cni/bin/ambit-cni").exists());
+    for place in ["run/ambit", "var/lib/ambit"] {
+        let mut left = Vec::new();
+        let mut places = vec![node.root().join(place)];
+        while let Some(place) = places.pop() {
+            for entry in std::fs::read_dir(place).unwrap().map(Result::unwrap) {
+                if entry.file_type().unwrap().is_dir() { places.push(entry.path()) } else { left.push(entry.path()) }
+            }
+        }
+        assert!(left.is_empty(), "{left:?}");
+    }
 }
 
 #[test]
@@ -183,7 +187,7 @@ fn installed_by_its_chart_it_takes_a_namespace_in_routes_its_requests_and_leaves
     });
     gone.unwrap_or_else(|_| panic!("{}", kubectl.run(&["get", "pods", "-n", HOME]).unwrap()));
     for (node, found) in shop.cluster.nodes().iter().zip(found) {
-        clean(&shop, node);
+        is_clean(&shop, node);
         assert_eq!(network(node), found);
     }
     shop.close();

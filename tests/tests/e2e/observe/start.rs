@@ -65,7 +65,10 @@ fn help_explains_every_setting_with_its_variable() {
             .collect();
         let text = after.join("\n");
         assert!(text.trim().len() > 15, "{flag} is not explained: {text:?}");
-        assert!(["--uninstall", "--is-ready"].contains(&flag) || text.contains("[env: "), "{flag} names no variable: {text:?}");
+        assert!(
+            ["--uninstall", "--is-ready"].contains(&flag) || text.contains("[env: "),
+            "{flag} names no variable: {text:?}"
+        );
     }
     assert!(help.lines().filter(|line| line.trim_start().starts_with("--")).count() > 25, "{help}");
 }
