@@ -57,7 +57,8 @@ def install():
 
 
 def uninstall():
-    return str(config().uninstall(name))
+    # As the command line waits for what is to be done before.
+    return str(config().uninstall(name, timeout=300))
 
 
 CEL = celpy.Environment()

@@ -139,15 +139,9 @@ fn is_clean(shop: &Shop, node: &Node) {
     let pins = format!("{BPFFS}/{}/{}", shop.cluster.name(), node.name);
     assert!(!Path::new(&pins).exists());
     assert!(!node.root().join("opt/cni/bin/ambit-cni").exists());
-    for place in ["run/ambit", "var/lib/ambit"] {
-        let mut left = Vec::new();
-        let mut places = vec![node.root().join(place)];
-        while let Some(place) = places.pop() {
-            for entry in std::fs::read_dir(place).unwrap().map(Result::unwrap) {
-                if entry.file_type().unwrap().is_dir() { places.push(entry.path()) } else { left.push(entry.path()) }
-            }
-        }
-        assert!(left.is_empty(), "{left:?}");
+    let sockets = ["run/ambit/agent.sock", "run/ambit/agent.lock", "run/ambit/cni.sock"];
+    for place in sockets.into_iter().chain(["var/lib/ambit/mesh", "var/lib/ambit/cni/enrolled"]) {
+        assert!(!node.root().join(place).exists(), "{place}");
     }
 }
 
