@@ -145,8 +145,8 @@ fn trouble(status: &Value) -> Option<String> {
         return None;
     }
     let said = [now, before].into_iter().flat_map(|state| ["terminated", "waiting"].map(|kind| &state[kind]));
-    let said = said.filter_map(|kind| kind["message"].as_str().or_else(|| kind["reason"].as_str()));
-    Some(said.last().unwrap_or("its pod has not started").trim().to_owned())
+    let mut said = said.filter_map(|kind| kind["message"].as_str().or_else(|| kind["reason"].as_str()));
+    Some(said.next_back().unwrap_or("its pod has not started").trim().to_owned())
 }
 
 #[cfg(test)]

@@ -180,6 +180,7 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
     tokio::task::spawn_local(ports.serve(routes, given_up(&drain, &shared)));
     let living = move || Living::of(&snapshots.load());
     tokio::task::spawn_local(series::sweep(workers.clone(), |worker| &worker.meter, living, settings.series_idle));
+    let at = shared.succession.subscribe();
     let (gate, attend) = gate(settings, &ready);
     let here = Here { node: node.to_owned(), proc: settings.proc.clone(), finder, gate };
     let (takes_turns, turns) = mpsc::channel(1);
@@ -194,7 +195,11 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
     tokio::select! {
         ended = discovery => unreadable(ended),
         drained = signal::drain_when_asked(signals, trigger, settings.drain_deadline) => {
-            info!(?drained, "stopped; captured pods are refused until an agent is here");
+            let after = match *at.borrow() {
+                Succession::InCharge => "captured pods are refused until an agent is here",
+                Succession::SteppedBack | Succession::Succeeded => "another agent serves",
+            };
+            info!(?drained, "stopped; {after}");
             Ok(())
         }
     }

@@ -168,7 +168,7 @@ fn installed_by_its_chart_it_takes_a_namespace_in_routes_its_requests_and_leaves
     assert!(!ports.contains(&DUPLEX) && !ports.contains(&WHO), "{ports:?}");
     assert_eq!(shop.lives(), before, "no pod was touched");
 
-    replaced_under_load(&shop, &from);
+    println!("{} requests while both agents were replaced twice", replaced_under_load(&shop, &from));
     waypoint(&shop, &from);
 
     kubectl.run(&["label", "namespace", "shop", "istio.io/dataplane-mode-"]).unwrap();
@@ -188,8 +188,8 @@ fn installed_by_its_chart_it_takes_a_namespace_in_routes_its_requests_and_leaves
 }
 
 /// Every agent is replaced by one that begins beside it, and that by another, while `from` asks: nobody is refused. It is what a
-/// DaemonSet with maxSurge does, of which this Kubernetes knows nothing: a second DaemonSet is rolled out, then the first goes.
-fn replaced_under_load(shop: &Shop, from: &str) {
+/// DaemonSet with maxSurge does, of which this Kubernetes knows nothing: a second DaemonSet is rolled out, then the first goes. How many requests there were.
+fn replaced_under_load(shop: &Shop, from: &str) -> u64 {
     let kubectl = shop.cluster.kubectl();
     let found = kubectl.get(&["daemonset", "ztunnel", "-n", HOME]).unwrap();
     let named = |name: &str| {
@@ -240,8 +240,8 @@ fn replaced_under_load(shop: &Shop, from: &str) {
         asking.join().unwrap();
     });
     kubectl.run(&["delete", "peerauthentication", "default", "-n", "shop"]).unwrap();
-    println!("{} requests while both agents were replaced twice", asked.load(Ordering::Relaxed));
     assert!(asked.load(Ordering::Relaxed) > 0);
+    asked.into_inner()
 }
 
 /// A waypoint is deployed for a Gateway, routes and refuses as a VirtualService says, and goes.

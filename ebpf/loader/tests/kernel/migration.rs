@@ -31,7 +31,8 @@ fn what_waits_at_a_listener_that_is_closed_moves_over_to_the_other() {
     let accepted: Vec<_> = (0..MANY).map(|_| accept(&right)).collect();
     let mut peers: Vec<_> = accepted.iter().map(|(_, peer)| *peer).collect();
     let mut ends: Vec<_> = clients.iter().map(|client| client.local_addr().unwrap()).collect();
-    (peers.sort_unstable(), ends.sort_unstable());
+    peers.sort_unstable();
+    ends.sort_unstable();
     assert_eq!(peers, ends, "every client is at the one that is left");
     assert!(idle(&right));
 }
