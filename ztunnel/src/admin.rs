@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ambit_discovery::{Reports, Snapshots};
+use ambit_discovery::{Reports, Snapshots, Standing};
 use ambit_ebpf_loader::probe::Capabilities;
 use ambit_process::Error;
 use ambit_process::admin;
@@ -52,10 +52,24 @@ pub(crate) fn routes(sources: Sources, levels: Levels, quit: Quit) -> Routes {
     };
     admin::routes("ztunnel", levels, quit)
         .get("/config_dump", "everything the agent knows of the mesh, of its pods and of itself", on(config_dump))
+        .get("/status", "who this is, and whether what is in force is what the configuration says", on(status))
         .get("/connections", "the open connections, a list for each worker", connections)
         .get("/certificates", "the certificates held, with their roots", on(|s| object!(s.shared.certificates.list())))
         .get("/reports", "what is wrong with the configuration", on(|s| object!(*s.reports.load())))
         .get("/pods", "this node's pods: captured, or not and why", on(|s| object!(*s.board.read())))
+}
+
+fn status(sources: &Sources) -> Value {
+    let settings = &sources.settings;
+    object!({
+        "program": "ztunnel",
+        "version": env!("CARGO_PKG_VERSION"),
+        "cluster": settings.cluster,
+        "domain": settings.domain,
+        "node": settings.node,
+        "source": settings.source.name(),
+        "configuration": Standing::of(sources.snapshots.is_synced(), &sources.reports.load()),
+    })
 }
 
 fn config_dump(sources: &Sources) -> Value {

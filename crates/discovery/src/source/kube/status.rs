@@ -108,7 +108,7 @@ impl Statuses {
                          the service account get, list and watch them, as the ClusterRole in \
                          docs/operations/kubernetes.md does"
                     );
-                    reports.push(Report::of_source(message, Severity::Error));
+                    reports.push(Report::of_stale_source(message, Severity::Error));
                 }
                 State::Unserved { .. } => {
                     let message = format!(
@@ -133,7 +133,7 @@ impl Statuses {
         };
         let message =
             format!("the Kubernetes API does not answer as it should{whom}: {why}; what it said last stays in force");
-        Some(Report::of_source(message, Severity::Error))
+        Some(Report::of_stale_source(message, Severity::Error))
     }
 
     fn set(&mut self, kind: Kind, state: State, settles: bool) {
