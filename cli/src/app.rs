@@ -16,7 +16,7 @@ use crate::cluster::pods::Pod;
 use crate::config::{certificate, connection, dump, policy, service, workload};
 use crate::error::Error;
 use crate::output::{Format, View, screen, written};
-use crate::settings::{Agent, Config, Reach, Settings, Status, Verb, Version, Waypoint, is_plain};
+use crate::settings::{Agent, Config, Reach, Settings, Status, Verb, Version, Waypoint, Whose, is_plain, levels};
 use crate::status::{self, Proxy};
 use crate::version::{self, Found, Remote};
 use crate::waypoint::{self, verbs};
@@ -129,6 +129,7 @@ async fn on_config(reach: &Reach, verb: Config) -> Result<(), Error> {
             let (open, domain) = opened(reach, &agent).await?;
             show(&connection::view(&open, &filter, domain.as_deref()), agent.output.output)
         }
+        Config::Log { whose, level, reset } => on_log(reach, &whose, level.as_deref(), reset).await,
         Config::All { agent } => all(reach, &agent).await,
     }
 }
@@ -169,8 +170,8 @@ async fn opened(reach: &Reach, agent: &Agent) -> Result<(Vec<dump::Listed<dump::
 
 /// Makes sure that it is said which agent is meant, of what each has for itself.
 fn chosen(agent: &Agent) -> Result<(), Error> {
-    let Agent { pod, node, file, admin, .. } = agent;
-    if pod.is_some() || node.is_some() || file.is_some() || admin.is_some() {
+    let Whose { pod, node, admin, .. } = &agent.whose;
+    if pod.is_some() || node.is_some() || agent.file.is_some() || admin.is_some() {
         return Ok(());
     }
     let message = "every agent has its own of these: name one by --node NODE, or by a pod of its node";
@@ -187,16 +188,43 @@ async fn source(reach: &Reach, agent: &Agent) -> Result<Source, Error> {
     if let Some(file) = &agent.file {
         return Ok(Source::Saved(file.clone(), read(file)?));
     }
-    if let Some(address) = &agent.admin {
-        return Ok(Source::Asked(Place::Address(address.clone())));
+    let places = places(reach, &agent.whose).await?;
+    let first = places.into_iter().next().ok_or_else(|| Error::Unmet("there is no agent".to_owned()))?;
+    Ok(Source::Asked(first))
+}
+
+/// The admin interface of the agent that is meant; of all, those that run first, if none is.
+async fn places(reach: &Reach, whose: &Whose) -> Result<Vec<Place>, Error> {
+    if let Some(address) = &whose.admin {
+        return Ok(vec![Place::Address(address.clone())]);
     }
     let cluster = Cluster::open(reach).await?;
-    let pod = match (&agent.pod, &agent.node) {
-        (Some(named), _) => cluster.agent_named(&named.parse()?).await?,
-        (None, Some(node)) => cluster.agent_of(node).await?,
-        (None, None) => cluster.any_agent().await?,
+    let pods = match (&whose.pod, &whose.node) {
+        (Some(named), _) => vec![cluster.agent_named(&named.parse()?).await?],
+        (None, Some(node)) => vec![cluster.agent_of(node).await?],
+        (None, None) => cluster.running_agents().await?,
     };
-    Ok(Source::Asked(place(&cluster, &pod, agent.proxy_admin_port)))
+    Ok(pods.iter().map(|pod| place(&cluster, pod, whose.proxy_admin_port)).collect())
+}
+
+/// Shows the log levels of agents, or changes them.
+async fn on_log(reach: &Reach, whose: &Whose, level: Option<&str>, reset: bool) -> Result<(), Error> {
+    let query = match level {
+        Some(level) => format!("?level={}", levels(level)),
+        None if reset => "?reset".to_owned(),
+        None => String::new(),
+    };
+    let mut failed = 0;
+    for place in places(reach, whose).await? {
+        match place.post(&format!("/logging{query}")).await {
+            Ok(said) => print(&format!("{}: {}\n", place.name(), String::from_utf8_lossy(&said).trim_end()))?,
+            Err(error) => {
+                failed += 1;
+                verbs::Tell::warn(&Terminal, &error.to_string());
+            }
+        }
+    }
+    if failed == 0 { Ok(()) } else { Err(Error::Several(failed)) }
 }
 
 /// Where it is said what is in force at an agent.

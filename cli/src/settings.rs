@@ -239,6 +239,21 @@ pub(crate) enum Config {
         filter: connection::Filter,
     },
 
+    /// The log levels of agents, of all of them if none is named; shown, or changed.
+    #[command(visible_alias = "o")]
+    Log {
+        #[command(flatten)]
+        whose: Whose,
+
+        /// The level from now on: one for everything, or SCOPE:LEVEL with commas between, such as access:debug,info.
+        #[arg(long, value_name = "LEVELS", conflicts_with = "reset")]
+        level: Option<String>,
+
+        /// Back to the levels that it was started with.
+        #[arg(short, long)]
+        reset: bool,
+    },
+
     /// All of this; with -o json everything that it says of itself, as --file reads it.
     All {
         #[command(flatten)]
@@ -249,6 +264,20 @@ pub(crate) enum Config {
 /// Which agent is meant, and how it is shown.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Agent {
+    #[command(flatten)]
+    pub(crate) whose: Whose,
+
+    /// What was saved of an agent; - reads stdin.
+    #[arg(short, long, value_name = "FILE", group = "which")]
+    pub(crate) file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Which agent is meant.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Whose {
     /// An agent's pod, or one of an application, which means the agent of its node: [TYPE/]NAME[.NAMESPACE]. Default:
     /// the first agent, where they all know the same.
     #[arg(value_name = "POD", group = "which")]
@@ -258,10 +287,6 @@ pub(crate) struct Agent {
     #[arg(long, value_name = "NODE", group = "which")]
     pub(crate) node: Option<String>,
 
-    /// What was saved of an agent; - reads stdin.
-    #[arg(short, long, value_name = "FILE", group = "which")]
-    pub(crate) file: Option<PathBuf>,
-
     /// The agent whose admin interface is here; no cluster is asked.
     #[arg(long, value_name = "HOST:PORT", group = "which")]
     pub(crate) admin: Option<String>,
@@ -269,9 +294,6 @@ pub(crate) struct Agent {
     /// The port of agents' admin interfaces in their pods.
     #[arg(long, value_name = "PORT", default_value_t = 15000)]
     pub(crate) proxy_admin_port: u16,
-
-    #[command(flatten)]
-    pub(crate) output: Output,
 }
 
 /// Whose status is shown, and how.
@@ -303,6 +325,21 @@ pub(crate) struct Version {
 
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+/// Log levels as an agent takes them, for a query: Istio's other names for some become those that there are.
+pub(crate) fn levels(text: &str) -> String {
+    let named = |one: &str| {
+        let (scope, level) = one.rsplit_once([':', '=']).map_or(("", one), |(scope, level)| (scope, level));
+        let level = match level {
+            "warning" => "warn",
+            "critical" => "error",
+            level => level,
+        };
+        if scope.is_empty() { level.to_owned() } else { format!("{scope}:{level}") }
+    };
+    let all: Vec<String> = text.split(',').map(|one| named(one.trim())).collect();
+    form_urlencoded::byte_serialize(all.join(",").as_bytes()).collect()
 }
 
 /// Whether the environment asks for no colours (`NO_COLOR`, of any value but none).
@@ -370,11 +407,20 @@ mod tests {
     }
 
     #[test]
+    fn levels_have_istios_names_as_well() {
+        assert_eq!(levels("warning"), "warn");
+        assert_eq!(levels("access:debug, ztunnel::dns=critical"), "access%3Adebug%2Cztunnel%3A%3Adns%3Aerror");
+        assert_eq!(levels("info&reset"), "info%26reset");
+    }
+
+    #[test]
     fn what_says_two_things_is_refused() {
         for arguments in [
             "zc workload web --node a",
             "zc workload --node a -f dump.json",
             "zc workload --admin 127.0.0.1:15000 -f dump.json",
+            "zc log --level debug --reset",
+            "zc log -f dump.json",
             "waypoint delete",
             "waypoint delete one --all",
             "waypoint delete one --revision blue",
@@ -388,6 +434,7 @@ mod tests {
             "zc workloads web.shop -o json",
             "ztunnel-config all -o short --kubeconfig /a:/b",
             "ps -n shop",
+            "zc log ds/ztunnel --level access:debug,info",
             "version --remote=false -s=false",
             "version --remote --short",
             "-i mesh waypoint apply -n shop --for all --enroll-namespace --overwrite --wait --waypoint-timeout 2m",

@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use ambit_discovery::{Reports, Snapshots, Standing};
 use ambit_ebpf_loader::probe::Capabilities;
+use ambit_model::Snapshot;
+use ambit_model::waypoint::{self, Bound};
 use ambit_process::Error;
 use ambit_process::admin;
 use ambit_process::routes::{Routes, json, text};
@@ -13,7 +15,7 @@ use ambit_process::signal::Quit;
 use ambit_process::workers::Workers;
 use ambit_telemetry::{AccessLog, ConnectionSummary, Exposition, Family, Levels, certificates};
 use http::StatusCode;
-use serde_json::{Value, json as object};
+use serde_json::{Map, Value, json as object};
 
 use crate::node::{Board, Status};
 use crate::proxy::{Shared, Worker};
@@ -89,6 +91,7 @@ fn config_dump(sources: &Sources) -> Value {
         "workloads": snapshot.workloads().collect::<Vec<_>>(),
         "services": snapshot.services().collect::<Vec<_>>(),
         "waypoints": snapshot.waypoints().collect::<Vec<_>>(),
+        "bound": bindings(&snapshot),
         "peerAuthentications": snapshot.policies.peers().collect::<Vec<_>>(),
         "authorizationPolicies": snapshot.policies.authorizations().collect::<Vec<_>>(),
         "nodes": snapshot.nodes().collect::<Vec<_>>(),
@@ -97,6 +100,25 @@ fn config_dump(sources: &Sources) -> Value {
         "reports": *sources.reports.load(),
         "capabilities": *sources.capabilities,
     })
+}
+
+/// By which waypoint each service and each workload is reached, as it is decided; those that are reached by none are left
+/// out.
+fn bindings(snapshot: &Snapshot) -> Value {
+    let said = |bound: Bound<'_>| match bound {
+        Bound::None => None,
+        Bound::Waypoint(waypoint) => Some(object!({"waypoint": waypoint.key})),
+        Bound::Unavailable(why) => Some(object!({"unavailable": why})),
+    };
+    let services = snapshot.services().filter_map(|service| {
+        let bound = said(waypoint::of_service(snapshot, service))?;
+        Some((service.key.to_string(), bound))
+    });
+    let workloads = snapshot.workloads().filter_map(|workload| {
+        let bound = said(waypoint::of_workload(snapshot, workload))?;
+        Some((workload.uid.to_string(), bound))
+    });
+    object!({"services": services.collect::<Map<_, _>>(), "workloads": workloads.collect::<Map<_, _>>()})
 }
 
 async fn open_connections(sources: &Sources) -> Result<Vec<Vec<ConnectionSummary>>, Error> {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Method;
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -48,11 +49,31 @@ impl std::fmt::Display for Place {
 }
 
 impl Place {
+    /// Whom a list names it by: `pod.namespace`, or the address.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Pod { namespace, name, .. } => format!("{name}.{namespace}"),
+            Self::Address(address) => address.clone(),
+        }
+    }
+
     /// What GET `path` is answered with there.
     ///
     /// # Errors
     /// When it is not answered in time, or not with 200.
     pub(crate) async fn get(&self, path: &str) -> Result<Bytes, Error> {
+        self.ask(Method::GET, path).await
+    }
+
+    /// What POST `path`, without a body, is answered with there.
+    ///
+    /// # Errors
+    /// As [`Place::get`].
+    pub(crate) async fn post(&self, path: &str) -> Result<Bytes, Error> {
+        self.ask(Method::POST, path).await
+    }
+
+    async fn ask(&self, method: Method, path: &str) -> Result<Bytes, Error> {
         let asked = async {
             match self {
                 Self::Pod { client, namespace, name, port } => {
@@ -61,7 +82,7 @@ impl Place {
                     let mut forwarded = opened.map_err(|_| late())?.map_err(|error| refused(&error, namespace))?;
                     let stream = forwarded.take_stream(*port).ok_or("the API forwards nothing")?;
                     let broken = forwarded.take_error(*port);
-                    let answered = exchange(stream, path).await;
+                    let answered = exchange(stream, method, path).await;
                     // What the node says in the stream's place explains why there was none.
                     let said = match (&answered, broken) {
                         (Err(_), Some(broken)) => timeout(Duration::from_secs(1), broken).await.ok().flatten(),
@@ -72,7 +93,7 @@ impl Place {
                 }
                 Self::Address(address) => {
                     let connected = timeout(PATIENCE, TcpStream::connect(address)).await.map_err(|_| late())?;
-                    exchange(connected.map_err(|error| error.to_string())?, path).await
+                    exchange(connected.map_err(|error| error.to_string())?, method, path).await
                 }
             }
         };
@@ -81,11 +102,16 @@ impl Place {
     }
 }
 
-/// The body that GET `path` is answered with.
-async fn exchange(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, path: &str) -> Result<Bytes, String> {
+/// The body that a request without one for `path` is answered with.
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    method: Method,
+    path: &str,
+) -> Result<Bytes, String> {
     let said = |error: &hyper::Error| causes(error);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| said(&error))?;
-    let request = http::Request::get(path).header("host", "localhost").header("connection", "close");
+    let request =
+        http::Request::builder().method(method).uri(path).header("host", "localhost").header("connection", "close");
     let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
     let answer = async {
         let sent = timeout(PATIENCE, sender.send_request(request)).await.map_err(|_| late())?;
@@ -160,6 +186,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_says_nothing_is_given_up() {
         let (ours, _theirs) = tokio::io::duplex(64);
-        assert_eq!(exchange(ours, "/status").await, Err(late()));
+        assert_eq!(exchange(ours, Method::GET, "/status").await, Err(late()));
     }
 }

@@ -145,12 +145,18 @@ impl Cluster {
         })
     }
 
-    /// Some agent: the first that runs.
+    /// The agents that run, by name; if none does, those that there are.
     ///
     /// # Errors
-    /// Where there is none.
-    pub(crate) async fn any_agent(&self) -> Result<Pod, Error> {
-        first(self.agents().await?).ok_or_else(|| self.no_agents())
+    /// Where there are none.
+    pub(crate) async fn running_agents(&self) -> Result<Vec<Pod>, Error> {
+        let all = self.agents().await?;
+        let running: Vec<Pod> = all.iter().filter(|pod| pod.runs).cloned().collect();
+        match (running.is_empty(), all.is_empty()) {
+            (false, _) => Ok(running),
+            (true, false) => Ok(all),
+            (true, true) => Err(self.no_agents()),
+        }
     }
 
     /// That there are no agents.

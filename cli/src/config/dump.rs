@@ -1,6 +1,7 @@
 //! What an agent says of itself (`/config_dump`, `/connections`), as far as tables need it: parsed once, each entry kept
 //! whole beside that. Knows nothing of where it comes from.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::de::{DeserializeOwned, Error as _};
@@ -33,7 +34,8 @@ pub(crate) struct Dump {
     pub(crate) mesh: Mesh,
     pub(crate) workloads: Vec<Listed<Workload>>,
     pub(crate) services: Vec<Listed<Service>>,
-    pub(crate) waypoints: Vec<Waypoint>,
+    #[serde(default)]
+    pub(crate) bound: Bindings,
     pub(crate) authorization_policies: Vec<Listed<Authorization>>,
     pub(crate) peer_authentications: Vec<Listed<Peers>>,
     pub(crate) certificates: Vec<Listed<Certificate>>,
@@ -52,6 +54,7 @@ pub(crate) struct Mesh {
 /// A pod.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Workload {
+    pub(crate) uid: String,
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) addresses: Vec<IpAddr>,
@@ -76,20 +79,32 @@ pub(crate) struct UseWaypoint {
     pub(crate) key: String,
 }
 
-/// A waypoint.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Waypoint {
-    pub(crate) key: String,
-    pub(crate) serves: Serves,
+/// By which waypoints things are reached, as the agent has decided; what is reached by none is not there.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Bindings {
+    /// By the keys of services.
+    pub(crate) services: BTreeMap<String, Bound>,
+    /// By the IDs of workloads.
+    pub(crate) workloads: BTreeMap<String, Bound>,
 }
 
-/// What a waypoint serves.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-pub(crate) enum Serves {
-    Services,
-    Workloads,
-    All,
-    Nothing,
+/// How something is bound to a waypoint.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Bound {
+    /// To this one: `namespace/name`.
+    Waypoint(String),
+    /// To one that cannot serve it, so that nothing reaches it.
+    Unavailable(Unavailable),
+}
+
+/// Why a waypoint cannot serve what asks for it.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) enum Unavailable {
+    /// There is none of this name.
+    Missing,
+    /// It does not let the namespace in.
+    AttachmentDenied,
 }
 
 /// A Service, or a host of a ServiceEntry.
@@ -139,7 +154,7 @@ pub(crate) struct Peers {
     pub(crate) key: String,
     pub(crate) scope: Scope,
     pub(crate) mode: Option<String>,
-    pub(crate) ports: std::collections::BTreeMap<u16, String>,
+    pub(crate) ports: BTreeMap<u16, String>,
 }
 
 /// What a policy is for.
@@ -148,7 +163,7 @@ pub(crate) enum Scope {
     Mesh,
     Namespace(serde::de::IgnoredAny),
     /// In this namespace, or in all.
-    Selector(Option<serde::de::IgnoredAny>, std::collections::BTreeMap<String, String>),
+    Selector(Option<serde::de::IgnoredAny>, BTreeMap<String, String>),
     Targets(Vec<String>),
 }
 
@@ -249,16 +264,20 @@ impl Dump {
     pub(crate) fn open(&self) -> Vec<Listed<Connection>> {
         self.connections.iter().flatten().flatten().cloned().collect()
     }
+}
 
-    /// How a table names the waypoint that labels ask for, where one that serves what is meant: `serves`.
-    pub(crate) fn waypoint(&self, asked: Option<&UseWaypoint>, namespace: &str, serves: &[Serves]) -> String {
-        let Some(asked) = asked else { return "None".to_owned() };
-        let name = asked.key.strip_prefix(&format!("{namespace}/")).unwrap_or(&asked.key);
-        match self.waypoints.iter().find(|waypoint| waypoint.key == asked.key) {
-            None => format!("{name} (missing)"),
-            Some(waypoint) if serves.contains(&waypoint.serves) => name.to_owned(),
-            Some(_) => "None".to_owned(),
-        }
+/// How a table names the waypoint that something of `namespace` is `bound` to, where its labels ask for `asked`.
+pub(crate) fn waypoint(bound: Option<&Bound>, asked: Option<&UseWaypoint>, namespace: &str) -> String {
+    let short = |key: &str| match split(key) {
+        (own, name) if own == namespace => name.to_owned(),
+        _ => key.to_owned(),
+    };
+    let wanted = || short(asked.map(|asked| asked.key.as_str()).unwrap_or_default());
+    match bound {
+        None => "None".to_owned(),
+        Some(Bound::Waypoint(key)) => short(key),
+        Some(Bound::Unavailable(Unavailable::Missing)) => format!("{} (missing)", wanted()),
+        Some(Bound::Unavailable(Unavailable::AttachmentDenied)) => format!("{} (not allowed)", wanted()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::dump::{Dump, Listed, Serves, Service, Target, split};
+use super::dump::{Dump, Listed, Service, Target, split, waypoint};
 use crate::output::View;
 use crate::table::{Shrink, Table};
 
@@ -34,7 +34,7 @@ pub(crate) fn view(dump: &Dump, filter: &Filter) -> View {
             namespace.into(),
             name.into(),
             addresses(service).into(),
-            dump.waypoint(service.waypoint.as_ref(), namespace, &[Serves::Services, Serves::All]).into(),
+            waypoint(dump.bound.services.get(&service.key), service.waypoint.as_ref(), namespace).into(),
             endpoints(service).into(),
         ]);
     }

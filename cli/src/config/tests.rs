@@ -160,3 +160,18 @@ fn certificates_show_everything_where_there_is_room() {
     let expected = ["CERTIFICATE NAME", "TYPE", "STATUS", "VALID CERT", "SERIAL NUMBER", "NOT AFTER", "NOT BEFORE"];
     assert_eq!(head.collect::<Vec<_>>(), expected);
 }
+
+#[test]
+fn a_waypoint_is_named_as_its_namespace_would() {
+    let asked: dump::UseWaypoint = serde_json::from_value(serde_json::json!({"key": "shop/door"})).unwrap();
+    let named = |bound: Option<Value>, namespace: &str| {
+        let bound = bound.map(|bound| serde_json::from_value(bound).unwrap());
+        dump::waypoint(bound.as_ref(), Some(&asked), namespace)
+    };
+    let to = |key: &str| Some(serde_json::json!({"waypoint": key}));
+    let not = |why: &str| Some(serde_json::json!({"unavailable": why}));
+    assert_eq!(named(None, "shop"), "None");
+    assert_eq!((named(to("shop/door"), "shop"), named(to("shop/door"), "bank")), ("door".into(), "shop/door".into()));
+    assert_eq!(named(not("Missing"), "shop"), "door (missing)");
+    assert_eq!(named(not("AttachmentDenied"), "bank"), "shop/door (not allowed)");
+}

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::dump::{Dump, Listed, Serves, Workload};
+use super::dump::{Dump, Listed, Workload, waypoint};
 use crate::output::View;
 use crate::table::{Shrink, Table};
 
@@ -50,7 +50,7 @@ pub(crate) fn view(dump: &Dump, filter: &Filter) -> View {
             pod.name.as_str().into(),
             pod.addresses.first().map(ToString::to_string).unwrap_or_default().into(),
             pod.node.as_str().into(),
-            dump.waypoint(pod.waypoint.as_ref(), &pod.namespace, &[Serves::Workloads, Serves::All]).into(),
+            waypoint(dump.bound.workloads.get(&pod.uid), pod.waypoint.as_ref(), &pod.namespace).into(),
             pod.protocol().into(),
         ]);
     }

@@ -261,7 +261,12 @@ fn waypoint(shop: &Shop, from: &str) {
         });
         assert!(come.is_ok(), "{path} is answered {answered} and not {expected}");
     }
-    assert!(does(&shop.cluster, "zc service --service-namespace shop").contains("  waypoint  "));
+    let services = does(&shop.cluster, "zc service --service-namespace shop");
+    let bound = |service: &str| {
+        services.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find(|row| row[1] == service).unwrap()
+            [3]
+    };
+    assert_eq!((bound("web"), bound("waypoint")), ("waypoint", "None"), "{services}");
     let all = proxies(shop);
     let waypoints: Vec<_> = all.iter().filter(|proxy| proxy["type"] == "waypoint").collect();
     let [waypoint] = &waypoints[..] else { panic!("{all:?}") };

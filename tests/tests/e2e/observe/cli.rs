@@ -2,11 +2,12 @@
 
 use std::fs;
 
+use ambit_tests::manifests::ServiceSpec;
 use ambit_tests::until;
 use serde_json::{Value, json};
 
 use super::start;
-use crate::world::{ECHO, SOON, World, socket, spiffe, vip};
+use crate::world::{ECHO, SHOP, SOON, World, socket, spiffe, vip};
 
 const ADMIN: &str = "127.0.0.1:15000";
 
@@ -77,6 +78,29 @@ fn the_command_line_shows_what_an_agent_has_in_force() {
 }
 
 #[test]
+fn by_which_waypoint_a_service_is_reached_is_shown_as_it_is_decided() {
+    let mut world = World::new();
+    let gateway = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "metadata": {"name": "waypoint", "namespace": SHOP},
+        "spec": {"gatewayClassName": "istio-waypoint", "listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}]},
+    });
+    world.manifests.apply(gateway).unwrap();
+    let own = ServiceSpec { name: "waypoint", vips: &["10.96.0.9".parse().unwrap()], ports: &[(15008, 15008)] };
+    world.manifests.service(SHOP, &own).unwrap();
+    for (service, waypoint) in [("near", "waypoint"), ("far", "nobody"), ("waypoint", "waypoint")] {
+        let label = |object: &mut Value| object["metadata"]["labels"]["istio.io/use-waypoint"] = waypoint.into();
+        world.manifests.edit("Service", SHOP, service, label).unwrap();
+    }
+    world.await_config(&["a"], |dump| dump["bound"]["services"].as_object().unwrap().len() == 2);
+    let services = ambit(&world, &format!("zc service --admin {ADMIN}"));
+    let bound: Vec<_> = rows(&services).iter().map(|row| (row[1].to_owned(), row[3].to_owned())).collect();
+    let expected = [("far", "nobody (missing)"), ("near", "waypoint"), ("waypoint", "None")];
+    assert_eq!(bound, expected.map(|(name, waypoint)| (name.to_owned(), waypoint.to_owned())), "{services}");
+}
+
+#[test]
 fn an_agent_whose_source_is_away_is_stale_until_it_is_back() {
     let world = World::new();
     let status = || -> Value { serde_json::from_str(&ambit(&world, &format!("ps --admin {ADMIN} -o json"))).unwrap() };
@@ -95,4 +119,22 @@ fn an_agent_whose_source_is_away_is_stale_until_it_is_back() {
     let nobody = socket("127.0.0.1", 9).to_string();
     let table = ambit(&world, &format!("ps --admin {ADMIN},{nobody}"));
     assert!(table.contains("SYNCED") && table.contains("UNREACHABLE"), "{table}");
+}
+
+#[test]
+fn an_agents_log_level_is_shown_changed_and_put_back() {
+    let world = World::new();
+    let log = |flags: &str| ambit(&world, &format!("zc log --admin {ADMIN} {flags}"));
+    let before = log("");
+    assert!(before.starts_with(&format!("{ADMIN}: current log level is ")), "{before}");
+    let changed = log("--level access:debug,dns:warning");
+    assert!(
+        changed.contains("access=debug") && changed.contains("dns=warn") && !changed.contains("warning"),
+        "{changed}"
+    );
+    assert_eq!(log(""), changed);
+    assert_eq!(log("--reset"), before);
+    let program = &world.topology.binaries().ambit;
+    let refused = start::run(&world.topology, program, &["zc", "log", "--admin", ADMIN, "--level", "loud"]);
+    assert!(!refused.status.success() && refused.lines.iter().any(|line| line.text.contains("Invalid level")));
 }

@@ -189,6 +189,8 @@ mod tests {
         let [(Severity::Error, denied), (Severity::Notice, unserved)] = &reported[..] else { panic!("{reported:?}") };
         assert!(denied.contains("Service (v1): services is forbidden") && denied.contains("ClusterRole"), "{denied}");
         assert!(unserved.starts_with("VirtualService (networking.istio.io/v1) is not served"), "{unserved}");
+        let stale: Vec<bool> = statuses.reports().iter().map(|report| report.stale).collect();
+        assert_eq!(stale, [true, false], "of what is not served there is nothing to miss");
         statuses.followed(Kind::Service);
         statuses.followed(Kind::VirtualService);
         assert_eq!(statuses.reports(), []);
@@ -211,6 +213,7 @@ mod tests {
             statuses.failed(kind, away("refused"));
         }
         assert_eq!(reported(&statuses), [(Severity::Error, some.replace(" for Pod", ""))]);
+        assert!(statuses.reports()[0].stale);
         assert!(statuses.is_settled());
         statuses.mended(Kind::Service);
         assert!(statuses.reports()[0].message.contains("for Pod, VirtualService"));
