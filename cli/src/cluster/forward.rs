@@ -141,8 +141,7 @@ fn late() -> String {
 
 fn refused(error: &kube::Error, namespace: &str) -> String {
     let said = causes(error);
-    let upgrade = |code: &str| said.contains(code);
-    if upgrade("403") || upgrade("Forbidden") {
+    if ["403", "Forbidden"].iter().any(|refusal| said.contains(refusal)) {
         return format!("{said}; it takes the right to get and create pods/portforward in namespace {namespace}");
     }
     said

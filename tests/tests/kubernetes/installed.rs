@@ -271,9 +271,14 @@ fn waypoint(shop: &Shop, from: &str) {
     let waypoints: Vec<_> = all.iter().filter(|proxy| proxy["type"] == "waypoint").collect();
     let [waypoint] = &waypoints[..] else { panic!("{all:?}") };
     assert!(waypoint["status"] == "SYNCED" && waypoint["name"].as_str().unwrap().ends_with(".shop"), "{waypoint}");
-    kubectl.run(&["label", "namespace", "shop", "istio.io/use-waypoint-"]).unwrap();
     let deleted = ambit(&shop.cluster, "waypoint delete waypoint -n shop");
-    assert_eq!((&*deleted.stdout, &*deleted.stderr), ("waypoint shop/waypoint deleted\n", ""));
+    assert!(deleted.well && deleted.stdout == "waypoint shop/waypoint deleted\n", "{}", deleted.stderr);
+    assert!(deleted.stderr.contains("still labelled istio.io/use-waypoint=waypoint"), "{}", deleted.stderr);
+    let refused = until::until(SOON, || status("/").is_null());
+    assert!(refused.is_ok(), "what asks for a waypoint that is gone is refused");
+    let services = || does(&shop.cluster, "zc service --service-namespace shop");
+    until::until(SOON, || services().contains("waypoint (missing)")).unwrap_or_else(|_| panic!("{}", services()));
+    kubectl.run(&["label", "namespace", "shop", "istio.io/use-waypoint-"]).unwrap();
     let rest = || kubectl.run(&["get", "deployments,serviceaccounts", "-n", "shop", "-o", "name"]).unwrap();
     until::until(3 * SOON, || rest().trim() == "serviceaccount/default").unwrap_or_else(|_| panic!("{}", rest()));
     let come = until::until(SOON, || status("/teapot") == 404 || status("/teapot") == 200);
