@@ -17,6 +17,8 @@ pub struct Binaries {
     pub controller: PathBuf,
     /// The proxy that knows HTTP.
     pub waypoint: PathBuf,
+    /// The command line.
+    pub ambit: PathBuf,
 }
 
 impl Binaries {
@@ -43,6 +45,7 @@ impl Binaries {
             ztunnel: directory.join("ztunnel"),
             controller: directory.join("controller"),
             waypoint: directory.join("waypoint"),
+            ambit: directory.join("ambit"),
         }
     }
 
@@ -68,6 +71,14 @@ impl Binaries {
     /// When it is missing or older than a file that it was built from.
     pub fn check_waypoint(&self) -> anyhow::Result<()> {
         check(&self.waypoint, "waypoint")
+    }
+
+    /// The same of the command line.
+    ///
+    /// # Errors
+    /// When it is missing or older than a file that it was built from.
+    pub fn check_ambit(&self) -> anyhow::Result<()> {
+        check(&self.ambit, "ambit")
     }
 }
 

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ambit_discovery::Reports;
+use ambit_discovery::{Reports, Standing};
 use ambit_model::waypoint;
 use ambit_process::Error;
 use ambit_process::admin;
@@ -49,10 +49,25 @@ pub(crate) fn routes(sources: Sources, levels: Levels, quit: Quit) -> Routes {
     };
     admin::routes("waypoint", levels, quit)
         .get("/config_dump", "everything the waypoint knows of what it serves", on(config_dump))
+        .get("/status", "who this is, and whether what is in force is what the configuration says", on(status))
         .get("/clusters", "where it carries requests: endpoints, limits, ejections", on(|s| clusters(&s.shared)))
         .get("/connections", "the open connections that carry bytes, a list for each worker", connections)
         .get("/certificates", "the certificates held, with their roots", on(|s| object!(s.shared.certificates.list())))
         .get("/reports", "what is wrong with the configuration", on(|s| object!(*s.reports.load())))
+}
+
+fn status(sources: &Sources) -> Value {
+    let settings = &sources.settings;
+    object!({
+        "program": "waypoint",
+        "version": env!("CARGO_PKG_VERSION"),
+        "cluster": settings.cluster,
+        "domain": settings.domain,
+        "namespace": settings.namespace,
+        "name": settings.name,
+        "source": settings.source.name(),
+        "configuration": Standing::of(sources.shared.snapshots.is_synced(), &sources.reports.load()),
+    })
 }
 
 fn config_dump(sources: &Sources) -> Value {

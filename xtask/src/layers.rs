@@ -25,6 +25,8 @@ const CRATES: &[(&str, u8, Sees)] = &[
     ("ztunnel", 4, Sees::Below),
     ("controller", 4, Sees::Below),
     ("waypoint", 4, Sees::Below),
+    // It knows programs by what they say on their admin ports, and of the cluster what a version of the API serves.
+    ("ambit", 4, Sees::Only(&["ambit-api", "ambit-discovery"])),
     // The end-to-end tests know the mesh as its users do: by its command line, files, ports and log.
     ("ambit-tests", 4, Sees::Only(&[])),
     ("xtask", 4, Sees::Only(&["ambit-api", "ambit-tests"])),
@@ -90,20 +92,21 @@ const HOMES: &[Home] = &[
     },
     Home {
         libraries: &["kube", "k8s-openapi"],
-        // The controller writes objects; what is read of the mesh comes by ambit-discovery all the same.
-        allowed: &["ambit-discovery", "controller"],
+        // The controller writes objects, and so does the command line, for its user; what is read of the mesh comes by
+        // ambit-discovery all the same.
+        allowed: &["ambit-discovery", "controller", "ambit"],
         tools: false,
         remedy: "take what ambit-discovery publishes",
     },
     Home {
         libraries: &["clap"],
-        allowed: &["ambit-process", "ztunnel", "controller", "waypoint"],
+        allowed: &["ambit-process", "ztunnel", "controller", "waypoint", "ambit"],
         tools: true,
         remedy: "take values; a binary's settings.rs parses them",
     },
     Home {
         libraries: &["anyhow"],
-        allowed: &["ztunnel", "controller", "waypoint"],
+        allowed: &["ztunnel", "controller", "waypoint", "ambit"],
         tools: true,
         remedy: "a library has one error enum (thiserror), whose variants say what the operator does",
     },
@@ -121,6 +124,7 @@ const HOMES: &[Home] = &[
             "ztunnel",
             "controller",
             "waypoint",
+            "ambit",
         ],
         tools: true,
         remedy: "this crate decides and does nothing: take values and `now`, and let a shell do the waiting",
@@ -315,9 +319,9 @@ mod tests {
             ]),
             [
                 "ambit-model: depends on tokio, whose home is ambit-identity, ambit-net, ambit-telemetry, ambit-hbone, \
-                 ambit-discovery, ambit-process, ambit-ca, ambit-transport, ztunnel, controller, waypoint",
-                "ambit-net: depends on anyhow, whose home is ztunnel, controller, waypoint",
-                "ambit-net: depends on clap, whose home is ambit-process, ztunnel, controller, waypoint",
+                 ambit-discovery, ambit-process, ambit-ca, ambit-transport, ztunnel, controller, waypoint, ambit",
+                "ambit-net: depends on anyhow, whose home is ztunnel, controller, waypoint, ambit",
+                "ambit-net: depends on clap, whose home is ambit-process, ztunnel, controller, waypoint, ambit",
                 "ambit-api: depends on regex, whose home is ambit-model",
                 "ztunnel: depends on aya, whose home is ambit-ebpf-loader",
                 "ztunnel: depends on h2, whose home is ambit-hbone",

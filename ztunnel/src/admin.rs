@@ -4,8 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ambit_discovery::{Reports, Snapshots};
+use ambit_discovery::{Reports, Snapshots, Standing};
 use ambit_ebpf_loader::probe::Capabilities;
+use ambit_model::Snapshot;
+use ambit_model::waypoint::{self, Bound};
 use ambit_process::Error;
 use ambit_process::admin;
 use ambit_process::routes::{Routes, json, text};
@@ -13,7 +15,7 @@ use ambit_process::signal::Quit;
 use ambit_process::workers::Workers;
 use ambit_telemetry::{AccessLog, ConnectionSummary, Exposition, Family, Levels, certificates};
 use http::StatusCode;
-use serde_json::{Value, json as object};
+use serde_json::{Map, Value, json as object};
 
 use crate::node::{Board, Status};
 use crate::proxy::{Shared, Worker};
@@ -52,10 +54,24 @@ pub(crate) fn routes(sources: Sources, levels: Levels, quit: Quit) -> Routes {
     };
     admin::routes("ztunnel", levels, quit)
         .get("/config_dump", "everything the agent knows of the mesh, of its pods and of itself", on(config_dump))
+        .get("/status", "who this is, and whether what is in force is what the configuration says", on(status))
         .get("/connections", "the open connections, a list for each worker", connections)
         .get("/certificates", "the certificates held, with their roots", on(|s| object!(s.shared.certificates.list())))
         .get("/reports", "what is wrong with the configuration", on(|s| object!(*s.reports.load())))
         .get("/pods", "this node's pods: captured, or not and why", on(|s| object!(*s.board.read())))
+}
+
+fn status(sources: &Sources) -> Value {
+    let settings = &sources.settings;
+    object!({
+        "program": "ztunnel",
+        "version": env!("CARGO_PKG_VERSION"),
+        "cluster": settings.cluster,
+        "domain": settings.domain,
+        "node": settings.node,
+        "source": settings.source.name(),
+        "configuration": Standing::of(sources.snapshots.is_synced(), &sources.reports.load()),
+    })
 }
 
 fn config_dump(sources: &Sources) -> Value {
@@ -75,6 +91,7 @@ fn config_dump(sources: &Sources) -> Value {
         "workloads": snapshot.workloads().collect::<Vec<_>>(),
         "services": snapshot.services().collect::<Vec<_>>(),
         "waypoints": snapshot.waypoints().collect::<Vec<_>>(),
+        "bound": bindings(&snapshot),
         "peerAuthentications": snapshot.policies.peers().collect::<Vec<_>>(),
         "authorizationPolicies": snapshot.policies.authorizations().collect::<Vec<_>>(),
         "nodes": snapshot.nodes().collect::<Vec<_>>(),
@@ -83,6 +100,25 @@ fn config_dump(sources: &Sources) -> Value {
         "reports": *sources.reports.load(),
         "capabilities": *sources.capabilities,
     })
+}
+
+/// By which waypoint each service and each workload is reached, as it is decided; those that are reached by none are left
+/// out.
+fn bindings(snapshot: &Snapshot) -> Value {
+    let said = |bound: Bound<'_>| match bound {
+        Bound::None => None,
+        Bound::Waypoint(waypoint) => Some(object!({"waypoint": waypoint.key})),
+        Bound::Unavailable(why) => Some(object!({"unavailable": why})),
+    };
+    let services = snapshot.services().filter_map(|service| {
+        let bound = said(waypoint::of_service(snapshot, service))?;
+        Some((service.key.to_string(), bound))
+    });
+    let workloads = snapshot.workloads().filter_map(|workload| {
+        let bound = said(waypoint::of_workload(snapshot, workload))?;
+        Some((workload.uid.to_string(), bound))
+    });
+    object!({"services": services.collect::<Map<_, _>>(), "workloads": workloads.collect::<Map<_, _>>()})
 }
 
 async fn open_connections(sources: &Sources) -> Result<Vec<Vec<ConnectionSummary>>, Error> {

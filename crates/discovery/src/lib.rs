@@ -10,6 +10,7 @@ mod publish;
 mod report;
 mod run;
 mod source;
+mod standing;
 mod yaml;
 
 pub use error::Error;
@@ -20,6 +21,7 @@ pub use publish::{Published, Publisher, publish};
 pub use report::Report;
 pub use run::{Settings, run};
 pub use source::kube::{client, resource_of};
+pub use standing::{Standing, Sync};
 pub use yaml::read_yaml;
 
 /// The snapshots as whoever decides reads them.

@@ -25,12 +25,20 @@ pub struct Report {
     pub message: String,
     /// How grave it is.
     pub severity: Severity,
+    /// As long as it stands, what is in force may be older than what the origin says.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
 }
 
 impl Report {
     /// A report on the source itself.
     pub(crate) fn of_source(message: String, severity: Severity) -> Self {
-        Self { file: PathBuf::new(), line: 0, object: None, field: String::new(), message, severity }
+        Self { file: PathBuf::new(), line: 0, object: None, field: String::new(), message, severity, stale: false }
+    }
+
+    /// A report on the source itself, as long as which what is in force may be older than what the origin says.
+    pub(crate) fn of_stale_source(message: String, severity: Severity) -> Self {
+        Self { stale: true, ..Self::of_source(message, severity) }
     }
 
     /// A report on an object that is in no file.
@@ -95,6 +103,7 @@ mod tests {
             field: field.to_owned(),
             message: "is missing".to_owned(),
             severity: Severity::Error,
+            stale: false,
         }
     }
 

@@ -28,6 +28,17 @@ pub struct Source {
     pub kube_cache: Option<PathBuf>,
 }
 
+impl Source {
+    /// What operators are told of it: `kubernetes`, or the directory.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match &self.config {
+            Some(directory) => directory.display().to_string(),
+            None => "kubernetes".to_owned(),
+        }
+    }
+}
+
 /// The flags whose environment variable begins with the program's name.
 const NAMED: [&str; 3] = ["config", "kube", "kube-cache"];
 

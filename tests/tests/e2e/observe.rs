@@ -1,8 +1,9 @@
 //! What operators see of the mesh, through real agents: metrics, access logs, the admin interface, readiness, ports,
-//! settings and the errors of an agent that cannot start (N-02, N-03, C-15, D-01, D-11, E-16, C-11).
+//! settings and the errors of an agent that cannot start (N-02, N-03, N-15, C-15, D-01, D-11, E-16, C-11, Q-04, Q-05).
 
 mod access;
 mod admin;
+mod cli;
 mod leave;
 mod metrics;
 mod ports;

@@ -11,6 +11,7 @@ use ambit_tests::mesh::mount_bpffs;
 use ambit_tests::{Binaries, http, until};
 use serde_json::{Value, json};
 
+use crate::cli::{ambit, does};
 use crate::helm::{ask, chart};
 use crate::shop::{DUPLEX, SERVICE, SOON, Shop, WHO, first_breath, strict};
 
@@ -168,6 +169,7 @@ fn installed_by_its_chart_it_takes_a_namespace_in_routes_its_requests_and_leaves
     assert!(!ports.contains(&DUPLEX) && !ports.contains(&WHO), "{ports:?}");
     assert_eq!(shop.lives(), before, "no pod was touched");
 
+    looked_at(&shop, &from);
     println!("{} requests while both agents were replaced twice", replaced_under_load(&shop, &from));
     waypoint(&shop, &from);
 
@@ -244,18 +246,50 @@ fn replaced_under_load(shop: &Shop, from: &str) -> u64 {
     asked.into_inner()
 }
 
+/// What `ambit proxy-status` says of every proxy.
+fn proxies(shop: &Shop) -> Vec<Value> {
+    serde_json::from_str(&does(&shop.cluster, "ps -o json")).unwrap()
+}
+
+/// The command line finds the agents, by node and by the pods there, and shows that `from`, a pod of node-1, and all else
+/// of its namespace is carried by HBONE.
+fn looked_at(shop: &Shop, from: &str) {
+    let cluster = &shop.cluster;
+    let standing: Vec<_> = proxies(shop).into_iter().map(|it| (it["node"].clone(), it["status"].clone())).collect();
+    let synced = |node: &str| (json!(node), json!("SYNCED"));
+    assert!(
+        standing.len() == 2 && standing.contains(&synced("node-1")) && standing.contains(&synced("node-2")),
+        "{standing:?}"
+    );
+    let version = does(cluster, "version");
+    let expected =
+        "client version: 0.1.0\ncontrol plane version: 0.1.0 (2 replicas)\ndata plane version: 0.1.0 (2 proxies)\n";
+    assert_eq!(version, expected);
+
+    let workloads = does(cluster, "zc workload --workload-namespace shop -o json");
+    let workloads: Vec<Value> = serde_json::from_str(&workloads).unwrap();
+    assert!(workloads.len() >= 2, "{workloads:?}");
+    let table = does(cluster, "zc workload --node node-2 --workload-namespace shop");
+    assert_eq!(table.lines().skip(1).filter(|line| line.ends_with("HBONE")).count(), workloads.len(), "{table}");
+    // An application's pod means the agent of its node, which alone has its certificate.
+    let certificates = |agent: &str| does(cluster, &format!("zc certificate {agent} -o json"));
+    assert_eq!(certificates(&format!("{from}.shop")), certificates("--node node-1"));
+    assert!(
+        certificates("--node node-1").contains("spiffe://cluster.local/ns/shop/sa/"),
+        "{}",
+        certificates("--node node-1")
+    );
+    does(cluster, "zc connections daemonset/ztunnel");
+    let everything = does(cluster, "zc all --node node-1");
+    assert!(
+        everything.contains("SERVICE VIP") && everything.contains("REMOTE TARGET") || everything.contains("No open"),
+        "{everything}"
+    );
+}
+
 /// A waypoint is deployed for a Gateway, routes and refuses as a VirtualService says, and goes.
 fn waypoint(shop: &Shop, from: &str) {
     let kubectl = shop.cluster.kubectl();
-    let gateway = json!({
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "Gateway",
-        "metadata": {"name": "waypoint", "namespace": "shop"},
-        "spec": {
-            "gatewayClassName": "istio-waypoint",
-            "listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}],
-        },
-    });
     let fault = json!({
         "apiVersion": "networking.istio.io/v1",
         "kind": "VirtualService",
@@ -272,15 +306,11 @@ fn waypoint(shop: &Shop, from: &str) {
             ],
         },
     });
-    kubectl.apply(&[gateway, fault]).unwrap();
-    let mut told = Value::Null;
-    let programmed = until::until(3 * SOON, || {
-        told = kubectl.get(&["gateways.gateway.networking.k8s.io", "waypoint", "-n", "shop"]).unwrap();
-        let conditions = told["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        conditions.iter().any(|condition| condition["type"] == "Programmed" && condition["status"] == "True")
-    });
-    programmed.unwrap_or_else(|_| panic!("{told:#}\n{}", kubectl.run(&["describe", "pods", "-n", "shop"]).unwrap()));
-    kubectl.run(&["label", "namespace", "shop", "istio.io/use-waypoint=waypoint"]).unwrap();
+    kubectl.apply(&[fault]).unwrap();
+    let applied = ambit(&shop.cluster, "waypoint apply -n shop --enroll-namespace --wait");
+    let described = || kubectl.run(&["describe", "pods", "-n", "shop"]).unwrap();
+    assert!(applied.well, "{}{}\n{}", applied.stdout, applied.stderr, described());
+    assert_eq!(applied.stderr, "", "the namespace is in the mesh");
     let status = |path: &str| {
         let fetched = shop.exec(from, &["fetch", "--to", &format!("{SERVICE}:80"), "--path", path]).unwrap_or_default();
         serde_json::from_str::<Value>(&fetched).unwrap_or_default()["status"].clone()
@@ -293,8 +323,24 @@ fn waypoint(shop: &Shop, from: &str) {
         });
         assert!(come.is_ok(), "{path} is answered {answered} and not {expected}");
     }
+    let services = does(&shop.cluster, "zc service --service-namespace shop");
+    let bound = |service: &str| {
+        services.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find(|row| row[1] == service).unwrap()
+            [3]
+    };
+    assert_eq!((bound("web"), bound("waypoint")), ("waypoint", "None"), "{services}");
+    let all = proxies(shop);
+    let waypoints: Vec<_> = all.iter().filter(|proxy| proxy["type"] == "waypoint").collect();
+    let [waypoint] = &waypoints[..] else { panic!("{all:?}") };
+    assert!(waypoint["status"] == "SYNCED" && waypoint["name"].as_str().unwrap().ends_with(".shop"), "{waypoint}");
+    let deleted = ambit(&shop.cluster, "waypoint delete waypoint -n shop");
+    assert!(deleted.well && deleted.stdout == "waypoint shop/waypoint deleted\n", "{}", deleted.stderr);
+    assert!(deleted.stderr.contains("still labelled istio.io/use-waypoint=waypoint"), "{}", deleted.stderr);
+    let refused = until::until(SOON, || status("/").is_null());
+    assert!(refused.is_ok(), "what asks for a waypoint that is gone is refused");
+    let services = || does(&shop.cluster, "zc service --service-namespace shop");
+    until::until(SOON, || services().contains("waypoint (missing)")).unwrap_or_else(|_| panic!("{}", services()));
     kubectl.run(&["label", "namespace", "shop", "istio.io/use-waypoint-"]).unwrap();
-    kubectl.run(&["delete", "gateways.gateway.networking.k8s.io", "waypoint", "-n", "shop"]).unwrap();
     let rest = || kubectl.run(&["get", "deployments,serviceaccounts", "-n", "shop", "-o", "name"]).unwrap();
     until::until(3 * SOON, || rest().trim() == "serviceaccount/default").unwrap_or_else(|_| panic!("{}", rest()));
     let come = until::until(SOON, || status("/teapot") == 404 || status("/teapot") == 200);

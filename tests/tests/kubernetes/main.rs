@@ -12,6 +12,7 @@
 
 mod agents;
 mod api;
+mod cli;
 mod definitions;
 mod installed;
 mod removal;

@@ -131,6 +131,7 @@ impl Directory {
                 field,
                 message,
                 severity: *severity,
+                stale: false,
             })
         };
         findings.iter().filter_map(report).collect()
@@ -217,7 +218,7 @@ fn digest(bytes: &[u8]) -> u64 {
 
 fn unreadable(file: PathBuf, why: &str) -> Report {
     let message = format!("cannot be read: {why}; what was last read of it stays in force");
-    Report { file, line: 1, object: None, field: String::new(), message, severity: Severity::Error }
+    Report { file, line: 1, object: None, field: String::new(), message, severity: Severity::Error, stale: false }
 }
 
 impl Stamp {

@@ -99,5 +99,5 @@ impl Source for Files {
 
 fn vanished(cause: &io::Error) -> Report {
     let message = format!("the configuration directory cannot be read: {cause}; what it said last stays in force");
-    Report::of_source(message, Severity::Error)
+    Report::of_stale_source(message, Severity::Error)
 }

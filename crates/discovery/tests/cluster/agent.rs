@@ -5,7 +5,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ambit_discovery::{Cluster, Error, Origin, Pace, Report, Reports, Settings, Snapshots, publish, run};
+use ambit_discovery::{Cluster, Error, Origin, Pace, Report, Reports, Settings, Snapshots, Standing, publish, run};
 use ambit_model::Snapshot;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -121,6 +121,11 @@ impl Agent {
     /// The messages reported now.
     pub(crate) fn reported(&self) -> Vec<String> {
         self.reports.load().iter().map(ToString::to_string).collect()
+    }
+
+    /// How what is in force stands to what the API says.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing::of(self.snapshots.is_synced(), &self.reports.load())
     }
 
     /// Stops it in order.

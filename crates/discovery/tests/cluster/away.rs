@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ambit_api::Severity;
-use ambit_discovery::Pace;
+use ambit_discovery::{Pace, Sync};
 
 use crate::agent::{Agent, PACE};
 use crate::api::{Api, Fault};
@@ -24,13 +24,14 @@ async fn what_it_said_last_stays_in_force_until_it_is_back() {
     furnish(&api);
     let mut agent = Agent::start(&api).await;
     let before = agent.now();
+    assert_eq!(agent.standing().sync, Sync::Synced);
     api.stop().await;
     agent.until_reported("it is away", is_away).await;
-    assert_eq!(agent.now(), before);
+    assert_eq!((agent.now(), agent.standing().sync), (before.clone(), Sync::Stale));
     api.resume().await;
     // Nothing changes, and still it is noticed.
     agent.until_reported("it is back", |reports| !is_away(reports)).await;
-    assert_eq!(agent.now(), before);
+    assert_eq!((agent.now(), agent.standing().sync), (before, Sync::Synced));
     api.put(PODS, pod("shop", "web-1", "10.0.0.2"));
     agent.until("the new pod", |snapshot| snapshot.workloads().count() == 2).await;
     agent.stop().await;

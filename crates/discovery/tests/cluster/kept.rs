@@ -19,7 +19,9 @@ fn furnish(api: &Api) {
 }
 
 fn is_old(reports: &[Report]) -> bool {
-    reports.iter().any(|r| r.severity == Severity::Warning && r.message.contains("before this process began"))
+    reports
+        .iter()
+        .any(|r| r.severity == Severity::Warning && r.stale && r.message.contains("before this process began"))
 }
 
 /// All that is kept, once it holds `text` (or does not).

@@ -109,7 +109,7 @@ impl Mirror {
             let message = format!(
                 "in force is what the Kubernetes API said before this process began, at {sealed}: it has not answered yet"
             );
-            reports.push(Report::of_source(message, Severity::Warning));
+            reports.push(Report::of_stale_source(message, Severity::Warning));
         }
         let trouble = self.trouble.iter().map(|trouble| Report::of_source(trouble.clone(), Severity::Warning));
         reports.extend(trouble);

@@ -108,7 +108,7 @@ impl Statuses {
                          the service account get, list and watch them, as the ClusterRole in \
                          docs/operations/kubernetes.md does"
                     );
-                    reports.push(Report::of_source(message, Severity::Error));
+                    reports.push(Report::of_stale_source(message, Severity::Error));
                 }
                 State::Unserved { .. } => {
                     let message = format!(
@@ -133,7 +133,7 @@ impl Statuses {
         };
         let message =
             format!("the Kubernetes API does not answer as it should{whom}: {why}; what it said last stays in force");
-        Some(Report::of_source(message, Severity::Error))
+        Some(Report::of_stale_source(message, Severity::Error))
     }
 
     fn set(&mut self, kind: Kind, state: State, settles: bool) {
@@ -189,6 +189,8 @@ mod tests {
         let [(Severity::Error, denied), (Severity::Notice, unserved)] = &reported[..] else { panic!("{reported:?}") };
         assert!(denied.contains("Service (v1): services is forbidden") && denied.contains("ClusterRole"), "{denied}");
         assert!(unserved.starts_with("VirtualService (networking.istio.io/v1) is not served"), "{unserved}");
+        let stale: Vec<bool> = statuses.reports().iter().map(|report| report.stale).collect();
+        assert_eq!(stale, [true, false], "of what is not served there is nothing to miss");
         statuses.followed(Kind::Service);
         statuses.followed(Kind::VirtualService);
         assert_eq!(statuses.reports(), []);
@@ -211,6 +213,7 @@ mod tests {
             statuses.failed(kind, away("refused"));
         }
         assert_eq!(reported(&statuses), [(Severity::Error, some.replace(" for Pod", ""))]);
+        assert!(statuses.reports()[0].stale);
         assert!(statuses.is_settled());
         statuses.mended(Kind::Service);
         assert!(statuses.reports()[0].message.contains("for Pod, VirtualService"));
