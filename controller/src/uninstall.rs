@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, PostParams};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::cluster::{Cluster, resource};
 use crate::json::at;
@@ -22,6 +22,13 @@ const GRACE: u32 = 5;
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// Where the work is done.
+struct Place {
+    daemon_sets: Api<DynamicObject>,
+    pods: Api<DynamicObject>,
+    nodes: Api<DynamicObject>,
+}
+
 /// Deletes the DaemonSet `agents` of the controller's namespace, runs the one that the file `manifest` holds as JSON, whose pods have
 /// done their work when their first init container has ended well, and deletes that as well.
 ///
@@ -31,79 +38,102 @@ pub(crate) async fn run(cluster: &Cluster, agents: &str, manifest: &Path) -> any
     let read = || format!("the DaemonSet in {} cannot be read", manifest.display());
     let text = std::fs::read(manifest).with_context(read)?;
     let manifest: DynamicObject = serde_json::from_slice(&text).with_context(read)?;
-    let daemon_sets = cluster.within(&cluster.namespace, &resource("apps/v1", "DaemonSet", "daemonsets"));
-    let pods = cluster.within(&cluster.namespace, &resource("v1", "Pod", "pods"));
-    end(&daemon_sets, &pods, agents).await.with_context(|| format!("the agents (DaemonSet {agents}) do not end"))?;
-    info!("the agents have ended");
     let name = manifest.name_any();
+    let place = Place {
+        daemon_sets: cluster.within(&cluster.namespace, &resource("apps/v1", "DaemonSet", "daemonsets")),
+        pods: cluster.within(&cluster.namespace, &resource("v1", "Pod", "pods")),
+        nodes: cluster.all(&resource("v1", "Node", "nodes")),
+    };
+    place.end(agents).await.with_context(|| format!("the agents (DaemonSet {agents}) do not end"))?;
+    info!("the agents have ended");
     // One that an earlier attempt has left.
-    end(&daemon_sets, &pods, &name).await?;
-    daemon_sets.create(&PostParams::default(), &manifest).await.context("no pod can be made that cleans a node")?;
-    let nodes = cluster.all(&resource("v1", "Node", "nodes"));
-    let cleaned = clean(&daemon_sets, &pods, &nodes, &name).await;
-    end(&daemon_sets, &pods, &name).await?;
-    cleaned
+    place.end(&name).await?;
+    place
+        .daemon_sets
+        .create(&PostParams::default(), &manifest)
+        .await
+        .context("no pod can be made that cleans a node")?;
+    let cleaned = place.clean(&name).await;
+    let ended = place.end(&name).await;
+    cleaned?;
+    ended
 }
 
-/// Deletes the DaemonSet `name`, and returns when its pods are gone.
-async fn end(daemon_sets: &Api<DynamicObject>, pods: &Api<DynamicObject>, name: &str) -> anyhow::Result<()> {
-    let Some(found) = daemon_sets.get_opt(name).await? else { return Ok(()) };
-    let label = at(&found.data, &["spec", "selector", "matchLabels", "app"]).as_str().unwrap_or(name).to_owned();
-    let theirs = ListParams::default().labels(&format!("app={label}"));
-    daemon_sets.delete(name, &DeleteParams::background()).await?;
-    let last = Instant::now() + PATIENCE;
-    loop {
-        let left = pods.list(&theirs).await?.items;
-        if left.is_empty() {
-            return Ok(());
+impl Place {
+    /// Deletes the DaemonSet `name`, if it is there, and returns when its pods on nodes that are ready are gone.
+    async fn end(&self, name: &str) -> anyhow::Result<()> {
+        let found = self.daemon_sets.get_opt(name).await?;
+        let selected = found.as_ref().map(|found| at(&found.data, &["spec", "selector", "matchLabels", "app"]));
+        let label = selected.and_then(Value::as_str).unwrap_or(name).to_owned();
+        let theirs = ListParams::default().labels(&format!("app={label}"));
+        if found.is_some() {
+            self.daemon_sets.delete(name, &DeleteParams::background()).await?;
         }
-        if Instant::now() > last {
-            let names: Vec<_> = left.iter().map(ResourceExt::name_any).collect();
-            bail!("after {PATIENCE:?} there are still {}", names.join(", "));
-        }
-        // Those that may take hours for what is open have none now.
-        for pod in left {
-            let deleted = pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(GRACE)).await;
-            if let Err(error) = deleted.map(drop) {
-                tracing::debug!("a pod is gone already, or cannot be deleted: {error}");
+        let last = Instant::now() + PATIENCE;
+        loop {
+            let away = away(&self.nodes.list(&ListParams::default()).await?.items);
+            let mut left = self.pods.list(&theirs).await?.items;
+            // Where no kubelet is, nobody says that a pod has ended.
+            left.retain(|pod| !away.contains(node_of(pod)));
+            if left.is_empty() {
+                return Ok(());
             }
+            if Instant::now() > last {
+                let names: Vec<_> = left.iter().map(ResourceExt::name_any).collect();
+                bail!("after {PATIENCE:?} there are still {}", names.join(", "));
+            }
+            // Those that may take hours for what is open have none now.
+            for pod in left {
+                let deleted = self.pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(GRACE)).await;
+                if let Err(error) = deleted.map(drop) {
+                    debug!("a pod is gone already, or cannot be deleted: {error}");
+                }
+            }
+            sleep(PAUSE).await;
         }
-        sleep(PAUSE).await;
+    }
+
+    /// Waits until the pods of the DaemonSet `name` have done their work on every node that is ready.
+    async fn clean(&self, name: &str) -> anyhow::Result<()> {
+        let last = Instant::now() + PATIENCE;
+        let theirs = ListParams::default().labels(&format!("app={name}"));
+        loop {
+            let found = self.daemon_sets.get(name).await?;
+            let nodes = self.nodes.list(&ListParams::default()).await?.items;
+            let progress = Progress::of(&nodes, &self.pods.list(&theirs).await?.items);
+            let wanted = at(&found.data, &["status", "desiredNumberScheduled"]).as_u64();
+            let made = at(&found.data, &["status", "currentNumberScheduled"]).as_u64();
+            if wanted.is_some_and(|wanted| wanted > 0) && made == wanted && progress.missing.is_empty() {
+                for node in progress.away {
+                    warn!(%node, "the node is not ready: what the mesh has left there stays, until it is cleaned by hand");
+                }
+                info!(nodes = progress.done.len(), "the mesh is out of the nodes");
+                return Ok(());
+            }
+            if Instant::now() > last {
+                let missing: Vec<_> = progress.missing.iter().map(|(node, why)| format!("{node}: {why}")).collect();
+                bail!(
+                    "after {PATIENCE:?} the mesh is not out of every node ({}): see `kubectl logs -c uninstall` of their pods \
+                     {name}, or uninstall with --no-hooks and clean these nodes by `ztunnel --uninstall`",
+                    missing.join("; ")
+                );
+            }
+            sleep(PAUSE).await;
+        }
     }
 }
 
-/// Waits until the pods of the DaemonSet `name` have done their work on every node that is ready.
-async fn clean(
-    daemon_sets: &Api<DynamicObject>,
-    pods: &Api<DynamicObject>,
-    nodes: &Api<DynamicObject>,
-    name: &str,
-) -> anyhow::Result<()> {
-    let last = Instant::now() + PATIENCE;
-    let theirs = ListParams::default().labels(&format!("app={name}"));
-    loop {
-        let found = daemon_sets.get(name).await?;
-        let (nodes, pods) = (nodes.list(&ListParams::default()).await?.items, pods.list(&theirs).await?.items);
-        let progress = Progress::of(&nodes, &pods);
-        let wanted = at(&found.data, &["status", "desiredNumberScheduled"]).as_u64();
-        let made = at(&found.data, &["status", "currentNumberScheduled"]).as_u64();
-        if wanted.is_some_and(|wanted| wanted > 0) && made == wanted && progress.missing.is_empty() {
-            for node in progress.away {
-                warn!(%node, "the node is not ready: what the mesh has left there stays, until the node is made anew or cleaned by hand");
-            }
-            info!(nodes = progress.done.len(), "the mesh is out of the nodes");
-            return Ok(());
-        }
-        if Instant::now() > last {
-            let missing: Vec<_> = progress.missing.iter().map(|(node, why)| format!("{node}: {why}")).collect();
-            bail!(
-                "after {PATIENCE:?} the mesh is not out of every node ({}): see `kubectl logs -c uninstall` of their pods {name}, or \
-                 uninstall with --no-hooks and clean these nodes by `ztunnel --uninstall`",
-                missing.join("; ")
-            );
-        }
-        sleep(PAUSE).await;
-    }
+/// The names of those of `nodes` that are not ready.
+fn away(nodes: &[DynamicObject]) -> BTreeSet<String> {
+    let ready = |node: &DynamicObject| {
+        let conditions = at(&node.data, &["status", "conditions"]).as_array().into_iter().flatten();
+        conditions.into_iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    };
+    nodes.iter().filter(|node| !ready(node)).map(ResourceExt::name_any).collect()
+}
+
+fn node_of(pod: &DynamicObject) -> &str {
+    at(&pod.data, &["spec", "nodeName"]).as_str().unwrap_or_default()
 }
 
 /// How far the nodes are.
@@ -118,14 +148,9 @@ struct Progress {
 
 impl Progress {
     fn of(nodes: &[DynamicObject], pods: &[DynamicObject]) -> Self {
-        let ready = |node: &DynamicObject| {
-            let conditions = at(&node.data, &["status", "conditions"]).as_array().into_iter().flatten();
-            conditions.into_iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
-        };
-        let away: BTreeSet<String> = nodes.iter().filter(|node| !ready(node)).map(ResourceExt::name_any).collect();
-        let mut progress = Self { done: BTreeSet::new(), missing: BTreeMap::new(), away };
+        let mut progress = Self { done: BTreeSet::new(), missing: BTreeMap::new(), away: away(nodes) };
         for pod in pods {
-            let node = at(&pod.data, &["spec", "nodeName"]).as_str().unwrap_or_default().to_owned();
+            let node = node_of(pod).to_owned();
             let status = &at(&pod.data, &["status", "initContainerStatuses"])[0];
             match trouble(status) {
                 None => drop(progress.done.insert(node)),

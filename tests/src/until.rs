@@ -35,7 +35,7 @@ pub fn until(timeout: Duration, mut holds: impl FnMut() -> bool) -> Result<(), D
 ///
 /// # Errors
 /// When it is not within [`READY`], or has ended; the message shows what it wrote.
-pub(crate) fn await_ready(process: &Process, is_ready: impl Fn() -> bool) -> anyhow::Result<()> {
+pub fn await_ready(process: &Process, is_ready: impl Fn() -> bool) -> anyhow::Result<()> {
     await_ready_within(READY, process, is_ready)
 }
 

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +28,9 @@ use ambit_telemetry::{Living, Logging};
 use ambit_transport::credentials::{self, Signer};
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use futures_util::stream::{self, StreamExt};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
@@ -42,6 +45,10 @@ use crate::settings::{Settings, Task};
 const PLACED: Duration = Duration::from_secs(1);
 /// How often it is seen whether certificates that are missing are there.
 const AGAIN: Duration = Duration::from_millis(500);
+/// Certificates that are asked for at once.
+const AT_ONCE: usize = 8;
+/// How often one that stops sees whether another agent has come.
+const COME: Duration = Duration::from_secs(1);
 /// How often it is seen whether the agent before has left its ports.
 const FREED: Duration = Duration::from_millis(100);
 
@@ -83,7 +90,7 @@ fn on_node(
     let cgroup = settings.cgroup.clone().map_or_else(ebpf::cgroup::of_pods, Ok);
     let cgroup = cgroup
         .context("there is no cgroup (v2) to capture the pods in: mount the hierarchy, or name one by --cgroup")?;
-    let capture = ebpf::Settings { cgroup, pins: settings.pins.clone(), host, beside: false };
+    let capture = ebpf::Settings { cgroup, pins: settings.pins.clone(), host };
     let outcome = work(&capture, &logging);
     logging.flush();
     outcome
@@ -151,9 +158,8 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    let succeeds = charge.as_ref().is_some_and(Charge::has_predecessor);
-    let capture_settings = ebpf::Settings { beside: succeeds, ..capture.clone() };
-    let ports = Ports::bind(settings, succeeds).await?;
+    let ports = Ports::bind(settings, charge.is_some()).await?;
+    let capture_settings = capture.clone();
     let capture = ebpf::Capture::open(&capture_settings)?;
     let shared = Arc::new(Shared {
         snapshots: snapshots.clone(),
@@ -177,7 +183,7 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
     };
     let page = admin::metrics_page(&sources, logging.access_log());
     let routes = [admin::routes(sources, logging.levels(), quit), metrics::routes(page), ready.routes()];
-    tokio::task::spawn_local(ports.serve(routes, given_up(&drain, &shared)));
+    tokio::task::spawn_local(ports.serve(routes, given_up(&drain, &shared, settings.handover_socket.clone())));
     let living = move || Living::of(&snapshots.load());
     tokio::task::spawn_local(series::sweep(workers.clone(), |worker| &worker.meter, living, settings.series_idle));
     let at = shared.succession.subscribe();
@@ -186,9 +192,12 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
     let (takes_turns, turns) = mpsc::channel(1);
     let reign = Reign::new(capture, move || ebpf::Capture::open(&capture_settings), attend, turns);
     let agent = Agent::new(here, reign, shared, workers.clone(), board);
+    let (done, complete) = oneshot::channel();
+    tokio::task::spawn_local(succession::reign(charge, complete, takes_turns));
     let looked = move || {
         captured.met();
-        tokio::task::spawn_local(succession::reign(charge, takes_turns));
+        // Nobody may have to be told.
+        let _ = done.send(());
     };
     tokio::task::spawn_local(agent.run(stopping(&drain), looked));
     tokio::task::spawn_local(ready.withdraw_when(stopping(&drain)));
@@ -224,15 +233,16 @@ impl Accession<'_> {
     /// by this one as well. None where the settings do not provide for another.
     async fn take_charge(&self) -> anyhow::Result<Option<Charge>> {
         let Some(socket) = &self.settings.handover_socket else { return Ok(None) };
-        if succession::is_taken(socket).await {
+        let prepared = self.ready.wait_for("the configuration and the certificates of this node's pods");
+        while succession::is_taken(socket).await {
             info!("another agent is in charge of this node: it serves until this one can");
-            let prepared = self.ready.wait_for("the configuration and the certificates of this node's pods");
             tokio::select! {
-                () = self.prepared() => {}
-                () = succession::vacant(socket) => info!("that agent has ended"),
+                () = self.prepared() => break,
+                // It has ended, or another is in its place.
+                () = succession::vacant(socket) => {}
             }
-            prepared.met();
         }
+        prepared.met();
         let charge = Charge::take(socket).await;
         charge.map(Some).with_context(|| format!("this agent cannot be found at {}", socket.display()))
     }
@@ -260,10 +270,10 @@ impl Accession<'_> {
         let snapshot = self.snapshots.load();
         let local = snapshot.workloads().filter(|workload| *workload.node == *self.node && workload.is_enrolled());
         let identities: BTreeSet<_> = local.map(|workload| &workload.identity).collect();
-        for identity in identities {
-            self.certificates.ensure(identity).await?;
-        }
-        Ok(())
+        let asked = stream::iter(identities).map(|identity| self.certificates.ensure(identity));
+        // Every one is asked for, whatever becomes of the others.
+        let obtained: Vec<_> = asked.buffer_unordered(AT_ONCE).collect().await;
+        obtained.into_iter().collect()
     }
 }
 
@@ -273,13 +283,20 @@ fn migration() -> Option<ebpf::Migration> {
     loaded.inspect_err(|error| warn!("connections that wait cannot move over to another agent: {error}")).ok()
 }
 
-/// Resolves when the process stops and another agent is in charge, which wants its ports.
-fn given_up(drain: &drain::Drain, shared: &Shared) -> impl Future<Output = ()> + use<> {
-    let (drain, mut succession) = (drain.clone(), shared.succession.subscribe());
+/// Resolves when the process stops and another agent is in charge, which wants its ports: one that was when it stopped, or one that
+/// has come since, found at `socket`.
+fn given_up(drain: &drain::Drain, shared: &Shared, socket: Option<PathBuf>) -> impl Future<Output = ()> + use<> {
+    let (drain, succession) = (drain.clone(), shared.succession.subscribe());
     async move {
         drain.graceful().await;
-        // Whoever keeps the sender keeps the process.
-        let _ = succession.wait_for(|at| *at != Succession::InCharge).await;
+        let Some(socket) = socket else { return std::future::pending().await };
+        while *succession.borrow() == Succession::InCharge {
+            // Its own place there is free by then.
+            tokio::time::sleep(COME).await;
+            if succession::is_taken(&socket).await {
+                return;
+            }
+        }
     }
 }
 
@@ -338,11 +355,14 @@ struct Port {
 }
 
 impl Ports {
-    /// Binds them; those that the agent before still has (`succeeds`) are bound later.
-    async fn bind(settings: &Settings, succeeds: bool) -> Result<Self, ambit_process::Error> {
+    /// Binds them; those that somebody else has are bound later, if that may be another agent (`shared`).
+    async fn bind(settings: &Settings, shared: bool) -> Result<Self, ambit_process::Error> {
         let bind = async |purpose, address| match Server::bind(purpose, address).await {
             Ok(server) => Ok(Port { purpose, address, server: Some(server) }),
-            Err(_) if succeeds => Ok(Port { purpose, address, server: None }),
+            Err(ambit_process::Error::Bind { source, .. }) if shared && source.kind() == ErrorKind::AddrInUse => {
+                warn!(%address, "the port for {purpose} is bound when whoever has it has left it: the agent before, perhaps");
+                Ok(Port { purpose, address, server: None })
+            }
             Err(error) => Err(error),
         };
         Ok(Self {

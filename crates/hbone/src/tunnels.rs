@@ -248,6 +248,10 @@ where
     });
     inner.slots.borrow_mut().insert(id, Slot::Made(tunnel, on_end));
     made.send_replace(Some(Ok(())));
+    if inner.draining.get() {
+        // Whoever wanted it may have given up.
+        inner.close_if_unused(id);
+    }
     drop((inner, made));
     let outcome = drive(driver, &pool, id).await;
     if let Err(error) = outcome {

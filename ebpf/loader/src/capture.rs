@@ -37,9 +37,6 @@ pub struct Settings {
     /// Cookie of the node's own network namespace: what is opened there by processes below the cgroup is known to be a
     /// pod's, unless the cgroup is the root, which everything is below of.
     pub host: u64,
-    /// Whether another agent still serves the pods, with these pins: what it needs to go on is left to it. Where it is in a
-    /// cgroup of its own, that is the programs there.
-    pub beside: bool,
 }
 
 impl Settings {
@@ -91,7 +88,7 @@ impl Capture {
         // Whatever else is in the agent's cgroup, the kubelet perhaps, is no pod.
         let publish = apart.as_ref().map(|_| object::load(&pins, 0).map(|programs| programs.publish)).transpose()?;
         let apart = apart.as_deref().zip(publish.as_ref());
-        hook_agent(&pins, &programs, apart, settings.beside)?;
+        hook_agent(&pins, &programs, apart)?;
         hook_pods(&pins, &programs, &attach)?;
         let destinations = OriginalDestinations::open(&pins.maps())?;
         let host_pods = HostPods::open(&pins.maps())?;
@@ -209,9 +206,9 @@ impl Pod<'_> {
 }
 
 /// Puts the programs in force at the agent's own cgroup if that is apart from the pods', where what watches sockets is another
-/// program, and takes them out of the cgroups of earlier agents: of those that are gone, or unless one is still there
-/// (`beside`), of all. Comes first: a connection that is redirected must be published as well.
-fn hook_agent(pins: &Pins, programs: &Programs, apart: Option<(&Path, &OwnedFd)>, beside: bool) -> Result<(), Error> {
+/// program, and removes what is left of those of earlier agents that are gone: in one that is there another agent may still serve.
+/// Comes first: a connection that is redirected must be published as well.
+fn hook_agent(pins: &Pins, programs: &Programs, apart: Option<(&Path, &OwnedFd)>) -> Result<(), Error> {
     // The agent's own sockets are published when they deliver, and ask by connecting.
     let agents = [
         (programs::PUBLISH, apart.map_or(&programs.publish, |(_, publish)| publish)),
@@ -227,8 +224,8 @@ fn hook_agent(pins: &Pins, programs: &Programs, apart: Option<(&Path, &OwnedFd)>
         own.insert(path);
     }
     for path in pins.agent_links()? {
-        let is_dead = || link::target_of(&path, AttachType::BPF_CGROUP_SOCK_OPS).map(|target| target == Some(0));
-        if !own.contains(&path) && (!beside || is_dead().map_err(Error::pin(&path))?) {
+        let target = link::target_of(&path, AttachType::BPF_CGROUP_SOCK_OPS).map_err(Error::pin(&path))?;
+        if !own.contains(&path) && target == Some(0) {
             link::remove(&path).map_err(Error::pin(&path))?;
         }
     }

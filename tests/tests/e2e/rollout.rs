@@ -1,8 +1,9 @@
 //! An agent is replaced by another that begins beside it (T-02, T-03, B-08): no new connection fails, what is open goes on, and
 //! whoever cannot serve does not take over.
 
+use ambit_tests::payload::MARKER;
 use ambit_tests::process::is_alive;
-use ambit_tests::{Process, until};
+use ambit_tests::{Process, Wire, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -80,7 +81,7 @@ fn heavy_no_new_connection_fails_while_the_agent_is_replaced_ten_times_and_what_
         first.finish(SOON).unwrap().success().unwrap();
     }
     // The ports are the last one's.
-    until(SOON, || world.agent("a").is_ready()).unwrap();
+    until::until(SOON, || world.agent("a").is_ready()).unwrap();
     let pods = world.agent("a").admin("/pods").unwrap();
     assert_eq!(pods["captured"].as_object().unwrap().len(), 2, "{pods}");
 }
@@ -98,7 +99,7 @@ fn a_connection_that_an_old_agent_still_has_is_cut_when_policy_or_its_pod_no_lon
         "rules": [{"to": [{"operation": {"ports": [ECHO.to_string()]}}]}],
     });
     world.apply("AuthorizationPolicy", "no-echo", spec);
-    until(SOON, || held[0].alive() == 0).unwrap();
+    until::until(SOON, || held[0].alive() == 0).unwrap();
     assert_eq!(held[1].alive(), 3, "no other is touched");
     held.into_iter().for_each(Held::kill);
     old.finish(SOON).unwrap().success().unwrap();
@@ -114,6 +115,14 @@ fn when_the_agent_that_took_over_dies_the_one_before_is_in_charge_again() {
     old.wait_line("this one is in charge of this node again", SOON).unwrap();
     world.agent_mut("a").resume(old);
     assert_eq!(world.fetch("client", to), 200);
+    // Nothing goes in clear, also when it has looked closely at what the kernel has, as it does every four seconds.
+    let wire = Wire::between(&world.topology, &[MARKER, b"ambit-test"]).unwrap();
+    let asks = ["requests", "--to", &to.to_string(), "--every", "10", "--count", "600"];
+    let report = world.report("client", &asks);
+    assert_eq!((&report["ok"], &report["failed"]), (&600.into(), &0.into()), "{report}");
+    let crossed = wire.stop().unwrap();
+    crossed.only_hbone().unwrap();
+    crossed.no_clear_text().unwrap();
     // It does what only who is in charge does.
     world.manifests.pod_mode(SHOP, "near", Some("none")).unwrap();
     world.agent("a").wait_captured(SHOP, "near", false, SOON).unwrap();
@@ -142,7 +151,6 @@ fn an_agent_without_certificates_does_not_take_over() {
     }
     // The one before goes; whoever can serve nobody is better than who is not there: it says why.
     world.agent_mut("a").kill().unwrap();
-    let ready = until(SOON, || world.agent("a").ask_ready(&readiness).is_ok());
-    assert!(ready.is_ok(), "{}", new.tail());
+    until::await_ready(&new, || world.agent("a").ask_ready(&readiness).is_ok()).unwrap();
     new.stop(SOON).unwrap().success().unwrap();
 }

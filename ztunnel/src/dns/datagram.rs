@@ -10,7 +10,7 @@ use std::time::Duration;
 use ambit_net::udp;
 use tokio::net::UdpSocket;
 use tokio::task::spawn_local;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, warn};
 
 use super::message::{self, Query};
@@ -36,18 +36,18 @@ pub(crate) async fn serve<G: 'static>(
     let (resolver, socket) = (Rc::new(resolver), Rc::new(socket));
     let mut until = pin!(until);
     let mut buffer = vec![0; QUERY + 1];
-    let (mut failing, mut leaving) = (false, false);
+    let (mut failing, mut last) = (false, None);
     loop {
         let received = tokio::select! {
-            received = socket.recv_from(&mut buffer), if !leaving => received,
-            _ = &mut until, if !leaving => {
-                leaving = true;
+            received = socket.recv_from(&mut buffer), if last.is_none() => received,
+            _ = &mut until, if last.is_none() => {
+                last = Some(Instant::now() + ARRIVALS);
                 if let Err(error) = udp::turn_away(&resolver.netns, &*socket) {
                     debug!(pod = %resolver.pod, "a last DNS query may be lost: {error}");
                 }
                 continue;
             }
-            else => match timeout(ARRIVALS, socket.recv_from(&mut buffer)).await {
+            else => match timeout_at(last.unwrap_or_else(Instant::now), socket.recv_from(&mut buffer)).await {
                 Ok(received) => received,
                 Err(_) => return,
             },

@@ -101,8 +101,10 @@ impl Agent {
                 () = &mut stop, if !stopping => {
                     stopping = true;
                     self.step_back();
+                    // Whoever was in charge before is again, if he still is there; whoever comes need not ask.
+                    self.reign.abdicate();
                 }
-                turn = self.reign.turn() => self.turn(turn, stopping),
+                turn = self.reign.turn() => self.turn(turn),
                 _ = ticks.tick() => {}
                 asked = question(&mut self.here.gate) => self.take(asked),
                 changed = snapshots.changed() => if changed.is_none() {
@@ -128,7 +130,7 @@ impl Agent {
     }
 
     /// Takes its turn in the succession of this node's agents.
-    fn turn(&mut self, turn: Turn, stopping: bool) {
+    fn turn(&mut self, turn: Turn) {
         let at = match turn {
             Turn::StepBack(done) => {
                 self.step_back();
@@ -138,7 +140,7 @@ impl Agent {
             }
             Turn::Succeeded => Succession::Succeeded,
             Turn::Return => {
-                self.reign.returns = !stopping;
+                self.reign.returns = true;
                 Succession::InCharge
             }
         };
@@ -202,9 +204,15 @@ impl Agent {
                 held.pod = Arc::new(Pod { path: pod.path.clone(), ..Pod::clone(&held.pod) });
             }
         }
-        let places = found.iter().map(|(uid, (_, place))| (uid.clone(), place.clone())).collect();
+        let places: BTreeMap<_, _> = found.iter().map(|(uid, (_, place))| (uid.clone(), place.clone())).collect();
         let held = self.held.iter().map(|(uid, held)| (uid.clone(), held.place.clone())).collect();
-        for step in plan::steps(&places, &held) {
+        // What was another agent's meanwhile has no listener of this one's that anything could be steered to.
+        let returned = self
+            .held
+            .iter()
+            .filter(|(uid, held)| in_charge && held.plaintext.is_none() && places.get(*uid) == Some(&held.place));
+        let returned: Vec<_> = returned.map(|(uid, _)| Step::Enrol(uid.clone())).collect();
+        for step in plan::steps(&places, &held).into_iter().chain(returned) {
             match step {
                 Step::Withdraw(uid) => self.withdraw(&uid),
                 Step::Enrol(uid) => {
@@ -390,6 +398,8 @@ impl Agent {
     /// taken out, unless it may be the capture of a pod that could not be looked at (`hidden`).
     fn audit(&mut self, hidden: bool) {
         let Some(capture) = &mut self.reign.capture else { return };
+        // What could not be enrolled again yet is wanted all the same.
+        let hidden = hidden || self.held.values().any(|held| held.plaintext.is_none());
         let held: Vec<_> = self.held.values().filter_map(Held::capture).collect();
         let mended = if hidden {
             held.iter().try_fold(Vec::new(), |mut mended, pod| {

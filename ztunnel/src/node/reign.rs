@@ -47,6 +47,11 @@ impl Reign {
         (self.capture, self.attending, self.returns) = (None, None, false);
     }
 
+    /// Takes no further turn: its place in the succession is free.
+    pub(super) fn abdicate(&mut self) {
+        self.turns.close();
+    }
+
     /// The next turn; never if there is none any more.
     pub(super) async fn turn(&mut self) -> Turn {
         match self.turns.recv().await {

@@ -71,12 +71,25 @@ pub(crate) async fn vacant(path: &Path) {
     }
 }
 
-/// Reigns with `charge`, which is complete, until nobody listens to `turns` any more; without one, nobody else ever does.
-pub(crate) async fn reign(charge: Option<Charge>, turns: mpsc::Sender<Turn>) {
-    let Some(mut charge) = charge else { return };
-    charge.complete().await;
-    if let Err(error) = charge.run(turns).await {
-        warn!("this agent cannot be in charge of the node again, should the one after it end: {error}");
+/// Reigns with `charge` until nobody takes `turns` any more; without one, nobody else ever does. When `complete` resolves this agent
+/// serves every pod.
+pub(crate) async fn reign(charge: Option<Charge>, complete: oneshot::Receiver<()>, turns: mpsc::Sender<Turn>) {
+    let Some(Charge { path, listener, mut predecessor }) = charge else { return };
+    let abdicated = turns.clone();
+    let tells = async {
+        if let (Some(stream), Ok(())) = (&mut predecessor, complete.await) {
+            // It may have ended.
+            let _ = stream.write_all(&[COMPLETE]).await;
+        }
+        // As long as this is open, whoever was in charge before is not again.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        ended = run(&path, listener, turns) => if let Err(error) = ended {
+            warn!("this agent cannot be in charge of the node again, should the one after it end: {error}");
+        },
+        () = tells => {}
+        () = abdicated.closed() => {}
     }
 }
 
@@ -108,43 +121,29 @@ impl Charge {
         };
         Ok(Self { path: path.to_owned(), listener: unix::listen(path)?, predecessor })
     }
+}
 
-    /// True if there is an agent that was in charge before and still serves.
-    pub(crate) fn has_predecessor(&self) -> bool {
-        self.predecessor.is_some()
-    }
-
-    /// Tells whoever was in charge before that this agent serves every pod.
-    async fn complete(&mut self) {
-        if let Some(stream) = &mut self.predecessor {
-            // It may have ended.
-            let _ = stream.write_all(&[COMPLETE]).await;
+/// Tells what becomes of the agent that listens at `path`, in charge there, until nobody takes `turns` any more.
+async fn run(path: &Path, mut listener: UnixListener, turns: mpsc::Sender<Turn>) -> io::Result<()> {
+    loop {
+        let mut successor = asked(&listener).await;
+        let (stepped_back, done) = oneshot::channel();
+        if turns.send(Turn::StepBack(stepped_back)).await.is_err() || done.await.is_err() {
+            return Ok(());
         }
-    }
-
-    /// Tells what becomes of this agent, until nobody listens to `turns` any more. Being in charge ends when this is dropped.
-    async fn run(self, turns: mpsc::Sender<Turn>) -> io::Result<()> {
-        let Self { path, mut listener, predecessor: _predecessor } = self;
-        loop {
-            let mut successor = asked(&listener).await;
-            let (stepped_back, done) = oneshot::channel();
-            if turns.send(Turn::StepBack(stepped_back)).await.is_err() || done.await.is_err() {
+        drop(listener);
+        info!("another agent is in charge of this node now; what is open here goes on");
+        // If it is gone, so is what follows.
+        let _ = successor.write_all(&[YOURS]).await;
+        while let Ok(COMPLETE) = successor.read_u8().await {
+            if turns.send(Turn::Succeeded).await.is_err() {
                 return Ok(());
             }
-            drop(listener);
-            info!("another agent is in charge of this node now; what is open here goes on");
-            // If it is gone, so is what follows.
-            let _ = successor.write_all(&[YOURS]).await;
-            while let Ok(COMPLETE) = successor.read_u8().await {
-                if turns.send(Turn::Succeeded).await.is_err() {
-                    return Ok(());
-                }
-            }
-            listener = regain(&path).await?;
-            info!("that agent has ended: this one is in charge of this node again");
-            if turns.send(Turn::Return).await.is_err() {
-                return Ok(());
-            }
+        }
+        listener = regain(path).await?;
+        info!("that agent has ended: this one is in charge of this node again");
+        if turns.send(Turn::Return).await.is_err() {
+            return Ok(());
         }
     }
 }

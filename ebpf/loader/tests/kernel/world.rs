@@ -65,8 +65,7 @@ impl World {
         fs::create_dir(&cgroup).unwrap();
         let (pod, outside) = (Netns::new(), Netns::new());
         // What is outside the pod is the node.
-        let settings =
-            Settings { cgroup, pins: Path::new("/sys/fs/bpf").join(&name), host: outside.cookie, beside: false };
+        let settings = Settings { cgroup, pins: Path::new("/sys/fs/bpf").join(&name), host: outside.cookie };
         pod.ip(&format!("link add eth0 type veth peer name eth0 netns {}", outside.path()));
         for (netns, v4, v6) in [(&pod, POD_V4, POD_V6), (&outside, OUTSIDE_V4, OUTSIDE_V6)] {
             netns.ip("link set eth0 up");

@@ -19,10 +19,11 @@ struct Agent {
 impl Agent {
     async fn start(path: &Path) -> (Self, bool) {
         let charge = Charge::take(path).await.unwrap();
-        let succeeds = charge.has_predecessor();
-        let (sender, turns) = mpsc::channel(1);
+        let succeeds = charge.predecessor.is_some();
+        let ((sender, turns), (complete, completed)) = (mpsc::channel(1), oneshot::channel());
+        complete.send(()).unwrap();
         let mut reigning = tokio::task::JoinSet::new();
-        reigning.spawn_local(reign(Some(charge), sender));
+        reigning.spawn_local(reign(Some(charge), completed, sender));
         (Self { turns, _reigning: reigning }, succeeds)
     }
 
@@ -118,6 +119,29 @@ async fn two_that_come_at_once_are_in_charge_one_after_the_other() {
         };
         let ((_one, first), (_other, second)) = tokio::join!(come(), come());
         assert!(first != second, "{first} {second}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_stops_hands_the_charge_back_and_does_not_take_it_again() {
+    at_a_socket(|path| async move {
+        let (mut first, _) = Agent::start(&path).await;
+        let (second, ()) = tokio::join!(Agent::start(&path), first.steps_back());
+        let mut second = second.0;
+        assert!(matches!(first.next().await, Turn::Succeeded));
+        // The second stops, and goes on with what it has open.
+        second.turns.close();
+        assert!(matches!(first.next().await, Turn::Return));
+        first.turns.close();
+        let vacant = async {
+            while is_taken(&path).await {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(SOON, vacant).await.unwrap();
+        assert!(!Agent::start(&path).await.1, "there is nobody to ask");
+        drop((first, second));
     })
     .await;
 }
