@@ -12,6 +12,7 @@ mod lease;
 mod review;
 mod roots;
 mod settings;
+mod status;
 mod waypoints;
 
 use std::process::ExitCode;

@@ -19,7 +19,7 @@ pub use origin::{Cluster, Origin, Pace};
 pub use publish::{Published, Publisher, publish};
 pub use report::Report;
 pub use run::{Settings, run};
-pub use source::kube::{client, resource_of};
+pub use source::kube::{client, find_resource, resource_of};
 pub use yaml::read_yaml;
 
 /// The snapshots as whoever decides reads them.
