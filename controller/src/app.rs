@@ -30,6 +30,7 @@ use crate::lease;
 use crate::review::Reviewer;
 use crate::roots;
 use crate::settings::Settings;
+use crate::verdicts;
 use crate::waypoints;
 
 /// How long a client may take to shake hands.
@@ -55,7 +56,7 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
     let (signals, _quit) = signal::Signals::listen()?;
     let (trigger, drain) = drain::channel();
     let (publisher, mut snapshots) = publish(Snapshot::new(settings.mesh()));
-    let (reports_publisher, _reports) = publish(Vec::new());
+    let (reports_publisher, reports) = publish(Vec::new());
     let tls = channel::Server::new(&Clock::system())?;
     let cluster = match &origin {
         Origin::Cluster(api) => {
@@ -95,7 +96,9 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
     if let Some(cluster) = &cluster {
         let lead = lease::hold(cluster, settings.replica(), drain.clone());
         tokio::task::spawn_local(roots::publish(cluster.clone(), lead.clone(), published));
-        tokio::task::spawn_local(waypoints::run(cluster.clone(), lead, settings.waypoints()));
+        tokio::task::spawn_local(waypoints::run(cluster.clone(), lead.clone(), settings.waypoints()));
+        let mesh = verdicts::Mesh { snapshots: snapshots.clone(), reports };
+        tokio::task::spawn_local(verdicts::run(cluster.clone(), lead, mesh));
     }
     let accepting = accept(listener, tls, desk, drain.clone());
     tokio::task::spawn_local(async move {

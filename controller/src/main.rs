@@ -13,6 +13,7 @@ mod review;
 mod roots;
 mod settings;
 mod status;
+mod verdicts;
 mod waypoints;
 
 use std::process::ExitCode;

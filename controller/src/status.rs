@@ -78,7 +78,7 @@ pub(crate) fn conditions(
 }
 
 /// True if a status, `before`, says every field of `status`; what is null there is not to be said.
-fn is_said(before: &Value, status: &Value) -> bool {
+pub(crate) fn is_said(before: &Value, status: &Value) -> bool {
     status.as_object().into_iter().flatten().all(|(field, value)| before[field] == *value)
 }
 

@@ -34,6 +34,7 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use self::apply::Deployer;
+pub(crate) use self::classes::CONTROLLER;
 use self::gateway::Gateway;
 pub(crate) use self::plan::Shape;
 use crate::cluster::{Cluster, Why};

@@ -13,4 +13,5 @@ mod lease;
 mod node;
 mod roots;
 mod support;
+mod verdicts;
 mod waypoints;

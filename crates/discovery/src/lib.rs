@@ -20,6 +20,7 @@ pub use publish::{Published, Publisher, publish};
 pub use report::Report;
 pub use run::{Settings, run};
 pub use source::kube::{client, find_resource, resource_of};
+pub use source::read_object;
 pub use yaml::read_yaml;
 
 /// The snapshots as whoever decides reads them.

@@ -130,6 +130,7 @@ impl Catalog {
             field: String::new(),
             message: message.clone(),
             severity: Severity::Error,
+            code: None,
         };
         others.iter().map(report).collect()
     }
@@ -149,6 +150,7 @@ impl Catalog {
             field: "kind".to_owned(),
             message: format!("{kind} does not concern the mesh: such objects are ignored, here and elsewhere"),
             severity: Severity::Notice,
+            code: None,
         };
         first.into_iter().map(report).collect()
     }
@@ -165,6 +167,7 @@ impl File {
                 field,
                 message,
                 severity: *severity,
+                code: None,
             }
         })
     }

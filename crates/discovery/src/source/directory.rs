@@ -121,7 +121,7 @@ impl Directory {
 
     /// What the index has found, with where its objects are written.
     pub(crate) fn reports(&self, findings: &[Finding]) -> Vec<Report> {
-        let report = |Finding { object, field, severity }: &Finding| {
+        let report = |Finding { object, field, severity, code }: &Finding| {
             let (file, line) = self.catalog.place(object)?;
             let FieldError { path: field, message } = field.clone();
             Some(Report {
@@ -131,6 +131,7 @@ impl Directory {
                 field,
                 message,
                 severity: *severity,
+                code: *code,
             })
         };
         findings.iter().filter_map(report).collect()
@@ -217,7 +218,7 @@ fn digest(bytes: &[u8]) -> u64 {
 
 fn unreadable(file: PathBuf, why: &str) -> Report {
     let message = format!("cannot be read: {why}; what was last read of it stays in force");
-    Report { file, line: 1, object: None, field: String::new(), message, severity: Severity::Error }
+    Report { file, line: 1, object: None, field: String::new(), message, severity: Severity::Error, code: None }
 }
 
 impl Stamp {
