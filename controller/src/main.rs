@@ -2,6 +2,7 @@
 //! Kubernetes API publishes the mesh's roots and runs waypoints. Reads the settings and runs it.
 #![forbid(unsafe_code)]
 
+mod admission;
 mod app;
 mod authority;
 mod callers;
@@ -9,6 +10,7 @@ mod cluster;
 mod followed;
 mod json;
 mod lease;
+mod listener;
 mod review;
 mod roots;
 mod settings;

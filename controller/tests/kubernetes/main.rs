@@ -15,3 +15,4 @@ mod roots;
 mod support;
 mod verdicts;
 mod waypoints;
+mod webhook;

@@ -30,6 +30,9 @@ pub struct Server {
     config: Arc<ServerConfig>,
 }
 
+/// What a client is talked to over.
+pub type Accepted<T> = server::TlsStream<T>;
+
 /// The certificate that new handshakes are answered with.
 #[derive(Debug, Default)]
 struct Certificate(ArcSwapOption<CertifiedKey>);
@@ -49,6 +52,15 @@ impl Server {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Self { certificate, config: Arc::new(config) })
+    }
+
+    /// The same server, by the same certificate as it is at each handshake, for clients that speak one of `protocols` (ALPN)
+    /// in the place of HTTP/2.
+    #[must_use]
+    pub fn speaking(&self, protocols: &[&str]) -> Self {
+        let mut config = ServerConfig::clone(&self.config);
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        Self { certificate: self.certificate.clone(), config: Arc::new(config) }
     }
 
     /// Goes by any of `names` from now on, as `authority` certifies for `ttl`.
@@ -72,7 +84,7 @@ impl Server {
     ///
     /// # Errors
     /// A [`Failure`] that says what was wrong with it.
-    pub async fn accept<T>(&self, transport: T, limit: Duration) -> Result<server::TlsStream<T>, Failure>
+    pub async fn accept<T>(&self, transport: T, limit: Duration) -> Result<Accepted<T>, Failure>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {

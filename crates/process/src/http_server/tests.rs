@@ -1,6 +1,8 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::{LocalSet, spawn_local};
 
+use tokio::net::TcpStream;
+
 use super::*;
 
 fn limits() -> Limits {
