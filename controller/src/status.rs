@@ -12,7 +12,7 @@ use kube::core::ApiResource;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::cluster::{Cluster, Why, full_name};
 use crate::json::at;
@@ -127,8 +127,9 @@ impl<'a> Statuses<'a> {
             }
             // It was changed or deleted meanwhile.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            // Whoever had it said tells of it: there can be many of them.
             Err(error) => {
-                warn!(kind = kind.kind, object = full_name(object), "the status cannot be written: {}", Why(&error));
+                debug!(kind = kind.kind, object = full_name(object), "the status cannot be written: {}", Why(&error));
                 Err(error)
             }
         }

@@ -116,8 +116,8 @@ async fn follow(cluster: &Cluster, wake: &Arc<Notify>, followed: &mut BTreeMap<K
         match ambit_discovery::resource_of(&cluster.client, kind).await {
             Ok(Some(resource)) => {
                 let api = cluster.all(&resource);
+                // Of what is not known yet nothing is said; one is woken when it is.
                 let one = Followed::trimmed(api, &resource, watcher::Config::default(), wake, trim(kind));
-                one.known().await;
                 followed.insert(kind, (resource, one));
             }
             Ok(None) => {}
@@ -160,7 +160,13 @@ impl Writer<'_> {
             }
             unsaid.sort_by_cached_key(|(object, _)| (object.namespace(), object.name_any()));
             for (object, status) in unsaid {
-                first = first.and(self.statuses.say(resource, &object, status).await);
+                let said = self.statuses.say(resource, &object, status).await;
+                let refused = said.as_ref().err().is_some_and(|error| !is_of_one(error));
+                first = first.and(said);
+                // What is not allowed for one is not for the others.
+                if refused {
+                    break;
+                }
             }
         }
         self.readings.settle();
@@ -169,6 +175,11 @@ impl Writer<'_> {
         }
         first
     }
+}
+
+/// True if the API has something against one status, and not against whoever says it.
+fn is_of_one(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 413 | 422))
 }
 
 /// What is known of the mesh, to look at objects by.

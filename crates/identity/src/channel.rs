@@ -203,6 +203,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_server_that_speaks_otherwise_is_the_same_server_to_others() {
+        let authority = authority();
+        let server = Server::new(&stopped_clock()).unwrap();
+        let other = server.speaking(&["http/1.1"]);
+        // By a certificate that it came to later.
+        server.certify(&authority, &["spoofed.example".to_owned()], HOUR, now()).unwrap();
+        let client = Client::new(TrustStore::new(authority.roots()), stopped_clock());
+        dial(&server, &client, "spoofed.example").await.unwrap();
+        dial(&other, &client, "spoofed.example").await.expect_err("it is no server of HTTP/2");
+        let mut config = ClientConfig::clone(&*client.config().unwrap());
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let (near, far) = duplex(64 * 1024);
+        let name = ServerName::try_from("spoofed.example").unwrap();
+        let dialled = TlsConnector::from(Arc::new(config)).connect(name, near);
+        let (served, dialled) = tokio::join!(other.accept(far, LIMIT), dialled);
+        assert!(served.is_ok() && dialled.is_ok());
+    }
+
+    #[tokio::test]
     async fn a_servers_certificate_that_has_run_out_is_refused() {
         let authority = authority();
         let server = Server::new(&stopped_clock()).unwrap();
