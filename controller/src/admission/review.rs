@@ -48,12 +48,11 @@ pub(super) enum Verdict {
 /// Why it is no AdmissionReview.
 pub(super) fn answer(body: &[u8], mesh: &Mesh) -> Result<Answer, String> {
     let review: Value = serde_json::from_slice(body).map_err(|error| format!("this is no AdmissionReview: {error}"))?;
-    if (review["apiVersion"].as_str(), review["kind"].as_str())
-        != (Some("admission.k8s.io/v1"), Some("AdmissionReview"))
-    {
+    let text = |field: &str| at(&review, &[field]).as_str();
+    if (text("apiVersion"), text("kind")) != (Some("admission.k8s.io/v1"), Some("AdmissionReview")) {
         return Err("this is no AdmissionReview of admission.k8s.io/v1".to_owned());
     }
-    let request = &review["request"];
+    let request = at(&review, &["request"]);
     let uid = request["uid"].as_str().ok_or("the request has no uid")?;
     let mut said = Said { refused: None, warnings: Vec::new(), verdict: Verdict::Ignored };
     if matches!(request["operation"].as_str(), Some("CREATE" | "UPDATE")) && !is_ending(&request["object"]) {
@@ -62,10 +61,10 @@ pub(super) fn answer(body: &[u8], mesh: &Mesh) -> Result<Answer, String> {
     let mut response = json!({"uid": uid, "allowed": said.refused.is_none()});
     if let Some(message) = said.refused {
         // Of what is `Invalid` kubectl shows no message.
-        response["status"] = json!({"code": 400, "reason": "BadRequest", "message": message});
+        set(&mut response, &["status"], json!({"code": 400, "reason": "BadRequest", "message": message}));
     }
     if !said.warnings.is_empty() {
-        response["warnings"] = json!(said.warnings);
+        set(&mut response, &["warnings"], json!(said.warnings));
     }
     // What was only tried is not counted.
     let verdict = if request["dryRun"] == true { Verdict::Ignored } else { said.verdict };
@@ -109,7 +108,8 @@ impl Said {
         match read_object(kind, &named(object, request).to_string(), mesh) {
             Ok(read) => self.remark(read.remarks),
             Err(mut errors) => {
-                if request["operation"] == "UPDATE" && request["object"]["spec"] == request["oldObject"]["spec"] {
+                let spec = |which: &str| at(request, &[which, "spec"]);
+                if request["operation"] == "UPDATE" && spec("object") == spec("oldObject") {
                     // It was let in once, and stays as it is: labels and finalizers can still be changed.
                     let (old, new) = errors.into_iter().partition(|error| error.path.starts_with("spec"));
                     errors = new;
@@ -251,7 +251,7 @@ mod tests {
     fn a_name_that_is_yet_to_be_made_up_is_no_mistake_and_a_trial_is_not_counted() {
         let mut generated = policy(&json!({}));
         generated["metadata"] = json!({"generateName": "p-"});
-        assert_eq!(create(&generated).0, true);
+        assert!(create(&generated).0);
         generated["metadata"] = json!({"generateName": "P_"});
         assert!(create(&generated).1.starts_with("metadata.name: "));
         let review = json!({

@@ -94,7 +94,7 @@ fn accepted(parent: &ParentRef, snapshot: &Snapshot, findings: &[&Report]) -> Co
         })
     };
     let named = parent.port.is_some() || parent.section.is_some();
-    if named && !services.iter().any(|service| has_port(service)) {
+    if named && !services.iter().any(has_port) {
         return no("NoMatchingParent", "the parent has no such port: the route is not attached there");
     }
     let about = |report: &&&Report| {
