@@ -1,10 +1,8 @@
 //! Wires the controller together: discovery, the CA, the port at which it is asked, and the ports for operators. All of it
 //! runs on one thread; a signature takes less than a millisecond.
 
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use ambit_ca::{Desk, Tokens, server};
 use ambit_discovery::{Origin, Snapshots, publish};
@@ -19,22 +17,22 @@ use ambit_telemetry::{Exposition, Family, Logging};
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{Semaphore, watch};
-use tracing::{debug, info, warn};
+use tokio::sync::watch;
+use tracing::{info, warn};
 
+use crate::admission::{self, Tally, configuration};
 use crate::authority::secrets::Secrets;
 use crate::authority::{self, Place, Serving};
 use crate::callers::Callers;
 use crate::cluster::Cluster;
 use crate::lease;
+use crate::listener;
 use crate::review::Reviewer;
 use crate::roots;
 use crate::settings::Settings;
 use crate::uninstall;
+use crate::verdicts;
 use crate::waypoints;
-
-/// How long a client may take to shake hands.
-const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// Clients at once; more wait in the kernel's queue.
 const CLIENTS: usize = 4096;
@@ -67,7 +65,7 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
     let (signals, _quit) = signal::Signals::listen()?;
     let (trigger, drain) = drain::channel();
     let (publisher, mut snapshots) = publish(Snapshot::new(settings.mesh()));
-    let (reports_publisher, _reports) = publish(Vec::new());
+    let (reports_publisher, reports) = publish(Vec::new());
     let tls = channel::Server::new(&Clock::system())?;
     let cluster = match &origin {
         Origin::Cluster(api) => {
@@ -98,7 +96,8 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
     let listener = listener.with_context(|| format!("certificates cannot be asked for at {}", settings.address))?;
     let address = listener.local_addr()?;
     let names = serving.names.clone();
-    open_ports(settings, logging, &desk, &ready).await?;
+    let tally = Arc::new(Tally::default());
+    open_ports(settings, logging, (&desk, &tally), &ready).await?;
     let place = Place { serving, server: tls.clone(), desk: desk.clone(), roots };
     tokio::task::spawn_local(authority::follow(kept, place));
     if let Some(path) = settings.tokens.clone() {
@@ -106,10 +105,19 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
     }
     if let Some(cluster) = &cluster {
         let lead = lease::hold(cluster, settings.replica(), drain.clone());
-        tokio::task::spawn_local(roots::publish(cluster.clone(), lead.clone(), published));
-        tokio::task::spawn_local(waypoints::run(cluster.clone(), lead, settings.waypoints()));
+        tokio::task::spawn_local(roots::publish(cluster.clone(), lead.clone(), published.clone()));
+        admission::serve(settings.webhook_address, &tls, settings.mesh(), tally, drain.clone()).await?;
+        if let Some(terms) = settings.webhook() {
+            tokio::task::spawn_local(configuration::keep(cluster.clone(), lead.clone(), published, terms));
+        }
+        tokio::task::spawn_local(waypoints::run(cluster.clone(), lead.clone(), settings.waypoints()));
+        let mesh = verdicts::Mesh { snapshots: snapshots.clone(), reports };
+        tokio::task::spawn_local(verdicts::run(cluster.clone(), lead, mesh));
     }
-    let accepting = accept(listener, tls, desk, drain.clone());
+    let accepting = listener::accept(listener, tls, CLIENTS, drain.clone(), move |stream, drain: Drain| {
+        let desk = desk.clone();
+        async move { server::serve(desk, stream, drain.graceful()).await }
+    });
     tokio::task::spawn_local(async move {
         // Whatever comes first is the whole directory; before it nobody would be known to run anywhere.
         if snapshots.changed().await.is_some() {
@@ -157,53 +165,19 @@ async fn follow_tokens(path: PathBuf, trust_domain: TrustDomain, mut files: File
     }
 }
 
-/// Serves whoever comes, until the process stops.
-async fn accept(listener: TcpListener, tls: channel::Server, desk: Arc<Desk<Callers>>, drain: Drain) -> Infallible {
-    let places = Arc::new(Semaphore::new(CLIENTS));
-    loop {
-        // The semaphore is never closed.
-        let place = places.clone().acquire_owned().await.ok();
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of files or memory: the next attempt would fail at once as well.
-                warn!(%error, "cannot accept");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let (tls, desk, drain) = (tls.clone(), desk.clone(), drain.clone());
-        tokio::task::spawn_local(async move {
-            let (_place, guard) = (place, drain.guard());
-            let served = async {
-                match tls.accept(stream, HANDSHAKE).await {
-                    Ok(stream) => server::serve(desk, stream, drain.graceful()).await,
-                    Err(failure) => {
-                        debug!(%peer, "no handshake: {failure}");
-                        Ok(())
-                    }
-                }
-            };
-            if let Err(error) = served.await {
-                debug!(%peer, "a client went away: {error}");
-            }
-            drop(guard);
-        });
-    }
-}
-
 /// Opens the ports for probes and Prometheus.
 async fn open_ports(
     settings: &Settings,
     logging: &Logging,
-    desk: &Arc<Desk<Callers>>,
+    (desk, tally): (&Arc<Desk<Callers>>, &Arc<Tally>),
     ready: &Ready,
 ) -> anyhow::Result<()> {
     let scrape = Server::bind("metrics", settings.metrics_address).await?;
     let readiness = Server::bind("readiness", settings.readiness_address).await?;
     let mut exposition = Exposition::new("controller", env!("CARGO_PKG_VERSION"), logging.access_log());
-    let desk = desk.clone();
+    let (desk, tally) = (desk.clone(), tally.clone());
     exposition.register(move || families(&desk));
+    exposition.register(move || tally.families());
     let exposition = std::rc::Rc::new(exposition);
     let page = move || {
         let exposition = exposition.clone();

@@ -69,10 +69,10 @@ impl Origin {
     }
 
     /// The CA as it is now; none is made.
-    async fn read(&mut self, trust_domain: &TrustDomain) -> anyhow::Result<Authority> {
+    fn read(&self, trust_domain: &TrustDomain) -> anyhow::Result<Authority> {
         match self {
             Self::Directory(path, _) => Ok(Authority::open_directory(path, trust_domain, SystemTime::now())?),
-            Self::Secrets(secrets) => secrets.read(trust_domain).await,
+            Self::Secrets(secrets) => secrets.read(trust_domain),
         }
     }
 }
@@ -112,7 +112,7 @@ pub(crate) async fn follow(mut origin: Origin, place: Place) {
             () = origin.changed() => {}
             () = tokio::time::sleep(place.serving.ttl / 2) => {}
         }
-        let opened = match origin.read(&place.serving.trust_domain).await {
+        let opened = match origin.read(&place.serving.trust_domain) {
             Ok(authority) => Some(authority),
             Err(cause) => {
                 warn!("the CA stays as it is: {cause:#}");

@@ -32,12 +32,26 @@ impl Followed {
         which: watcher::Config,
         wake: &Arc<Notify>,
     ) -> Self {
+        Self::trimmed(api, resource, which, wake, |_| {})
+    }
+
+    /// The same without what `trim` takes away of each.
+    pub(crate) fn trimmed(
+        api: Api<DynamicObject>,
+        resource: &ApiResource,
+        which: watcher::Config,
+        wake: &Arc<Notify>,
+        trim: fn(&mut DynamicObject),
+    ) -> Self {
         let writer = Writer::new(resource.clone());
         let store = writer.as_reader();
         let (kind, wake) = (resource.kind.clone(), wake.clone());
         let mut told = watcher(api, which)
             .default_backoff()
-            .modify(|object| object.managed_fields_mut().clear())
+            .modify(move |object| {
+                object.metadata.managed_fields = None;
+                trim(object);
+            })
             .reflect(writer)
             .boxed();
         let task = tokio::task::spawn_local(async move {
@@ -67,6 +81,11 @@ impl Followed {
     /// The one of this namespace and name.
     pub(crate) fn one(&self, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
         self.store.get(&ObjectRef::new_with(name, self.kind.clone()).within(namespace))
+    }
+
+    /// All of them, in no order.
+    pub(crate) fn each(&self) -> Vec<Arc<DynamicObject>> {
+        self.store.state()
     }
 
     /// All of them, by namespace and name.

@@ -2,6 +2,7 @@
 //! Kubernetes API publishes the mesh's roots and runs waypoints. Reads the settings and runs it.
 #![forbid(unsafe_code)]
 
+mod admission;
 mod app;
 mod authority;
 mod callers;
@@ -9,10 +10,13 @@ mod cluster;
 mod followed;
 mod json;
 mod lease;
+mod listener;
 mod review;
 mod roots;
 mod settings;
+mod status;
 mod uninstall;
+mod verdicts;
 mod waypoints;
 
 use std::process::ExitCode;

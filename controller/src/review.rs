@@ -105,7 +105,8 @@ impl Reviewer {
             return Err(gone());
         }
         let node = at(&pod, &["spec", "nodeName"]).as_str().unwrap_or_default().into();
-        Ok(Pod { account: account.clone(), name: bound.name.clone(), node })
+        let uid = bound.uid.parse().map_err(|_| gone())?;
+        Ok(Pod { account: account.clone(), name: bound.name.clone(), uid, node })
     }
 
     fn note(&self, refusal: Option<&Refusal>) {

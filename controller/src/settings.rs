@@ -12,6 +12,7 @@ use ambit_process::source::Source;
 use anyhow::bail;
 use clap::Parser;
 
+use crate::admission::configuration::{self, FailurePolicy};
 use crate::review::{Account, Terms};
 use crate::waypoints;
 
@@ -119,6 +120,24 @@ pub(crate) struct Settings {
     #[arg(long, env = "CONTROLLER_READINESS_ADDRESS", value_name = "ADDRESS", default_value = "[::]:8080")]
     pub(crate) readiness_address: SocketAddr,
 
+    /// Address of the validating webhook (/validate); with --kube alone.
+    #[arg(long, env = "CONTROLLER_WEBHOOK_ADDRESS", value_name = "ADDRESS", default_value = "[::]:15017")]
+    pub(crate) webhook_address: SocketAddr,
+
+    /// The ValidatingWebhookConfiguration that is kept right, so that the Kubernetes API asks that webhook. Default: none is.
+    #[arg(long, env = "CONTROLLER_VALIDATION_WEBHOOK", value_name = "NAME")]
+    pub(crate) validation_webhook: Option<String>,
+
+    /// What becomes of objects that nobody reviews, once it is proved that reviews arrive; before, they pass.
+    #[arg(
+        long,
+        env = "CONTROLLER_VALIDATION_FAILURE_POLICY",
+        value_name = "POLICY",
+        value_enum,
+        default_value_t = FailurePolicy::Fail
+    )]
+    pub(crate) validation_failure_policy: FailurePolicy,
+
     /// Seconds that requests have to be answered when the controller stops.
     #[arg(long, env = "CONTROLLER_DRAIN_DEADLINE", value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub(crate) drain_deadline: Duration,
@@ -177,6 +196,13 @@ impl Settings {
             trusted.insert(agents());
         }
         Terms { audience: self.audience.clone(), trusted, trust_domain: self.trust_domain.clone() }
+    }
+
+    /// Which configuration of the webhook is kept, if one is.
+    #[must_use]
+    pub(crate) fn webhook(&self) -> Option<configuration::Terms> {
+        let name = self.validation_webhook.clone()?;
+        Some(configuration::Terms { name, policy: self.validation_failure_policy })
     }
 
     /// What holds for all waypoints.

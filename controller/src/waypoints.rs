@@ -22,36 +22,35 @@ mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use ambit_api::Kind;
+use ambit_model::policy::WAYPOINT_CLASSES;
 use kube::ResourceExt;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::DynamicObject;
 use kube::core::ApiResource;
 use kube::runtime::watcher;
-use serde_json::{Value, json};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use self::apply::Deployer;
+pub(crate) use self::classes::CONTROLLER;
 use self::gateway::Gateway;
 pub(crate) use self::plan::Shape;
-use crate::cluster::{Cluster, Why, full_name};
+use crate::cluster::{Cluster, Why};
 use crate::followed::Followed;
 use crate::json::at;
 use crate::lease::Lead;
+use crate::status::{Statuses, now};
 
 /// How often everything is looked at without a cause: parameters are not followed.
 const LOOK: Duration = Duration::from_secs(30);
 /// What changes within this is looked at together.
 const QUIET: Duration = Duration::from_millis(100);
+/// The same after a failure: what is refused again and again does not hold up others for long, and is not asked for at once.
+const QUIET_AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// After a failure, and twice as long after each further one.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// Statuses have a manager of their own: before Kubernetes 1.22 fields of a status and of its object were told apart by that
-/// alone.
-const STATUS_MANAGER: &str = "ambit-controller-status";
 
 /// What holds for all waypoints, and the DNS suffix of their Services.
 #[derive(Clone, Debug)]
@@ -94,7 +93,7 @@ async fn write(cluster: &Cluster, terms: &Terms) {
         one.known().await;
     }
     let [followed_gateways, followed_classes] = followed;
-    let writer = Writer { cluster, domain: &terms.domain, gateways, classes };
+    let mut writer = Writer { cluster, domain: &terms.domain, gateways, classes, statuses: Statuses::new(cluster) };
     let mut retry = RETRY.0;
     loop {
         // What is noticed from here on is looked at again.
@@ -103,20 +102,20 @@ async fn write(cluster: &Cluster, terms: &Terms) {
             let ours = writer.classes(&followed_classes.all(), &now).await?;
             writer.gateways(&mut deployer, &ours, &followed_gateways.all(), &now).await
         };
-        let wait = match done.await {
+        let (wait, quiet) = match done.await {
             Ok(()) => {
                 retry = RETRY.0;
-                LOOK
+                (LOOK, QUIET)
             }
             Err(error) => {
                 warn!("waypoints are not as they should be yet: {}", Why(&error));
                 let wait = retry;
                 retry = (retry * 2).min(RETRY.1);
-                wait
+                (wait, wait.min(QUIET_AFTER_FAILURE))
             }
         };
         tokio::select! {
-            () = wake.notified() => tokio::time::sleep(QUIET).await,
+            () = wake.notified() => tokio::time::sleep(quiet).await,
             () = tokio::time::sleep(wait) => {}
         }
     }
@@ -134,14 +133,15 @@ struct Writer<'a> {
     domain: &'a str,
     gateways: ApiResource,
     classes: ApiResource,
+    statuses: Statuses<'a>,
 }
 
 impl Writer<'_> {
     /// Makes the classes that are missing, and says of those that are ours that they are: their names.
-    async fn classes(&self, known: &[Arc<DynamicObject>], now: &str) -> kube::Result<Vec<&'static str>> {
+    async fn classes(&mut self, known: &[Arc<DynamicObject>], now: &str) -> kube::Result<Vec<&'static str>> {
         let api = self.cluster.all(&self.classes);
         let mut ours = Vec::new();
-        for name in gateway::CLASSES {
+        for name in WAYPOINT_CLASSES {
             let class = match known.iter().find(|class| class.name_any() == name) {
                 Some(class) => class.clone(),
                 None => Arc::new(classes::create(&api, &self.classes, name).await?),
@@ -150,7 +150,7 @@ impl Writer<'_> {
                 ours.push(name);
                 let status =
                     status::class(class.metadata.generation.unwrap_or_default(), at(&class.data, &["status"]), now);
-                self.say(&api, &self.classes, &class, status).await?;
+                self.statuses.say(&self.classes, &class, status).await?;
             }
         }
         Ok(ours)
@@ -159,7 +159,7 @@ impl Writer<'_> {
     /// Brings about what every Gateway asks for, and says what has become of it. The first failure is told when all have
     /// been looked at.
     async fn gateways(
-        &self,
+        &mut self,
         deployer: &mut Deployer<'_>,
         ours: &[&str],
         known: &[Arc<DynamicObject>],
@@ -180,49 +180,13 @@ impl Writer<'_> {
             }
             let host = format!("{}.{}.svc.{}", gateway.deployment, gateway.namespace, self.domain);
             let status = status::gateway(gateway, &outcome, &host, at(&object.data, &["status"]), now);
-            let api = self.cluster.within(&gateway.namespace, &self.gateways);
-            let said = self.say(&api, &self.gateways, object, status).await;
+            let said = self.statuses.say(&self.gateways, object, status).await;
             first = first.and(failure.map_or(Ok(()), Err)).and(said);
         }
         let living: BTreeMap<&str, &Gateway> = gateways.iter().map(|(one, _)| (one.uid.as_str(), one)).collect();
-        first = first.and(deployer.take_away(&living).await);
+        first = first.and(deployer.take_away(ours, &living).await);
         first.and(readers::grant(self.cluster, &accounts).await)
     }
-
-    /// Writes `status` if it is not what the object says.
-    async fn say(
-        &self,
-        api: &Api<DynamicObject>,
-        kind: &ApiResource,
-        object: &DynamicObject,
-        status: Value,
-    ) -> kube::Result<()> {
-        if status::is_said(at(&object.data, &["status"]), &status) {
-            return Ok(());
-        }
-        let name = object.name_any();
-        let applied = json!({
-            "apiVersion": kind.api_version,
-            "kind": kind.kind,
-            "metadata": {"name": name},
-            "status": status,
-        });
-        let how = PatchParams::apply(STATUS_MANAGER).force();
-        match api.patch_status(&name, &how, &Patch::Apply(&applied)).await {
-            Ok(_) => Ok(()),
-            // It was deleted meanwhile.
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(error) => {
-                warn!(object = full_name(object), "the status cannot be written: {}", Why(&error));
-                Err(error)
-            }
-        }
-    }
-}
-
-fn now() -> String {
-    let now = OffsetDateTime::from(SystemTime::now());
-    now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -40,9 +40,16 @@
 - --cluster={{ $values.clusterName }}
 - --domain={{ $values.clusterDomain }}
 - --root-namespace={{ $values.rootNamespace }}
+{{- if and $values.configValidation (not $values.base.validationCABundle) }}
+- --validation-webhook=ambit-validator
+{{- with $values.base.validationFailurePolicy }}
+- --validation-failure-policy={{ . }}
+{{- end }}
+{{- end }}
 - --drain-deadline={{ max 1 (sub ($values.controller.terminationGracePeriodSeconds | int) 5) }}
 {{- if not $values.ipv6 }}
 - --address=0.0.0.0:15012
+- --webhook-address=0.0.0.0:15017
 - --metrics-address=0.0.0.0:15014
 - --readiness-address=0.0.0.0:8080
 {{- end }}

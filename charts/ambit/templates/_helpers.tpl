@@ -5,7 +5,7 @@ template gives text.
 {{- define "ambit.values" -}}
 {{- $values := omit .Values "global" | deepCopy -}}
 {{- $global := .Values.global | default dict -}}
-{{- range $name := list "hub" "tag" "variant" "image" "imagePullPolicy" "imagePullSecrets" "platform" "logLevel" "logAsJson" "caAddress" -}}
+{{- range $name := list "hub" "tag" "variant" "image" "imagePullPolicy" "imagePullSecrets" "platform" "logLevel" "logAsJson" "caAddress" "configValidation" -}}
 {{- if hasKey $global $name }}{{ $_ := set $values $name (index $global $name) }}{{ end -}}
 {{- end -}}
 {{- if $global.networkPolicy }}{{ $_ := set $values "networkPolicy" $global.networkPolicy }}{{ end -}}

@@ -1,5 +1,6 @@
 //! The CA in a cluster: the Secret that somebody has plugged in (Istio's `cacerts`) or, where there is none, one of our own,
-//! which the first of several controllers makes and all of them read.
+//! which the first of several controllers makes and all of them read. Both are followed, and what was told of them last is
+//! what is read: nothing that has been told can be missed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,15 +26,20 @@ const PLUGGED_IN: &str = "cacerts";
 /// The Secret of a root that was made here.
 const OWN: &str = "ambit-ca";
 
-/// For how long a start waits for the API, and how often it is asked meanwhile.
+/// Where a CA is looked for, one after the other.
+const NAMES: [&str; 2] = [PLUGGED_IN, OWN];
+
+/// For how long a start waits for the API.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long until it is asked again to make the Secret, if it refuses.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// The Secrets of the controller's namespace that a CA may be in.
 pub(crate) struct Secrets {
     cluster: Cluster,
     wake: Arc<Notify>,
-    _followed: [Followed; 2],
+    /// Those of the names in [`NAMES`].
+    followed: [Followed; 2],
 }
 
 /// What there is of a CA.
@@ -50,27 +56,48 @@ impl Secrets {
     pub(crate) fn new(cluster: &Cluster) -> Self {
         let wake = Arc::new(Notify::new());
         let secrets = resource("v1", "Secret", "secrets");
-        let followed = [PLUGGED_IN, OWN].map(|name| {
+        let followed = NAMES.map(|name| {
             let one = watcher::Config::default().fields(&format!("metadata.name={name}"));
             Followed::new(cluster.within(&cluster.namespace, &secrets), &secrets, one, &wake)
         });
-        Self { cluster: cluster.clone(), wake, _followed: followed }
+        Self { cluster: cluster.clone(), wake, followed }
     }
 
     /// The CA, made if there is none; waits some time for an API that is away.
     pub(super) async fn open(&self, trust_domain: &TrustDomain) -> anyhow::Result<Authority> {
-        let begun = tokio::time::Instant::now();
-        loop {
-            let found = match self.find().await {
-                Ok(Found::Nowhere) => self.make(trust_domain).await,
-                found => found,
-            };
-            match found {
-                Ok(found) => return self.parse(found, trust_domain),
-                Err(error) if begun.elapsed() < PATIENCE => warn!("the CA cannot be read yet: {error:#}"),
-                Err(error) => return Err(error),
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let known = async {
+            for one in &self.followed {
+                one.known().await;
             }
-            tokio::time::sleep(RETRY).await;
+        };
+        tokio::time::timeout_at(deadline, known).await.map_err(|_| {
+            let [plugged_in, own] = NAMES;
+            anyhow!(
+                "the Secrets {plugged_in} and {own} cannot be read: the Kubernetes API does not let them be followed"
+            )
+        })?;
+        let (mut is_made, mut refused) = (false, None);
+        loop {
+            if let Found::In(..) = self.find()? {
+                return self.read(trust_domain);
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(refused.unwrap_or_else(|| anyhow!("the Secret {OWN} was made, and is not told of")));
+            }
+            let mut wait = deadline;
+            if !is_made {
+                match self.make(trust_domain).await {
+                    Ok(()) => is_made = true,
+                    Err(error) => {
+                        warn!("there is no CA yet: {error:#}");
+                        refused = Some(error);
+                        wait = deadline.min(tokio::time::Instant::now() + RETRY);
+                    }
+                }
+            }
+            // Whoever made it, it is told of.
+            let _ = tokio::time::timeout_at(wait, self.changed()).await;
         }
     }
 
@@ -78,33 +105,27 @@ impl Secrets {
         self.wake.notified().await;
     }
 
-    pub(super) async fn read(&self, trust_domain: &TrustDomain) -> anyhow::Result<Authority> {
-        let found = self.find().await?;
-        self.parse(found, trust_domain)
-    }
-
-    fn parse(&self, found: Found, trust_domain: &TrustDomain) -> anyhow::Result<Authority> {
-        let Found::In(name, entries) = found else {
+    /// The CA as it was told of last.
+    pub(super) fn read(&self, trust_domain: &TrustDomain) -> anyhow::Result<Authority> {
+        let Found::In(name, entries) = self.find()? else {
             return Err(anyhow!("neither the Secret {PLUGGED_IN} nor {OWN} is there any more: restore it"));
         };
         let place = format!("secret {}/{name}", self.cluster.namespace);
         Ok(Authority::open_secret(&place, &entries, trust_domain, SystemTime::now())?)
     }
 
-    async fn find(&self) -> anyhow::Result<Found> {
-        let secrets = self.cluster.within(&self.cluster.namespace, &resource("v1", "Secret", "secrets"));
-        for name in [PLUGGED_IN, OWN] {
-            let secret = secrets.get_opt(name).await;
-            let secret = secret.map_err(|error| anyhow!("the Secret {name} cannot be read: {}", Why(&error)))?;
-            if let Some(secret) = secret {
-                return Ok(Found::In(name, entries(&secret)?));
+    fn find(&self) -> anyhow::Result<Found> {
+        for (name, followed) in NAMES.into_iter().zip(&self.followed) {
+            if let Some(secret) = followed.one(&self.cluster.namespace, name) {
+                let entries = entries(&secret).with_context(|| format!("the Secret {name} cannot be used"))?;
+                return Ok(Found::In(name, entries));
             }
         }
         Ok(Found::Nowhere)
     }
 
-    /// Makes the Secret, unless another controller just has, and finds what there is then.
-    async fn make(&self, trust_domain: &TrustDomain) -> anyhow::Result<Found> {
+    /// Makes the Secret, unless another controller just has.
+    async fn make(&self, trust_domain: &TrustDomain) -> anyhow::Result<()> {
         let kind = resource("v1", "Secret", "secrets");
         let texts = Authority::new_secret(trust_domain, SystemTime::now())?;
         let secret = DynamicObject::new(OWN, &kind).data(json!({"type": "istio.io/ca-root", "stringData": texts}));
@@ -114,7 +135,7 @@ impl Secrets {
             Err(kube::Error::Api(status)) if status.code == 409 => info!(secret = OWN, "another has made a root"),
             Err(error) => return Err(anyhow!("the Secret {OWN} cannot be made: {}", Why(&error))),
         }
-        self.find().await
+        Ok(())
     }
 }
 

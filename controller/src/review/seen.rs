@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ambit_ca::Caller;
-use ambit_model::{Snapshot, WorkloadUid};
+use ambit_model::{PodUid, Snapshot, WorkloadUid};
 
 use super::token::Account;
 
@@ -20,6 +20,8 @@ const KEPT: usize = 4096;
 pub(super) struct Pod {
     pub(super) account: Account,
     pub(super) name: String,
+    /// Another pod of its name has another.
+    pub(super) uid: PodUid,
     pub(super) node: Arc<str>,
 }
 
@@ -60,7 +62,9 @@ impl Pod {
     fn is_in(&self, mesh: &Snapshot) -> bool {
         let Account { namespace, name } = &self.account;
         let workload = mesh.workload(&WorkloadUid::pod(&mesh.mesh.cluster, namespace, &self.name));
-        workload.is_some_and(|pod| pod.node == self.node && *pod.identity.service_account == **name)
+        workload.is_some_and(|pod| {
+            pod.pod_uid == Some(self.uid) && pod.node == self.node && *pod.identity.service_account == **name
+        })
     }
 }
 
@@ -71,13 +75,16 @@ mod tests {
 
     use super::*;
 
-    /// What is in force of a mesh with these pods, each a name with its node and its account.
-    fn mesh(pods: &[(&str, &str, &str)]) -> Snapshot {
+    const UID: &str = "11111111-2222-3333-4444-555555555555";
+    const OTHER: &str = "11111111-2222-3333-4444-666666666666";
+
+    /// What is in force of a mesh with these pods, each a name with its UID, its node and its account.
+    fn mesh(pods: &[(&str, &str, &str, &str)]) -> Snapshot {
         let mut index = Index::new(Mesh::default(), []);
-        let events = pods.iter().map(|(name, node, account)| {
+        let events = pods.iter().map(|(name, uid, node, account)| {
             let pod = serde_json::json!({
                 "apiVersion": "v1", "kind": "Pod",
-                "metadata": {"name": name, "namespace": "istio-system"},
+                "metadata": {"name": name, "namespace": "istio-system", "uid": uid},
                 "spec": {"nodeName": node, "serviceAccountName": account},
             });
             let pod = ambit_api::Object::read(ambit_api::Kind::Pod, pod).unwrap();
@@ -88,12 +95,13 @@ mod tests {
     }
 
     fn agent() -> Pod {
-        Pod { account: "istio-system/ztunnel".parse().unwrap(), name: "ztunnel-1".to_owned(), node: "a".into() }
+        let account = "istio-system/ztunnel".parse().unwrap();
+        Pod { account, name: "ztunnel-1".to_owned(), uid: UID.parse().unwrap(), node: "a".into() }
     }
 
     #[test]
     fn an_answer_is_believed_for_a_moment_and_while_its_pod_is_there() {
-        let (there, now) = (mesh(&[("ztunnel-1", "a", "ztunnel")]), Instant::now());
+        let (there, now) = (mesh(&[("ztunnel-1", UID, "a", "ztunnel")]), Instant::now());
         let caller = Caller::Node("a".into());
         let noted = || {
             let mut seen = Seen::default();
@@ -105,14 +113,17 @@ mod tests {
         assert_eq!(seen.recall("other", &there, now), None);
         assert_eq!(seen.recall("t", &there, now + BELIEVED), None);
         assert_eq!(seen.recall("t", &there, now), None, "what was too old is forgotten");
-        for changed in [mesh(&[]), mesh(&[("ztunnel-1", "b", "ztunnel")]), mesh(&[("ztunnel-1", "a", "other")])] {
-            assert_eq!(noted().recall("t", &changed, now), None);
+        for pod in [(UID, "b", "ztunnel"), (UID, "a", "other"), (OTHER, "a", "ztunnel"), ("", "a", "ztunnel")] {
+            let (uid, node, account) = pod;
+            let changed = mesh(&[("ztunnel-1", uid, node, account)]);
+            assert_eq!(noted().recall("t", &changed, now), None, "{pod:?}");
         }
+        assert_eq!(noted().recall("t", &mesh(&[]), now), None);
     }
 
     #[test]
     fn what_is_kept_is_bounded_and_what_is_too_old_makes_room() {
-        let (there, now) = (mesh(&[("ztunnel-1", "a", "ztunnel")]), Instant::now());
+        let (there, now) = (mesh(&[("ztunnel-1", UID, "a", "ztunnel")]), Instant::now());
         let mut seen = Seen::default();
         for number in 0..=KEPT {
             seen.note(&number.to_string(), Caller::Node("a".into()), agent(), now);

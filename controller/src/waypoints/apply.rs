@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ambit_api::labels::GATEWAY_NAME;
+use ambit_discovery::find_resource;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, DynamicObject, Preconditions};
 use kube::core::ApiResource;
@@ -12,9 +14,8 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
-use super::gateway::{CLASSES, Gateway};
-use super::merge::covers;
-use super::plan::{GATEWAY_CLASS, GATEWAY_NAME, Overlays, Part, Shape, overlays, plan};
+use super::gateway::Gateway;
+use super::plan::{GATEWAY_CLASS, Overlays, Part, Shape, overlays, plan};
 use super::status::Outcome;
 use crate::cluster::{Claim, Cluster, Why, apply, full_name, resource};
 use crate::followed::Followed;
@@ -26,8 +27,17 @@ pub(super) struct Deployer<'a> {
     shape: &'a Shape,
     /// Each part in the version that is served, with those there are; a part that is not served is not here.
     parts: BTreeMap<Part, (ApiResource, Followed)>,
-    /// What was written, by the Gateway's UID: fields that are no longer wanted are seen by it.
-    written: BTreeMap<(String, Part), Value>,
+    /// What was written, by the Gateway's UID.
+    written: BTreeMap<(String, Part), Written>,
+}
+
+/// What was written. What is wanted is not compared with what there is: the API writes the same in other words, such as
+/// `500m` for `0.5`.
+struct Written {
+    /// What was wanted: fields that are no longer wanted are seen by it.
+    wanted: Value,
+    /// What the object was by that.
+    became: Value,
 }
 
 /// What stands where an object is to be.
@@ -46,7 +56,7 @@ impl<'a> Deployer<'a> {
     pub(super) async fn open(cluster: &'a Cluster, shape: &'a Shape, wake: &Arc<Notify>) -> kube::Result<Self> {
         let mut parts = BTreeMap::new();
         for part in Part::ALL {
-            if let Some(kind) = served(cluster, part).await? {
+            if let Some(kind) = find_resource(&cluster.client, part.versions(), part.kind()).await? {
                 let ours = watcher::Config::default().labels(GATEWAY_NAME);
                 let followed = Followed::new(cluster.all(&kind), &kind, ours, wake);
                 followed.known().await;
@@ -62,7 +72,11 @@ impl<'a> Deployer<'a> {
         match self.put(gateway, &mut outcome).await {
             Ok(()) => {}
             Err(error) => {
-                outcome.failed = Some(format!("the Kubernetes API says: {}", Why(&error)));
+                // The same failure in the same words each time: what is said in a status wakes who says it.
+                outcome.failed = Some(match &error {
+                    kube::Error::Api(status) => format!("the Kubernetes API says {} {}", status.code, status.reason),
+                    _ => "the Kubernetes API does not answer".to_owned(),
+                });
                 failure = Some(error);
             }
         }
@@ -76,16 +90,15 @@ impl<'a> Deployer<'a> {
         (outcome, failure)
     }
 
-    /// Removes what was deployed for Gateways that are not among `living`.
+    /// Removes what was deployed for Gateways of the classes `ours` that are not among `living`.
     ///
     /// # Errors
     /// What the API says.
-    pub(super) async fn take_away(&mut self, living: &BTreeMap<&str, &Gateway>) -> kube::Result<()> {
+    pub(super) async fn take_away(&mut self, ours: &[&str], living: &BTreeMap<&str, &Gateway>) -> kube::Result<()> {
         self.written.retain(|(uid, _), _| living.contains_key(uid.as_str()));
         for (kind, followed) in self.parts.values() {
             for object in followed.all() {
-                let is_of_ours =
-                    object.labels().get(GATEWAY_CLASS).is_some_and(|class| CLASSES.contains(&class.as_str()));
+                let is_of_ours = object.labels().get(GATEWAY_CLASS).is_some_and(|class| ours.contains(&class.as_str()));
                 if is_of_ours && owner(&object).is_some_and(|uid| !living.contains_key(uid)) {
                     remove(self.cluster, kind, &object).await?;
                 }
@@ -107,12 +120,12 @@ impl<'a> Deployer<'a> {
         let mut standing = Vec::new();
         for (part, object) in planned {
             let Some((kind, _)) = self.parts.get(&part) else {
-                outcome.failed = Some(format!("this cluster serves no {}", part.kind().0));
+                outcome.failed = Some(format!("this cluster serves no {}", part.kind()));
                 continue;
             };
             match self.standing(part, kind, gateway).await? {
                 Standing::Taken => {
-                    outcome.taken.push(format!("{} {}/{}", part.kind().0, gateway.namespace, gateway.deployment));
+                    outcome.taken.push(format!("{} {}/{}", part.kind(), gateway.namespace, gateway.deployment));
                 }
                 found => standing.push((part, object, found)),
             }
@@ -168,7 +181,8 @@ impl<'a> Deployer<'a> {
         let key = (gateway.uid.clone(), part);
         let claim = match &found {
             Standing::Ours(known) => {
-                if self.written.get(&key) == Some(&object) && is_as(known, object.clone()) {
+                let before = self.written.get(&key);
+                if before.is_some_and(|before| before.wanted == object && before.became == lasting(known)) {
                     return Ok(());
                 }
                 Claim::Ours
@@ -181,7 +195,7 @@ impl<'a> Deployer<'a> {
             // Of another object of this name the API says that it is one.
             set(&mut sent, &["metadata", "uid"], json!(known.uid()));
         }
-        apply(&api, &sent, claim).await.inspect_err(|error| {
+        let answered = apply(&api, &sent, claim).await.inspect_err(|error| {
             warn!(
                 gateway = gateway.name,
                 namespace = gateway.namespace,
@@ -191,7 +205,7 @@ impl<'a> Deployer<'a> {
             );
         })?;
         debug!(gateway = gateway.name, namespace = gateway.namespace, kind = kind.kind, "written");
-        self.written.insert(key, object);
+        self.written.insert(key, Written { wanted: object, became: lasting(&answered) });
         Ok(())
     }
 
@@ -199,25 +213,6 @@ impl<'a> Deployer<'a> {
     fn known(&self, part: Part, gateway: &Gateway) -> Option<Arc<DynamicObject>> {
         self.parts.get(&part)?.1.one(&gateway.namespace, &gateway.deployment)
     }
-}
-
-/// The kind of `part` in the newest version that is served and can be written; none if it is not served.
-async fn served(cluster: &Cluster, part: Part) -> kube::Result<Option<ApiResource>> {
-    let (kind, plural) = part.kind();
-    for version in part.versions() {
-        if !version.contains('/') {
-            return Ok(Some(resource(version, kind, plural)));
-        }
-        match cluster.client.list_api_group_resources(version).await {
-            Ok(list) if list.resources.iter().any(|known| known.name == plural) => {
-                return Ok(Some(resource(version, kind, plural)));
-            }
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
 }
 
 /// The UID of the Gateway that owns `object`.
@@ -229,12 +224,13 @@ fn is_owned(object: &DynamicObject, uid: &str) -> bool {
     owner(object) == Some(uid)
 }
 
-/// True if `object` says all of `wanted`, its kind aside: what is listed is of the kind that was asked for, and does not say so.
-fn is_as(object: &DynamicObject, mut wanted: Value) -> bool {
-    if let Some(wanted) = wanted.as_object_mut() {
-        wanted.retain(|name, _| name != "apiVersion" && name != "kind");
+/// `object` without what changes though nobody has changed what it asks for.
+fn lasting(object: &DynamicObject) -> Value {
+    let mut kept = object.data.clone();
+    if let Some(kept) = kept.as_object_mut() {
+        kept.remove("status");
     }
-    serde_json::to_value(object).is_ok_and(|object| covers(&object, &wanted))
+    json!({"labels": object.labels(), "annotations": object.annotations(), "owners": object.owner_references(), "rest": kept})
 }
 
 /// Deletes `object`, and nothing else that has come to have its name.

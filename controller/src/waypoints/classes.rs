@@ -10,7 +10,7 @@ use crate::cluster::FIELD_MANAGER;
 use crate::json::at;
 
 /// Who serves the classes, as Istio's waypoints have it.
-const CONTROLLER: &str = "istio.io/mesh-controller";
+pub(crate) const CONTROLLER: &str = "istio.io/mesh-controller";
 
 /// Makes the class `name`, unless somebody just has.
 ///

@@ -2,18 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use ambit_model::policy::WAYPOINT_CLASSES;
+use ambit_model::ports;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
 use crate::json::at;
 
-/// The classes whose Gateways are waypoints.
-pub(crate) const CLASSES: [&str; 2] = ["ambit-waypoint", "istio-waypoint"];
-
-/// What a waypoint listens by, and where.
+/// What a waypoint listens by, at the port [`ports::HBONE`].
 pub(crate) const PROTOCOL: &str = "HBONE";
-pub(crate) const PORT: i64 = 15008;
 
 /// Another name for what is deployed (Istio's `gateway.istio.io/name-override`).
 const NAME_OVERRIDE: &str = "gateway.istio.io/name-override";
@@ -68,7 +66,7 @@ impl Gateway {
     /// Reads `object`, which is served as `api_version`; none if it is of no class of ours.
     pub(crate) fn read(object: &DynamicObject, api_version: &str) -> Option<Self> {
         let spec = at(&object.data, &["spec"]);
-        let class = spec["gatewayClassName"].as_str().filter(|class| CLASSES.contains(class))?.to_owned();
+        let class = spec["gatewayClassName"].as_str().filter(|class| WAYPOINT_CLASSES.contains(class))?.to_owned();
         let infrastructure = &spec["infrastructure"];
         // Before there was `infrastructure`, what is deployed had what the Gateway has.
         let inherited = |own: &BTreeMap<String, String>, said: &Value| match said.as_object() {
@@ -112,7 +110,7 @@ impl Gateway {
 impl Listener {
     /// True if a waypoint listens so.
     pub(crate) fn is_served(&self) -> bool {
-        self.protocol == PROTOCOL && self.port == PORT
+        self.protocol == PROTOCOL && self.port == i64::from(ports::HBONE)
     }
 
     fn read(listener: &Value) -> Self {

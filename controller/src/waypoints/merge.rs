@@ -79,19 +79,6 @@ fn plain(value: &Value) -> Value {
     }
 }
 
-/// True if `object` has all that `wanted` says, with whatever else there is beside it.
-pub(super) fn covers(object: &Value, wanted: &Value) -> bool {
-    match (object, wanted) {
-        (Value::Object(object), Value::Object(wanted)) => {
-            wanted.iter().all(|(name, value)| object.get(name).is_some_and(|known| covers(known, value)))
-        }
-        (Value::Array(list), Value::Array(wanted)) => {
-            list.len() == wanted.len() && list.iter().zip(wanted).all(|(known, value)| covers(known, value))
-        }
-        (object, wanted) => object == wanted,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -148,22 +135,5 @@ mod tests {
             "new": {"list": [{"$patch": "delete"}, {"a": 1}], "map": {"$patch": "delete"}},
         });
         assert_eq!(merged(base, &overlay), json!({"affinity": {"y": 2}, "new": {"list": [{"a": 1}]}}));
-    }
-
-    #[test]
-    fn what_is_there_beside_what_is_wanted_does_not_matter() {
-        let wanted = json!({"spec": {"ports": [{"port": 80}], "type": "ClusterIP"}});
-        assert!(covers(
-            &json!({"spec": {"ports": [{"port": 80, "protocol": "TCP"}], "type": "ClusterIP", "clusterIP": "x"}}),
-            &wanted
-        ));
-        for other in [
-            json!({"spec": {"ports": [{"port": 81}], "type": "ClusterIP"}}),
-            json!({"spec": {"ports": [{"port": 80}, {"port": 81}], "type": "ClusterIP"}}),
-            json!({"spec": {"ports": [{"port": 80}]}}),
-            json!({}),
-        ] {
-            assert!(!covers(&other, &wanted), "{other}");
-        }
     }
 }

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use ambit_api::labels::{CANONICAL_NAME, CANONICAL_REVISION, DATAPLANE_MODE, GATEWAY_NAME, TRAFFIC_DISTRIBUTION};
+use ambit_model::ports;
 use serde_json::{Value, json};
 
 use super::gateway::Gateway;
@@ -10,8 +12,7 @@ use super::merge::merge;
 use crate::json::set;
 use crate::roots;
 
-/// The labels by which a waypoint's pods, and all that is deployed for it, are told.
-pub(crate) const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
+/// The label that tells, of all that is deployed for a waypoint, its Gateway's class; [`GATEWAY_NAME`] tells the Gateway.
 pub(crate) const GATEWAY_CLASS: &str = "gateway.networking.k8s.io/gateway-class-name";
 const MANAGED: (&str, &str) = ("gateway.istio.io/managed", "istio.io-mesh-controller");
 
@@ -72,14 +73,14 @@ impl Part {
         }
     }
 
-    /// Its kind, and the kind's name in paths.
-    pub(crate) const fn kind(self) -> (&'static str, &'static str) {
+    /// Its kind.
+    pub(crate) const fn kind(self) -> &'static str {
         match self {
-            Self::ServiceAccount => ("ServiceAccount", "serviceaccounts"),
-            Self::Deployment => ("Deployment", "deployments"),
-            Self::Service => ("Service", "services"),
-            Self::HorizontalPodAutoscaler => ("HorizontalPodAutoscaler", "horizontalpodautoscalers"),
-            Self::PodDisruptionBudget => ("PodDisruptionBudget", "poddisruptionbudgets"),
+            Self::ServiceAccount => "ServiceAccount",
+            Self::Deployment => "Deployment",
+            Self::Service => "Service",
+            Self::HorizontalPodAutoscaler => "HorizontalPodAutoscaler",
+            Self::PodDisruptionBudget => "PodDisruptionBudget",
         }
     }
 
@@ -141,7 +142,7 @@ fn object(part: Part, gateway: &Gateway, overlays: &Overlays, shape: &Shape) -> 
     let mut object = body;
     let mut annotations = gateway.annotations.clone();
     if part == Part::Service {
-        annotations.entry("networking.istio.io/traffic-distribution".to_owned()).or_insert("PreferClose".to_owned());
+        annotations.entry(TRAFFIC_DISTRIBUTION.to_owned()).or_insert("PreferClose".to_owned());
     }
     set(&mut object, &["metadata", "labels"], json!(labels(gateway)));
     if !annotations.is_empty() {
@@ -151,7 +152,7 @@ fn object(part: Part, gateway: &Gateway, overlays: &Overlays, shape: &Shape) -> 
         merge(&mut object, overlay);
     }
     // What says whose it is is nobody's to change.
-    set(&mut object, &["kind"], json!(part.kind().0));
+    set(&mut object, &["kind"], json!(part.kind()));
     for (path, value) in [
         (&["metadata", "name"][..], &gateway.deployment),
         (&["metadata", "namespace"], &gateway.namespace),
@@ -167,6 +168,10 @@ fn object(part: Part, gateway: &Gateway, overlays: &Overlays, shape: &Shape) -> 
         "uid": gateway.uid,
     });
     set(&mut object, &["metadata", "ownerReferences"], json!([owner]));
+    if part == Part::Deployment {
+        // Nor is as whom it runs: that is the Gateway's to say.
+        set(&mut object, &["spec", "template", "spec", "serviceAccountName"], json!(gateway.account()));
+    }
     if let Some(object) = object.as_object_mut() {
         object.remove("apiVersion");
         object.remove("status");
@@ -187,8 +192,8 @@ fn service(gateway: &Gateway) -> Value {
         "type": gateway.service_type.as_deref().unwrap_or("ClusterIP"),
         "selector": {GATEWAY_NAME: gateway.name},
         "ports": [
-            {"name": "status-port", "port": 15021, "protocol": "TCP", "appProtocol": "tcp"},
-            {"name": "mesh", "port": 15008, "protocol": "TCP", "appProtocol": "hbone"},
+            {"name": "status-port", "port": ports::READINESS, "protocol": "TCP", "appProtocol": "tcp"},
+            {"name": "mesh", "port": ports::HBONE, "protocol": "TCP", "appProtocol": "hbone"},
         ],
     })
 }
@@ -198,16 +203,19 @@ fn deployment(gateway: &Gateway, shape: &Shape) -> Value {
     for (name, value) in [
         ("sidecar.istio.io/inject", "false"),
         // A waypoint serves HBONE itself.
-        ("istio.io/dataplane-mode", "none"),
-        ("service.istio.io/canonical-name", &gateway.deployment),
-        ("service.istio.io/canonical-revision", "latest"),
+        (DATAPLANE_MODE, "none"),
+        (CANONICAL_NAME, &gateway.deployment),
+        (CANONICAL_REVISION, "latest"),
     ] {
         pod_labels.entry(name.to_owned()).or_insert(value.to_owned());
     }
     let mut annotations = gateway.annotations.clone();
-    for (name, value) in
-        [("prometheus.io/path", "/stats/prometheus"), ("prometheus.io/port", "15020"), ("prometheus.io/scrape", "true")]
-    {
+    let scraped = ports::METRICS.to_string();
+    for (name, value) in [
+        ("prometheus.io/path", "/stats/prometheus"),
+        ("prometheus.io/port", &scraped),
+        ("prometheus.io/scrape", "true"),
+    ] {
         annotations.entry(name.to_owned()).or_insert(value.to_owned());
     }
     let token = json!({"audience": shape.audience, "expirationSeconds": TOKEN_SECONDS, "path": TOKEN});
@@ -252,7 +260,7 @@ fn container(gateway: &Gateway, shape: &Shape) -> Value {
     }
     let ready = |failures: u32, seconds: u32| {
         json!({
-            "httpGet": {"path": "/healthz/ready", "port": 15021},
+            "httpGet": {"path": "/healthz/ready", "port": ports::READINESS},
             "failureThreshold": failures,
             "periodSeconds": seconds,
         })
@@ -264,9 +272,9 @@ fn container(gateway: &Gateway, shape: &Shape) -> Value {
         "args": args,
         "env": [from("POD_NAME", "metadata.name"), from("POD_NAMESPACE", "metadata.namespace")],
         "ports": [
-            {"name": "mesh", "containerPort": 15008, "protocol": "TCP"},
-            {"name": "metrics", "containerPort": 15020, "protocol": "TCP"},
-            {"name": "status-port", "containerPort": 15021, "protocol": "TCP"},
+            {"name": "mesh", "containerPort": ports::HBONE, "protocol": "TCP"},
+            {"name": "metrics", "containerPort": ports::METRICS, "protocol": "TCP"},
+            {"name": "status-port", "containerPort": ports::READINESS, "protocol": "TCP"},
         ],
         "startupProbe": ready(60, 1),
         "readinessProbe": ready(2, 5),

@@ -1,11 +1,10 @@
-//! What is said of a Gateway and of a class: pure. Written only where it says something else than before; times of conditions
-//! that have not changed stay. (Gateway API, `GatewayStatus`, `GatewayClassStatus`.)
+//! What is said of a Gateway and of a class: pure. (Gateway API, `GatewayStatus`, `GatewayClassStatus`.)
 
+use ambit_model::ports;
 use serde_json::{Value, json};
 
-use super::gateway::{Gateway, Listener, PORT, PROTOCOL};
-use super::merge::covers;
-use crate::json::set;
+use super::gateway::{Gateway, Listener, PROTOCOL};
+use crate::status::{Condition, conditions};
 
 /// What has become of a Gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,55 +23,55 @@ pub(crate) struct Outcome {
     pub(crate) available: u64,
 }
 
-/// A condition before it has a time: its type, whether it holds, its reason and its message.
-struct Condition<'a>(&'a str, bool, &'a str, String);
+/// The types of conditions that are ours.
+const OF_GATEWAY: [&str; 2] = ["Accepted", "Programmed"];
+const OF_LISTENER: [&str; 3] = ["Accepted", "Programmed", "ResolvedRefs"];
+const OF_CLASS: [&str; 1] = ["Accepted"];
 
 /// The status of `gateway` after `outcome`, at `now` (RFC 3339), where it was `before`; `host` is what it is reached by.
 pub(crate) fn gateway(gateway: &Gateway, outcome: &Outcome, host: &str, before: &Value, now: &str) -> Value {
-    let stamped = |conditions: Vec<Condition<'_>>, before: &Value| -> Value {
-        conditions.into_iter().map(|condition| stamp(condition, gateway.generation, before, now)).collect()
-    };
+    let when = (gateway.generation, now);
     let listeners = gateway.listeners.iter().map(|listener| {
         let was = before["listeners"].as_array().into_iter().flatten().find(|was| was["name"] == *listener.name);
+        let was = was.map_or(&Value::Null, |was| &was["conditions"]);
         json!({
             "name": listener.name,
             "attachedRoutes": 0,
             "supportedKinds": [],
-            "conditions": stamped(of_listener(listener, outcome), was.map_or(&Value::Null, |was| &was["conditions"])),
+            "conditions": conditions(was, &OF_LISTENER, &of_listener(listener, outcome), when),
         })
     });
-    let mut status = json!({
-        "conditions": stamped(vec![accepted(gateway, outcome), programmed(gateway, outcome)], &before["conditions"]),
+    let found = [accepted(gateway, outcome), programmed(gateway, outcome)];
+    let is_reached = outcome.is_served && !gateway.is_addressed;
+    json!({
+        "conditions": conditions(&before["conditions"], &OF_GATEWAY, &found, when),
         "listeners": listeners.collect::<Vec<_>>(),
-    });
-    if outcome.is_served && !gateway.is_addressed {
-        set(&mut status, &["addresses"], json!([{"type": "Hostname", "value": host}]));
-    }
-    status
+        "addresses": if is_reached { json!([{"type": "Hostname", "value": host}]) } else { Value::Null },
+    })
 }
 
 /// The status of a class that is ours.
 pub(crate) fn class(generation: i64, before: &Value, now: &str) -> Value {
-    let accepted = Condition("Accepted", true, "Accepted", "waypoints of this class are run by the mesh".to_owned());
-    json!({"conditions": [stamp(accepted, generation, &before["conditions"], now)]})
+    let accepted = Condition::yes("Accepted", "Accepted", "waypoints of this class are run by the mesh");
+    json!({"conditions": conditions(&before["conditions"], &OF_CLASS, &[accepted], (generation, now))})
 }
 
-fn accepted(gateway: &Gateway, outcome: &Outcome) -> Condition<'static> {
+fn accepted(gateway: &Gateway, outcome: &Outcome) -> Condition {
     if let Some(cause) = &outcome.parameters {
-        return Condition("Accepted", false, "InvalidParameters", cause.clone());
+        return Condition::no("Accepted", "InvalidParameters", cause.clone());
     }
     if !gateway.is_accepted() {
-        let message = format!("a waypoint has a listener with port: {PORT} and protocol: {PROTOCOL}");
-        return Condition("Accepted", false, "ListenersNotValid", message);
+        let message = format!("a waypoint has a listener with port: {} and protocol: {PROTOCOL}", ports::HBONE);
+        return Condition::no("Accepted", "ListenersNotValid", message);
     }
-    Condition("Accepted", true, "Accepted", "it is a waypoint".to_owned())
+    Condition::yes("Accepted", "Accepted", "it is a waypoint")
 }
 
-fn programmed(gateway: &Gateway, outcome: &Outcome) -> Condition<'static> {
-    let not = |reason, message: String| Condition("Programmed", false, reason, message);
+fn programmed(gateway: &Gateway, outcome: &Outcome) -> Condition {
+    let not = |reason, message: String| Condition::no("Programmed", reason, message);
     if gateway.is_addressed {
-        let message = "spec.addresses says where it is reached: nothing is deployed for it".to_owned();
-        return Condition("Programmed", true, "Programmed", message);
+        let message = "spec.addresses says where it is reached: nothing is deployed for it";
+        return Condition::yes("Programmed", "Programmed", message);
     }
     if outcome.parameters.is_some() || !gateway.is_accepted() {
         return not("Invalid", "it is not accepted: what was deployed before stays as it is".to_owned());
@@ -91,42 +90,21 @@ fn programmed(gateway: &Gateway, outcome: &Outcome) -> Condition<'static> {
     if outcome.available == 0 {
         return not("Pending", "none of its pods is ready: see its Deployment".to_owned());
     }
-    Condition("Programmed", true, "Programmed", "its pods take connections".to_owned())
+    Condition::yes("Programmed", "Programmed", "its pods take connections")
 }
 
-fn of_listener(listener: &Listener, outcome: &Outcome) -> Vec<Condition<'static>> {
+fn of_listener(listener: &Listener, outcome: &Outcome) -> Vec<Condition> {
     let is_ready = outcome.available > 0 && outcome.taken.is_empty();
-    let resolved = Condition("ResolvedRefs", true, "ResolvedRefs", String::new());
+    let resolved = Condition::yes("ResolvedRefs", "ResolvedRefs", "");
     if !listener.is_served() {
         let reason = if listener.protocol == PROTOCOL { "PortUnavailable" } else { "UnsupportedProtocol" };
-        let message = format!("a waypoint listens by {PROTOCOL} on port {PORT} alone");
-        let programmed = Condition("Programmed", false, "Invalid", message.clone());
-        return vec![Condition("Accepted", false, reason, message), programmed, resolved];
+        let message = format!("a waypoint listens by {PROTOCOL} on port {} alone", ports::HBONE);
+        let programmed = Condition::no("Programmed", "Invalid", message.clone());
+        return vec![Condition::no("Accepted", reason, message), programmed, resolved];
     }
-    let accepted = Condition("Accepted", true, "Accepted", String::new());
+    let accepted = Condition::yes("Accepted", "Accepted", "");
     let reason = if is_ready { "Programmed" } else { "Pending" };
-    vec![accepted, Condition("Programmed", is_ready, reason, String::new()), resolved]
-}
-
-/// True if an object's status, `before`, says what `status` says.
-pub(crate) fn is_said(before: &Value, status: &Value) -> bool {
-    covers(before, status) && before["addresses"] == status["addresses"]
-}
-
-/// The condition with a time: of when it came to hold, or not to.
-fn stamp(condition: Condition<'_>, generation: i64, before: &Value, now: &str) -> Value {
-    let Condition(kind, holds, reason, message) = condition;
-    let holds = if holds { "True" } else { "False" };
-    let was = before.as_array().into_iter().flatten().find(|was| was["type"] == kind && was["status"] == holds);
-    let since = was.and_then(|was| was["lastTransitionTime"].as_str()).unwrap_or(now);
-    json!({
-        "type": kind,
-        "status": holds,
-        "reason": reason,
-        "message": message,
-        "observedGeneration": generation,
-        "lastTransitionTime": since,
-    })
+    vec![accepted, Condition { kind: "Programmed", holds: is_ready, reason, message: String::new() }, resolved]
 }
 
 #[cfg(test)]

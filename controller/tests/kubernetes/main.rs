@@ -13,4 +13,6 @@ mod lease;
 mod node;
 mod roots;
 mod support;
+mod verdicts;
 mod waypoints;
+mod webhook;

@@ -22,7 +22,7 @@ fn published_soon(world: &World, namespace: &str, pem: &str) {
 }
 
 /// Makes, with OpenSSL, a root and what it has certified: the arguments that make a Secret of them.
-fn plugged_in(directory: &Path, name: &str) -> Vec<String> {
+pub(crate) fn plugged_in(directory: &Path, name: &str) -> Vec<String> {
     let script = format!(
         "set -e; cd {directory}; mkdir -p {name}; cd {name}
          openssl ecparam -name prime256v1 -genkey -noout -out root-key.pem
@@ -42,7 +42,7 @@ fn plugged_in(directory: &Path, name: &str) -> Vec<String> {
     files.iter().map(|file| format!("--from-file={}", directory.join(name).join(file).display())).collect()
 }
 
-fn plug_in(world: &World, arguments: &[String]) {
+pub(crate) fn plug_in(world: &World, arguments: &[String]) {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let made = ["create", "secret", "generic", "cacerts", "-n", HOME, "--dry-run=client", "-o", "yaml"];
     let manifest = world.kubectl().run(&[&made[..], &arguments].concat()).unwrap();

@@ -20,6 +20,9 @@ pub(crate) const SOON: Duration = Duration::from_secs(30);
 /// The namespace that the controller is in.
 pub(crate) const HOME: &str = "istio-system";
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/kubernetes/controller.yaml");
+/// The API server's own address where it is, and the webhook of a controller there.
+const BESIDE: &str = "10.99.0.1";
+pub(crate) const WEBHOOK: &str = "10.99.0.1:15017";
 /// A name that the controller's certificate has.
 const NAME: &str = "ambit-controller.istio-system.svc";
 
@@ -59,13 +62,25 @@ impl World {
 
     /// Starts a controller that calls itself `replica`, as its service account.
     pub(crate) fn start(&self, replica: &str, further: &[&str]) -> Controller {
+        let further = [&["--webhook-address", "127.0.0.1:0"], further].concat();
+        self.start_in("/proc/self/ns/net".into(), &self.kubeconfig(None), replica, &further)
+    }
+
+    /// The same where the API server is, which finds its webhook at [`BESIDE`].
+    pub(crate) fn start_beside(&self, replica: &str, further: &[&str]) -> Controller {
+        let netns = format!("/proc/{}/ns/net", self.api_server());
+        let further = [&["--webhook-address", WEBHOOK, "--server-names", BESIDE], further].concat();
+        self.start_in(netns.into(), &self.kubeconfig(Some(&format!("https://{BESIDE}:6443"))), replica, &further)
+    }
+
+    fn start_in(&self, netns: PathBuf, kubeconfig: &Path, replica: &str, further: &[&str]) -> Controller {
         let mut command = Command::new(env!("CARGO_BIN_EXE_controller"));
-        command.arg("--kube").arg("--kubeconfig").arg(self.kubeconfig()).args(["--replica", replica]);
+        command.arg("--kube").arg("--kubeconfig").arg(kubeconfig).args(["--replica", replica]);
         for port in ["--address", "--metrics-address", "--readiness-address"] {
             command.args([port, "127.0.0.1:0"]);
         }
         command.args(["--log-level", "info,controller=debug"]).args(further);
-        let here = Place { netns: "/proc/self/ns/net".into(), cgroup: place::cgroup_root().unwrap() };
+        let here = Place { netns, cgroup: place::cgroup_root().unwrap() };
         let launcher = Launcher { testapp: Binaries::beside_this().unwrap().testapp, logs: None };
         let process = Process::start(replica, &here, &launcher, command).unwrap();
         let line = process.wait_line("certificates are signed here", SOON).unwrap().text;
@@ -73,11 +88,14 @@ impl World {
         Controller { address: format!("https://{address}"), process }
     }
 
-    /// A kubeconfig as the controller's account.
-    fn kubeconfig(&self) -> PathBuf {
+    /// A kubeconfig as the controller's account, for the API server at `server` if that is another address than ours.
+    fn kubeconfig(&self, server: Option<&str>) -> PathBuf {
         let mut kubeconfig: Value = serde_json::from_slice(&fs::read(self.kubectl().kubeconfig()).unwrap()).unwrap();
         let token = self.token((HOME, "ambit-controller"), None, "https://kubernetes.default.svc");
         kubeconfig["users"][0]["user"] = json!({"token": token});
+        if let Some(server) = server {
+            kubeconfig["clusters"][0]["cluster"]["server"] = json!(server);
+        }
         let path = self.directory.path().join("kubeconfig");
         fs::write(&path, kubeconfig.to_string()).unwrap();
         path
@@ -151,10 +169,14 @@ impl World {
 
     /// Kills the API server, for good.
     pub(crate) fn kill_api_server(&self) {
+        assert!(Command::new("kill").args(["-9", &self.api_server().to_string()]).status().unwrap().success());
+    }
+
+    /// The process of the API server.
+    fn api_server(&self) -> u32 {
         let is_it =
             |pid: &u32| fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with(b"kube-apiserver"));
-        let pid = cluster::processes_of(self.cluster.name()).into_iter().find(is_it).expect("no API server");
-        assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+        cluster::processes_of(self.cluster.name()).into_iter().find(is_it).expect("no API server")
     }
 
     pub(crate) fn directory(&self) -> &Path {

@@ -1,11 +1,9 @@
 //! Waypoints for Gateways: made, shaped, mended, told of and taken away (G-01, G-08, P-01, P-05, P-06).
 
-use std::time::Duration;
-
 use ambit_tests::until;
 use serde_json::{Value, json};
 
-use crate::support::{SOON, World};
+use crate::support::{Controller, SOON, World};
 
 fn gateway(name: &str, class: &str) -> Value {
     json!({
@@ -20,12 +18,22 @@ fn gateway(name: &str, class: &str) -> Value {
 }
 
 /// A controller, and the namespace that the waypoints are in.
-fn world() -> (World, crate::support::Controller) {
+fn world() -> (World, Controller) {
     let world = World::new();
     world.namespace("shop");
+    let controller = start(&world);
+    (world, controller)
+}
+
+fn start(world: &World) -> Controller {
     let controller = world.start("one", &["--waypoint-image", "localhost/none:1"]);
     controller.process.wait_line("this controller writes", SOON).unwrap();
-    (world, controller)
+    controller
+}
+
+/// The ConfigMap `shape`.
+fn map(data: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "shape", "namespace": "shop"}, "data": data})
 }
 
 fn get(world: &World, kind: &str, name: &str) -> Option<Value> {
@@ -110,22 +118,38 @@ fn a_gateway_gets_a_waypoint_is_told_of_it_and_takes_it_away_with_it() {
 
 #[test]
 fn what_somebody_changes_is_mended_and_what_nobody_writes_is_at_rest() {
-    let (world, _controller) = world();
-    world.kubectl().apply(&[gateway("waypoint", "ambit-waypoint")]).unwrap();
+    let (world, controller) = world();
+    // The API writes this in other words: 500m.
+    let cpu = r#"spec: {template: {spec: {containers: [{name: istio-proxy, resources: {requests: {cpu: "0.5"}}}]}}}"#;
+    let mut shaped = gateway("waypoint", "ambit-waypoint");
+    shaped["spec"]["infrastructure"] = json!({"parametersRef": {"group": "", "kind": "ConfigMap", "name": "shape"}});
+    world.kubectl().apply(&[map(json!({"deployment": cpu})), shaped]).unwrap();
     once(&world, "gateway", "waypoint", |it| condition(it, "Programmed") == "False Pending");
     make_ready(&world, "waypoint");
     once(&world, "gateway", "waypoint", |it| condition(it, "Programmed") == "True Programmed");
     // The number of pods is not ours to say.
     world.kubectl().run(&["scale", "deployment", "waypoint", "-n", "shop", "--replicas=2"]).unwrap();
     once(&world, "deployment", "waypoint", |it| it["status"]["replicas"] == 2);
-    let versions = || {
-        ["gateway", "deployment", "service", "serviceaccount"]
-            .map(|kind| get(&world, kind, "waypoint").unwrap()["metadata"]["resourceVersion"].clone())
+    // By the time that all is done for another, all has been looked at; and once more for a third.
+    let looked_at = |name: &str| {
+        world.kubectl().apply(&[gateway(name, "ambit-waypoint")]).unwrap();
+        once(&world, "gateway", name, |it| condition(it, "Programmed") == "False Pending");
     };
-    let before = versions();
-    let changed = until(Duration::from_secs(3), || versions() != before);
-    assert!(changed.is_err(), "something is written again and again: {before:?}, {:?}", versions());
-    assert_eq!(get(&world, "deployment", "waypoint").unwrap()["spec"]["replicas"], 2);
+    looked_at("second");
+    let mark = controller.process.mark();
+    looked_at("third");
+    let lines = controller.process.lines();
+    let written = |of: &str| {
+        let new = lines.iter().skip(mark).filter(|line| line.text.contains("written"));
+        let is_of = |line: &&ambit_tests::process::Line| line.text.split(['=', ' ', '/', '"']).any(|word| word == of);
+        new.filter(is_of).map(|line| line.text.clone()).collect::<Vec<_>>()
+    };
+    assert!(!written("third").is_empty(), "{lines:?}");
+    assert_eq!(written("waypoint"), [""; 0], "something is written again and again");
+    let deployment = get(&world, "deployment", "waypoint").unwrap();
+    assert_eq!(deployment["spec"]["replicas"], 2);
+    let requests = &deployment["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"];
+    assert_eq!(requests["cpu"], "500m");
 
     let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "istio-proxy", "image": "other"}]}}}});
     world.kubectl().run(&["patch", "deployment", "waypoint", "-n", "shop", "-p", &image.to_string()]).unwrap();
@@ -139,7 +163,6 @@ fn what_somebody_changes_is_mended_and_what_nobody_writes_is_at_rest() {
 #[test]
 fn parameters_shape_a_waypoint_and_what_they_no_longer_ask_for_is_removed() {
     let (world, _controller) = world();
-    let map = |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "shape", "namespace": "shop"}, "data": data});
     let all = json!({
         "deployment": "spec: {replicas: 3}",
         "horizontalPodAutoscaler": "spec: {minReplicas: 2, maxReplicas: 4}",
@@ -214,4 +237,38 @@ fn what_somebody_else_has_made_is_left_alone_and_said() {
     let other = get(&world, "gateway", "other").unwrap();
     assert_eq!(other["status"], Value::Null);
     assert!(get(&world, "deployment", "other").is_none());
+}
+
+#[test]
+fn what_another_controller_runs_for_a_class_of_its_own_is_left_alone() {
+    let world = World::new();
+    world.namespace("shop");
+    let class = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "GatewayClass",
+        "metadata": {"name": "istio-waypoint"},
+        "spec": {"controllerName": "example.com/another"},
+    });
+    world.kubectl().apply(&[class, gateway("theirs", "istio-waypoint")]).unwrap();
+    let uid = get(&world, "gateway", "theirs").unwrap()["metadata"]["uid"].clone();
+    let owner = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "name": "theirs", "uid": uid});
+    let labels = json!({
+        "gateway.networking.k8s.io/gateway-name": "theirs",
+        "gateway.networking.k8s.io/gateway-class-name": "istio-waypoint",
+    });
+    let account = json!({
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "theirs", "namespace": "shop", "labels": labels, "ownerReferences": [owner]},
+    });
+    world.kubectl().apply(&[account]).unwrap();
+
+    let _controller = start(&world);
+    world.kubectl().apply(&[gateway("ours", "ambit-waypoint")]).unwrap();
+    // What is no longer asked for is removed before accounts are let read.
+    let can = || world.kubectl().run(&["auth", "can-i", "list", "pods", "-A", "--as=system:serviceaccount:shop:ours"]);
+    until(SOON, || can().is_ok()).expect("it cannot read");
+    let theirs = get(&world, "serviceaccount", "theirs").expect("it was removed");
+    assert_eq!(theirs["metadata"]["deletionTimestamp"], Value::Null);
+    assert_eq!(get(&world, "gateway", "theirs").unwrap()["status"], Value::Null);
 }

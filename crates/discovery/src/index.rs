@@ -23,6 +23,7 @@ use ambit_model::{
 };
 
 use crate::event::Event;
+use crate::report::Report;
 use allocation::Allocation;
 use attachments::Attachments;
 use namespace::Namespace;
@@ -122,6 +123,12 @@ impl Index {
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.findings
+    }
+
+    /// The same as whoever shows them has them.
+    #[must_use]
+    pub fn reports(&self) -> Vec<Report> {
+        self.findings.iter().map(Report::of_object).collect()
     }
 
     fn upsert(&mut self, resource: Resource, touched: &mut Touched) {

@@ -28,12 +28,25 @@ pub struct Report {
     /// As long as it stands, what is in force may be older than what the origin says.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stale: bool,
+    /// What is the matter in one word, where the Gateway API has one for it or somebody acts on it: `RefNotPermitted`,
+    /// `BackendNotFound`, `Conflicted`, `NotInEffect`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
 }
 
 impl Report {
     /// A report on the source itself.
     pub(crate) fn of_source(message: String, severity: Severity) -> Self {
-        Self { file: PathBuf::new(), line: 0, object: None, field: String::new(), message, severity, stale: false }
+        Self {
+            file: PathBuf::new(),
+            line: 0,
+            object: None,
+            field: String::new(),
+            message,
+            severity,
+            stale: false,
+            code: None,
+        }
     }
 
     /// A report on the source itself, as long as which what is in force may be older than what the origin says.
@@ -43,8 +56,8 @@ impl Report {
 
     /// A report on an object that is in no file.
     pub(crate) fn of_object(finding: &Finding) -> Self {
-        let Finding { object, field: FieldError { path, message }, severity } = finding.clone();
-        Self { object: Some(object), field: path, ..Self::of_source(message, severity) }
+        let Finding { object, field: FieldError { path, message }, severity, code } = finding.clone();
+        Self { object: Some(object), field: path, code, ..Self::of_source(message, severity) }
     }
 }
 
@@ -104,6 +117,7 @@ mod tests {
             message: "is missing".to_owned(),
             severity: Severity::Error,
             stale: false,
+            code: None,
         }
     }
 
@@ -114,7 +128,7 @@ mod tests {
         assert_eq!(bare.to_string(), "web.yaml:7: is missing");
         let field = FieldError { path: "spec".to_owned(), message: "is missing".to_owned() };
         let object = ObjectRef::new(Kind::Pod, "shop", "web");
-        let of_object = Report::of_object(&Finding { object, field, severity: Severity::Error });
+        let of_object = Report::of_object(&Finding { object, field, severity: Severity::Error, code: None });
         assert_eq!(of_object.to_string(), "Pod shop/web: spec: is missing");
         assert_eq!(Report::of_source("is away".to_owned(), Severity::Error).to_string(), "is away");
     }

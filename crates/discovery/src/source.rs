@@ -17,6 +17,7 @@ use crate::index::Finding;
 use crate::report::Report;
 
 pub(crate) use files::Files;
+pub use reading::read_object;
 
 /// How long nothing must happen before a burst of changes counts as over.
 const QUIET: Duration = Duration::from_millis(50);

@@ -30,6 +30,9 @@ pub struct Server {
     config: Arc<ServerConfig>,
 }
 
+/// What a client is talked to over.
+pub type Accepted<T> = server::TlsStream<T>;
+
 /// The certificate that new handshakes are answered with.
 #[derive(Debug, Default)]
 struct Certificate(ArcSwapOption<CertifiedKey>);
@@ -49,6 +52,15 @@ impl Server {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Self { certificate, config: Arc::new(config) })
+    }
+
+    /// The same server, by the same certificate as it is at each handshake, for clients that speak one of `protocols` (ALPN)
+    /// in the place of HTTP/2.
+    #[must_use]
+    pub fn speaking(&self, protocols: &[&str]) -> Self {
+        let mut config = ServerConfig::clone(&self.config);
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        Self { certificate: self.certificate.clone(), config: Arc::new(config) }
     }
 
     /// Goes by any of `names` from now on, as `authority` certifies for `ttl`.
@@ -72,7 +84,7 @@ impl Server {
     ///
     /// # Errors
     /// A [`Failure`] that says what was wrong with it.
-    pub async fn accept<T>(&self, transport: T, limit: Duration) -> Result<server::TlsStream<T>, Failure>
+    pub async fn accept<T>(&self, transport: T, limit: Duration) -> Result<Accepted<T>, Failure>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
@@ -188,6 +200,25 @@ mod tests {
         assert!(failure.detail.contains("BadSignature"), "another root of the same name: {failure}");
         store.replace_roots(old.roots().union(&new.roots()));
         dial(&server, &client, &names[0]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_server_that_speaks_otherwise_is_the_same_server_to_others() {
+        let authority = authority();
+        let server = Server::new(&stopped_clock()).unwrap();
+        let other = server.speaking(&["http/1.1"]);
+        // By a certificate that it came to later.
+        server.certify(&authority, &["spoofed.example".to_owned()], HOUR, now()).unwrap();
+        let client = Client::new(TrustStore::new(authority.roots()), stopped_clock());
+        dial(&server, &client, "spoofed.example").await.unwrap();
+        dial(&other, &client, "spoofed.example").await.expect_err("it is no server of HTTP/2");
+        let mut config = ClientConfig::clone(&*client.config().unwrap());
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let (near, far) = duplex(64 * 1024);
+        let name = ServerName::try_from("spoofed.example").unwrap();
+        let dialled = TlsConnector::from(Arc::new(config)).connect(name, near);
+        let (served, dialled) = tokio::join!(other.accept(far, LIMIT), dialled);
+        assert!(served.is_ok() && dialled.is_ok());
     }
 
     #[tokio::test]

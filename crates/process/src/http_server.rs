@@ -116,7 +116,7 @@ impl Server {
                     let (routes, limits) = (routes.clone(), self.limits);
                     tokio::task::spawn_local(async move {
                         let _place = place;
-                        let _ = timeout(limits.life, connection(stream, routes, limits)).await;
+                        serve_stream(stream, routes, limits, std::future::pending()).await;
                     });
                 }
                 Err(error) => {
@@ -129,7 +129,12 @@ impl Server {
     }
 }
 
-async fn connection(stream: Box<dyn Stream>, routes: Rc<Routes>, limits: Limits) {
+/// Answers the requests on `stream` by `routes` within `limits`, those that have begun included when it is `closing`, until
+/// the client ends it.
+pub async fn serve_stream<S>(stream: S, routes: Rc<Routes>, limits: Limits, closing: impl Future<Output = ()>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let service = service_fn(move |request| {
         let routes = routes.clone();
         async move { Ok::<_, Infallible>(answer(&routes, request, limits).await.map(Full::new)) }
@@ -137,10 +142,17 @@ async fn connection(stream: Box<dyn Stream>, routes: Rc<Routes>, limits: Limits)
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.patience)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "a client of the admin, metrics or readiness port went away");
+        .serve_connection(TokioIo::new(stream), service);
+    let mut served = std::pin::pin!(served);
+    let life = async {
+        tokio::select! {
+            ended = served.as_mut() => return ended,
+            () = closing => served.as_mut().graceful_shutdown(),
+        }
+        served.await
+    };
+    if let Ok(Err(error)) = timeout(limits.life, life).await {
+        tracing::debug!(%error, "a client went away");
     }
 }
 

@@ -114,7 +114,8 @@ fn accounts_may_do_what_they_need_and_no_more() {
         (controller, "create", "configmaps", "shop", true),
         (controller, "patch", "configmaps/istio-ca-root-cert", "shop", true),
         (controller, "patch", "configmaps/other", "shop", false),
-        (controller, "get", "secrets/ambit-ca", NAMESPACE, true),
+        (controller, "watch", "secrets/ambit-ca", NAMESPACE, true),
+        (controller, "get", "secrets/ambit-ca", NAMESPACE, false),
         (controller, "get", "secrets/other", NAMESPACE, false),
         (controller, "list", "secrets", NAMESPACE, false),
         (controller, "get", "secrets/ambit-ca", "shop", false),
@@ -125,6 +126,10 @@ fn accounts_may_do_what_they_need_and_no_more() {
         (controller, "bind", "clusterroles.rbac.authorization.k8s.io/cluster-admin", "", false),
         (controller, "create", "gatewayclasses.gateway.networking.k8s.io", "", true),
         (controller, "patch", "virtualservices.networking.istio.io", "shop", false),
+        (controller, "patch", "validatingwebhookconfigurations.admissionregistration.k8s.io/ambit-validator", "", true),
+        (controller, "patch", "validatingwebhookconfigurations.admissionregistration.k8s.io/other", "", false),
+        (controller, "create", "peerauthentications.security.istio.io", NAMESPACE, true),
+        (controller, "create", "peerauthentications.security.istio.io", "shop", false),
     ] {
         let person = format!("--as=system:serviceaccount:{NAMESPACE}:{account}");
         let place = format!("--namespace={namespace}");

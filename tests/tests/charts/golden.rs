@@ -24,6 +24,7 @@ fn everything() -> Value {
         "meshConfig": {"trustDomain": "example.org", "trustDomainAliases": ["old.example"], "rootNamespace": "mesh"},
         "clusterDomain": "cluster.example", "excludeNamespaces": ["kube-system", "infra"], "ipv6": false,
         "networkPolicy": {"enabled": true},
+        "revision": "blue", "base": {"validationFailurePolicy": "Ignore", "validationURL": "https://mesh.example/validate"},
         "cgroup": "/sys/fs/cgroup/pods", "cni": {"confDir": "/conf", "binDir": "/bin"},
         "ztunnel": {
             "args": ["--same-node=tls"], "env": {"A": "1"}, "terminationGracePeriodSeconds": 60, "priorityClassName": "high",

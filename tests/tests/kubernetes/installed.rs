@@ -160,6 +160,7 @@ fn installed_by_its_chart_it_takes_a_namespace_in_routes_its_requests_and_leaves
     rolled_out(&shop, "deployment/ambit-controller");
     rolled_out(&shop, "daemonset/ztunnel");
     println!("installed and ready after {:.1} s", begun.elapsed().as_secs_f64());
+    webhook(&shop);
 
     let kubectl = shop.cluster.kubectl();
     kubectl.run(&["label", "namespace", "shop", "istio.io/dataplane-mode=ambient"]).unwrap();
@@ -285,6 +286,31 @@ fn looked_at(shop: &Shop, from: &str) {
         everything.contains("SERVICE VIP") && everything.contains("REMOTE TARGET") || everything.contains("No open"),
         "{everything}"
     );
+}
+
+/// The API server asks the webhook by its Service, and what the mesh could not use is refused by its path.
+fn webhook(shop: &Shop) {
+    let kubectl = shop.cluster.kubectl();
+    let policies =
+        ["get", "validatingwebhookconfiguration", "ambit-validator", "-o", "jsonpath={.webhooks[*].failurePolicy}"];
+    let mut seen = String::new();
+    let asked = until::until(3 * SOON, || {
+        seen = kubectl.run(&policies).unwrap();
+        seen == "Fail Fail"
+    });
+    asked.unwrap_or_else(|_| {
+        let logs = kubectl.run(&["logs", "-n", HOME, "deployment/ambit-controller", "--tail=60"]).unwrap_or_default();
+        panic!("{seen}\n{logs}")
+    });
+    let route = json!([{"destination": {"host": "web"}}]);
+    let unusable = json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "unusable", "namespace": "shop"},
+        "spec": {"hosts": ["web"], "http": [{"match": [{"uri": {"regex": "("}}], "route": route}]},
+    });
+    let refused = kubectl.apply(&[unusable]).unwrap_err().to_string();
+    assert!(refused.contains("denied the request: spec.http[0].match[0].uri.regex: "), "{refused}");
 }
 
 /// A waypoint is deployed for a Gateway, routes and refuses as a VirtualService says, and goes.

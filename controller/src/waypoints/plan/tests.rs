@@ -62,11 +62,14 @@ fn an_account_of_somebody_else_is_run_as_and_not_made() {
 }
 
 #[test]
-fn parameters_cannot_say_whose_an_object_is_or_what_it_is_called() {
+fn parameters_cannot_say_whose_an_object_is_what_it_is_called_or_as_whom_it_runs() {
     let overlay = "kind: Pod\nstatus: {}\nmetadata: {name: other, namespace: other, ownerReferences: [], \
                    labels: {gateway.networking.k8s.io/gateway-name: other}}";
     let overlays = parsed(&[("service", overlay)]).unwrap();
     let without = plan(&gateway(), &Overlays::new(), &shape());
+    assert_eq!(plan(&gateway(), &overlays, &shape()), without);
+    // Nor as whom it runs: that is the Gateway's to say.
+    let overlays = parsed(&[("deployment", "spec: {template: {spec: {serviceAccountName: other}}}")]).unwrap();
     assert_eq!(plan(&gateway(), &overlays, &shape()), without);
     // Nor does what is no map where there is one break anything.
     for overlay in ["metadata: none", "metadata: {labels: [none]}", "spec: 1"] {

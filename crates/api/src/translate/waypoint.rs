@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ambit_model::policy::WAYPOINT_CLASSES;
 use ambit_model::waypoint::{Address, Binding, Serves};
 use ambit_model::{Mesh, WaypointKey, ports};
 
@@ -14,9 +15,6 @@ use crate::name;
 use crate::object::gateway::{GatewayAddress, LabelSelector, Listener};
 use crate::object::{self, ObjectMeta};
 use crate::resource::{AllowedNamespaces, Gateway, GatewayClass, Operator, Requirement, Resource, WaypointWish};
-
-/// The classes whose Gateways are waypoints.
-const CLASSES: [&str; 2] = ["ambit-waypoint", "istio-waypoint"];
 
 /// What the labels of `metadata` ask for, on an object of `namespace`, or on that namespace itself.
 pub(super) fn wish(metadata: &ObjectMeta, namespace: &Arc<str>, findings: &mut Findings) -> Option<WaypointWish> {
@@ -48,11 +46,11 @@ pub(super) fn gateway(gateway: &object::Gateway, id: &ObjectRef, mesh: &Mesh, fi
     let class = gateway.spec.gateway_class_name.as_str();
     let binding = binding(&gateway.metadata, findings);
     if class.is_empty() {
-        findings.error("spec.gatewayClassName", format!("is missing: write {}", CLASSES.join(" or ")));
-    } else if !CLASSES.contains(&class) && binding.is_none() {
+        findings.error("spec.gatewayClassName", format!("is missing: write {}", WAYPOINT_CLASSES.join(" or ")));
+    } else if !WAYPOINT_CLASSES.contains(&class) && binding.is_none() {
         let message = format!(
             "is for a gateway, which this version does not have: nothing listens. A waypoint is of the class {}",
-            CLASSES.join(" or ")
+            WAYPOINT_CLASSES.join(" or ")
         );
         findings.remark(Severity::Warning, "spec.gatewayClassName", message);
         return Resource::Inert(id.clone());

@@ -157,12 +157,13 @@ impl<'a> Joining<'a> {
                             "is for a gateway, which this version does not have: there it is as if the route were not"
                         }
                     },
+                    None,
                 );
                 return Vec::new();
             }
         };
         if services.is_empty() {
-            self.find(&parent.path, "is not there: the route is attached to nothing of that name");
+            self.find(&parent.path, "is not there: the route is attached to nothing of that name", None);
             return Vec::new();
         }
         let own = parent.namespace == self.route.id.key.namespace;
@@ -180,7 +181,7 @@ impl<'a> Joining<'a> {
             };
             match service.ports.iter().find(is) {
                 Some(port) => parents.push(of(Some(port.port))),
-                None => self.find(&parent.path, "has no such port: the route is not attached there"),
+                None => self.find(&parent.path, "has no such port: the route is not attached there", None),
             }
         }
         parents
@@ -242,7 +243,7 @@ impl<'a> Joining<'a> {
                         "is of another namespace, where no ReferenceGrant lets it be named (RefNotPermitted): its share is \
                          answered 500. Write one in {namespace}"
                     );
-                    self.find(path, &message);
+                    self.find(path, &message, Some("RefNotPermitted"));
                     return None;
                 }
                 (self.snapshot.service(&ServiceKey::new(namespace, name)), *port)
@@ -253,9 +254,15 @@ impl<'a> Joining<'a> {
             }
         };
         match service {
-            None => self.find(path, "is not there (BackendNotFound): its share is answered 500"),
+            None => {
+                self.find(path, "is not there (BackendNotFound): its share is answered 500", Some("BackendNotFound"))
+            }
             Some(service) if service.port(port).is_none() => {
-                self.find(path, "has no such port (BackendNotFound): its share is answered 500");
+                self.find(
+                    path,
+                    "has no such port (BackendNotFound): its share is answered 500",
+                    Some("BackendNotFound"),
+                );
             }
             Some(service) => {
                 return Some(Destination { host: Host::literal(&service.hostname), subset: None, port: Some(port) });
@@ -276,10 +283,10 @@ impl<'a> Joining<'a> {
         *namespace == id.key.namespace || parents.iter().any(is_it) || self.grants.values().any(|grant| granted(grant))
     }
 
-    fn find(&mut self, path: &str, message: &str) {
+    fn find(&mut self, path: &str, message: &str, code: Option<&'static str>) {
         let RouteId { kind, key } = &self.route.id;
         let object = ObjectRef::new(Kind::of_route(*kind), &key.namespace, &key.name);
         let field = FieldError { path: path.to_owned(), message: message.to_owned() };
-        self.findings.push(Finding { object, field, severity: Severity::Warning });
+        self.findings.push(Finding { object, field, severity: Severity::Warning, code });
     }
 }

@@ -21,6 +21,8 @@ pub struct Finding {
     pub field: FieldError,
     /// How grave it is.
     pub severity: Severity,
+    /// What is the matter in one word, as [`crate::Report::code`] has it.
+    pub code: Option<&'static str>,
 }
 
 /// Everything that is wrong, given who asks for which waypoint by labels of his own.
@@ -63,7 +65,8 @@ fn label(snapshot: &Snapshot, object: &ObjectRef, key: &WaypointKey) -> Option<F
         }
     };
     let path = format!("metadata.labels[{}]", labels::USE_WAYPOINT);
-    Some(Finding { object: object.clone(), field: FieldError { path, message }, severity: Severity::Warning })
+    let field = FieldError { path, message };
+    Some(Finding { object: object.clone(), field, severity: Severity::Warning, code: None })
 }
 
 /// The VirtualServices and DestinationRules for hosts of which none is reached by a waypoint.
@@ -117,7 +120,8 @@ fn is_foreign(snapshot: &Snapshot, rules: &VirtualService, host: &Host) -> bool 
 
 fn finding(kind: Kind, key: &PolicyKey, message: &str) -> Finding {
     let field = FieldError { path: "spec".to_owned(), message: message.to_owned() };
-    Finding { object: ObjectRef::new(kind, &key.namespace, &key.name), field, severity: Severity::Warning }
+    let object = ObjectRef::new(kind, &key.namespace, &key.name);
+    Finding { object, field, severity: Severity::Warning, code: Some("NotInEffect") }
 }
 
 /// The hostnames of the services that are reached by a waypoint.

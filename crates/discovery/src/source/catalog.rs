@@ -131,6 +131,7 @@ impl Catalog {
             message: message.clone(),
             severity: Severity::Error,
             stale: false,
+            code: None,
         };
         others.iter().map(report).collect()
     }
@@ -151,6 +152,7 @@ impl Catalog {
             message: format!("{kind} does not concern the mesh: such objects are ignored, here and elsewhere"),
             severity: Severity::Notice,
             stale: false,
+            code: None,
         };
         first.into_iter().map(report).collect()
     }
@@ -168,6 +170,7 @@ impl File {
                 message,
                 severity: *severity,
                 stale: false,
+                code: None,
             }
         })
     }

@@ -121,7 +121,7 @@ impl Directory {
 
     /// What the index has found, with where its objects are written.
     pub(crate) fn reports(&self, findings: &[Finding]) -> Vec<Report> {
-        let report = |Finding { object, field, severity }: &Finding| {
+        let report = |Finding { object, field, severity, code }: &Finding| {
             let (file, line) = self.catalog.place(object)?;
             let FieldError { path: field, message } = field.clone();
             Some(Report {
@@ -132,6 +132,7 @@ impl Directory {
                 message,
                 severity: *severity,
                 stale: false,
+                code: *code,
             })
         };
         findings.iter().filter_map(report).collect()
@@ -218,7 +219,16 @@ fn digest(bytes: &[u8]) -> u64 {
 
 fn unreadable(file: PathBuf, why: &str) -> Report {
     let message = format!("cannot be read: {why}; what was last read of it stays in force");
-    Report { file, line: 1, object: None, field: String::new(), message, severity: Severity::Error, stale: false }
+    Report {
+        file,
+        line: 1,
+        object: None,
+        field: String::new(),
+        message,
+        severity: Severity::Error,
+        stale: false,
+        code: None,
+    }
 }
 
 impl Stamp {

@@ -34,6 +34,8 @@ use crate::report::Report;
 use follow::{Told, follow};
 use mirror::Mirror;
 
+pub use served::find as find_resource;
+
 /// How many objects wait at most to be taken in, and are taken in at once: a page of a list.
 const BATCH: usize = 500;
 
@@ -50,7 +52,7 @@ pub async fn client(cluster: &Cluster) -> Result<Client, Error> {
 /// # Errors
 /// The API does not say.
 pub async fn resource_of(client: &Client, kind: Kind) -> kube::Result<Option<ApiResource>> {
-    served::find(client, kind).await
+    served::find(client, kind.versions(), kind.as_str()).await
 }
 
 /// A cluster of which everything is followed that concerns the mesh.

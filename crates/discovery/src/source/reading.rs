@@ -6,7 +6,16 @@ use ambit_model::Mesh;
 use serde_path_to_error::{Path, Segment, Track};
 
 use crate::event::Event;
-use crate::yaml::Node;
+use crate::yaml::{Node, json};
+
+/// What the object of `kind` says in `mesh` that an API server writes as `text`: the one validation that the mesh has.
+///
+/// # Errors
+/// Every field that holds what it must not; without a path where the text is no object at all.
+pub fn read_object(kind: Kind, text: &str, mesh: &Mesh) -> Result<Translated, Vec<FieldError>> {
+    let node = json(text).map_err(|message| vec![FieldError { path: String::new(), message }])?;
+    decode(&node, kind, mesh)
+}
 
 /// What the object of `kind` says in `mesh` that is written as `node`.
 pub(crate) fn decode(node: &Node<'_>, kind: Kind, mesh: &Mesh) -> Result<Translated, Vec<FieldError>> {

@@ -2,6 +2,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::{LocalSet, spawn_local};
 
+
 use super::*;
 
 fn limits() -> Limits {
@@ -131,4 +132,32 @@ async fn a_port_in_use_is_named_with_its_purpose() {
     let address = first.address().unwrap();
     let error = Server::bind("readiness", address).await.unwrap_err().to_string();
     assert!(error.starts_with(&format!("cannot serve readiness on {address}:")), "{error}");
+}
+
+#[tokio::test]
+async fn who_is_kept_alive_is_let_go_when_it_is_closing_and_not_before_his_answer() {
+    let (mut client, server) = tokio::io::duplex(1024);
+    let (close, closing) = tokio::sync::oneshot::channel::<()>();
+    let (began, mut begun) = tokio::sync::mpsc::channel(1);
+    let (answer, wait) = tokio::sync::watch::channel(false);
+    let routes = Routes::new("table").get("/slow", "answers when it may", move |_| {
+        let (began, mut wait) = (began.clone(), wait.clone());
+        async move {
+            began.send(()).await.unwrap();
+            wait.wait_for(|may| *may).await.unwrap();
+            text(StatusCode::OK, "at last")
+        }
+    });
+    let closing = async move { closing.await.unwrap() };
+    let served = serve_stream(server, Rc::new(routes), limits(), closing);
+    let asked = async move {
+        client.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        begun.recv().await.unwrap();
+        close.send(()).unwrap();
+        answer.send_replace(true);
+        let mut said = String::new();
+        client.read_to_string(&mut said).await.unwrap();
+        assert!(said.ends_with("at last"), "{said}");
+    };
+    tokio::join!(served, asked);
 }

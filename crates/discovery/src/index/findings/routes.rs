@@ -19,17 +19,19 @@ pub(super) fn all(snapshot: &Snapshot) -> Vec<Finding> {
     for route in snapshot.routes.service_routes() {
         let object = ObjectRef::new(Kind::of_route(route.id.kind), &route.id.key.namespace, &route.id.key.name);
         for parent in &route.parents {
-            let message = if !served.contains(&parent.host) {
-                UNREACHED.to_owned()
+            let (message, code) = if !served.contains(&parent.host) {
+                (UNREACHED.to_owned(), None)
             } else if let Some(other) = conflict(snapshot, route, parent) {
-                format!("is not in effect beside {}, which is attached to the same port (Conflicted)", other.id)
+                let message =
+                    format!("is not in effect beside {}, which is attached to the same port (Conflicted)", other.id);
+                (message, Some("Conflicted"))
             } else {
                 continue;
             };
             let port = parent.port.map(|port| format!(":{port}")).unwrap_or_default();
             let field =
                 FieldError { path: "spec.parentRefs".to_owned(), message: format!("{}{port} {message}", parent.host) };
-            findings.push(Finding { object: object.clone(), field, severity: Severity::Warning });
+            findings.push(Finding { object: object.clone(), field, severity: Severity::Warning, code });
         }
     }
     for service in snapshot.routes.virtual_services() {
@@ -67,5 +69,5 @@ fn beaten(snapshot: &Snapshot, service: &VirtualService, host: &str) -> Option<S
 
 fn overridden(service: &VirtualService, path: String, message: String) -> Finding {
     let object = ObjectRef::new(Kind::VirtualService, &service.key.namespace, &service.key.name);
-    Finding { object, field: FieldError { path, message }, severity: Severity::Warning }
+    Finding { object, field: FieldError { path, message }, severity: Severity::Warning, code: None }
 }

@@ -68,7 +68,7 @@ struct Follower {
 impl Follower {
     /// Follows the kind until it has to be begun anew, and returns how long to wait before.
     async fn round(&mut self) -> Result<Duration, Deaf> {
-        match served::find(&self.client, self.kind).await {
+        match served::find(&self.client, self.kind.versions(), self.kind.as_str()).await {
             Ok(Some(resource)) => self.watch(&resource).await,
             Ok(None) => {
                 self.tell(News::Unserved).await?;

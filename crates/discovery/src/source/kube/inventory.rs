@@ -193,7 +193,7 @@ impl Shelf {
     }
 
     fn note(&mut self, name: &Name, object: &ObjectRef, found: impl Iterator<Item = (Severity, FieldError)>) {
-        let finding = |(severity, field)| Finding { object: object.clone(), field, severity };
+        let finding = |(severity, field)| Finding { object: object.clone(), field, severity, code: None };
         let findings: Vec<Finding> = found.take(MAX_FINDINGS).map(finding).collect();
         if findings.is_empty() {
             self.findings.remove(name);

@@ -10,14 +10,14 @@ pub(super) fn watched() -> impl Iterator<Item = Kind> {
     Kind::ALL.into_iter().filter(|kind| *kind != Kind::ServiceAccount)
 }
 
-/// Where `kind` is served; none if it is not.
+/// Where `kind` is served, in the first of `versions` that is; none if it is not.
 ///
 /// # Errors
 /// The API does not say.
-pub(super) async fn find(client: &Client, kind: Kind) -> kube::Result<Option<ApiResource>> {
-    for api_version in kind.versions() {
+pub async fn find(client: &Client, versions: &[&str], kind: &str) -> kube::Result<Option<ApiResource>> {
+    for api_version in versions {
         if !api_version.contains('/') {
-            return Ok(Some(ApiResource::from_gvk(&GroupVersionKind::gvk("", api_version, kind.as_str()))));
+            return Ok(Some(ApiResource::from_gvk(&GroupVersionKind::gvk("", api_version, kind))));
         }
         match client.list_api_group_resources(api_version).await {
             Ok(list) => {
@@ -42,15 +42,15 @@ pub(super) async fn answers(client: &Client, resource: &ApiResource) -> bool {
 }
 
 /// The resource of `kind` among those that `api_version` has.
-fn resource(list: &APIResourceList, api_version: &str, kind: Kind) -> Option<ApiResource> {
+fn resource(list: &APIResourceList, api_version: &str, kind: &str) -> Option<ApiResource> {
     // Others, such as `pods/status`, are parts of one.
-    let found = list.resources.iter().find(|known| known.kind == kind.as_str() && !known.name.contains('/'))?;
+    let found = list.resources.iter().find(|known| known.kind == kind && !known.name.contains('/'))?;
     let (group, version) = api_version.split_once('/')?;
     Some(ApiResource {
         group: group.to_owned(),
         version: version.to_owned(),
         api_version: api_version.to_owned(),
-        kind: kind.as_str().to_owned(),
+        kind: kind.to_owned(),
         plural: found.name.clone(),
     })
 }
@@ -70,9 +70,9 @@ mod tests {
         }))
         .unwrap();
         let version = "gateway.networking.k8s.io/v1";
-        let found = resource(&list, version, Kind::Gateway).unwrap();
+        let found = resource(&list, version, "Gateway").unwrap();
         assert_eq!((&*found.plural, &*found.group, &*found.version), ("gateways", "gateway.networking.k8s.io", "v1"));
-        assert_eq!(resource(&list, version, Kind::GatewayClass), None);
+        assert_eq!(resource(&list, version, "GatewayClass"), None);
     }
 
     #[test]
