@@ -120,9 +120,7 @@ fn when_the_agent_that_took_over_dies_the_one_before_is_in_charge_again() {
     let asks = ["requests", "--to", &to.to_string(), "--every", "10", "--count", "600"];
     let report = world.report("client", &asks);
     assert_eq!((&report["ok"], &report["failed"]), (&600.into(), &0.into()), "{report}");
-    let crossed = wire.stop().unwrap();
-    crossed.only_hbone().unwrap();
-    crossed.no_clear_text().unwrap();
+    wire.stop().unwrap().no_clear_text().unwrap();
     // It does what only who is in charge does.
     world.manifests.pod_mode(SHOP, "near", Some("none")).unwrap();
     world.agent("a").wait_captured(SHOP, "near", false, SOON).unwrap();

@@ -322,15 +322,18 @@ impl Agent {
 
     /// First what serves `pod`, then what brings connections there.
     async fn capture(&mut self, pod: Arc<Pod>, place: Place) -> Result<(), Obstacle> {
+        let before = self.held.get(&pod.uid).map(|held| held.pre_mesh.clone());
+        let known = before.or_else(|| self.is_captured(place.cookie).then(BTreeSet::new));
+        let (netns, proc) = (pod.netns.clone(), self.here.proc.clone());
+        let pre_mesh = apart(move || {
+            let pre_mesh = known.map_or_else(|| premesh::open_connections(&netns), Ok);
+            let pre_mesh = pre_mesh.map_err(|error| refused("its connections cannot be listed", &error))?;
+            routes::allow_spoofed_delivery(&netns, &proc)
+                .map_err(|error| refused("its namespace does not take the routes that delivery needs", &error))?;
+            Ok(pre_mesh)
+        });
+        let pre_mesh = pre_mesh.await?;
         let before = self.held.get(&pod.uid);
-        let pre_mesh = match before {
-            Some(held) => held.pre_mesh.clone(),
-            None if self.is_captured(place.cookie) => BTreeSet::new(),
-            None => premesh::open_connections(&pod.netns)
-                .map_err(|error| refused("its connections cannot be listed", &error))?,
-        };
-        routes::allow_spoofed_delivery(&pod.netns, &self.here.proc)
-            .map_err(|error| refused("its namespace does not take the routes that delivery needs", &error))?;
         let served = before.filter(|held| held.pod.is_served_as(&pod)).and_then(|held| held.plaintext.as_ref());
         let plaintext = match served {
             // Only the kernel has to be told.
@@ -349,8 +352,12 @@ impl Agent {
     async fn serve(&self, pod: &Arc<Pod>) -> Result<TcpListener, Obstacle> {
         let mut plaintext = None;
         for index in 0..self.workers.count() {
-            let listeners = Listeners::open(pod, self.shared.limits.keepalive.as_ref(), self.shared.migration.as_ref())
-                .map_err(|error| refused("the mesh's ports cannot be listened on in its namespace", &error))?;
+            let (shared, there) = (self.shared.clone(), pod.clone());
+            let listeners = apart(move || {
+                Listeners::open(&there, shared.limits.keepalive.as_ref(), shared.migration.as_ref())
+                    .map_err(|error| refused("the mesh's ports cannot be listened on in its namespace", &error))
+            });
+            let listeners = listeners.await?;
             if plaintext.is_none() {
                 let copy = listeners.plaintext.try_clone();
                 plaintext = Some(copy.map_err(|error| refused("out of descriptors", &error))?);
@@ -502,6 +509,13 @@ async fn question(gate: &mut Option<Gate>) -> Asked {
         Some(gate) => gate.next().await,
         None => std::future::pending().await,
     }
+}
+
+/// Does `work` off the thread that everything waits for: the kernel's locks on namespaces can be held for seconds, as while others
+/// are taken down.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Obstacle> + Send + 'static) -> Result<T, Obstacle> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(refused("what prepares its namespace has failed", &error)))
 }
 
 fn refused(what: &str, error: &dyn std::fmt::Display) -> Obstacle {
