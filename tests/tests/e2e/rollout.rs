@@ -109,6 +109,8 @@ fn a_connection_that_an_old_agent_still_has_is_cut_when_policy_or_its_pod_no_lon
 fn when_the_agent_that_took_over_dies_the_one_before_is_in_charge_again() {
     let mut world = World::new();
     let _servers = ["near", "far"].map(|pod| world.serve(pod));
+    // From before the first tunnel, whose records it follows.
+    let wire = Wire::between(&world.topology, &[MARKER, b"ambit-test"]).unwrap();
     let to = vip("far", HTTP)[0];
     let old = world.agent_mut("a").succeed().unwrap();
     world.agent_mut("a").kill().unwrap();
@@ -116,11 +118,12 @@ fn when_the_agent_that_took_over_dies_the_one_before_is_in_charge_again() {
     world.agent_mut("a").resume(old);
     assert_eq!(world.fetch("client", to), 200);
     // Nothing goes in clear, also when it has looked closely at what the kernel has, as it does every four seconds.
-    let wire = Wire::between(&world.topology, &[MARKER, b"ambit-test"]).unwrap();
     let asks = ["requests", "--to", &to.to_string(), "--every", "10", "--count", "600"];
     let report = world.report("client", &asks);
     assert_eq!((&report["ok"], &report["failed"]), (&600.into(), &0.into()), "{report}");
-    wire.stop().unwrap().no_clear_text().unwrap();
+    let crossed = wire.stop().unwrap();
+    crossed.only_hbone().unwrap();
+    crossed.no_clear_text().unwrap();
     // It does what only who is in charge does.
     world.manifests.pod_mode(SHOP, "near", Some("none")).unwrap();
     world.agent("a").wait_captured(SHOP, "near", false, SOON).unwrap();
