@@ -8,7 +8,6 @@ mod plan;
 mod premesh;
 mod processes;
 mod reign;
-mod sockets;
 mod status;
 pub(crate) mod succession;
 mod uninstall;

@@ -23,9 +23,8 @@ use super::departed::Departed;
 use super::finder::{Announced, Finder};
 use super::gate::{Gate, Standing};
 use super::plan::{self, Obstacle, Place, Step, Wanted};
-use super::premesh;
+use super::premesh::{self, Pair};
 use super::reign::Reign;
-use super::sockets::Pair;
 use super::status::{Board, Captured, Status};
 use super::succession::Turn;
 use crate::cni::{About, Ask, Asked};
@@ -326,8 +325,11 @@ impl Agent {
         let known = before.or_else(|| self.is_captured(place.cookie).then(BTreeSet::new));
         let (netns, proc) = (pod.netns.clone(), self.here.proc.clone());
         let pre_mesh = apart(move || {
-            let pre_mesh = known.map_or_else(|| premesh::open_connections(&netns), Ok);
-            let pre_mesh = pre_mesh.map_err(|error| refused("its connections cannot be listed", &error))?;
+            let pre_mesh = known.map_or_else(|| premesh::open_connections(&netns), Ok).unwrap_or_else(|error| {
+                // They are left alone whether they are known or not.
+                warn!("what a pod has had open before it is captured is not known: {error}");
+                BTreeSet::new()
+            });
             routes::allow_spoofed_delivery(&netns, &proc)
                 .map_err(|error| refused("its namespace does not take the routes that delivery needs", &error))?;
             Ok(pre_mesh)

@@ -8,12 +8,12 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use ambit_net::diag;
 use ambit_net::netns::NetNs;
 use ambit_net::routes;
 use ambit_process::workers::Workers;
 use tracing::{debug, warn};
 
-use super::sockets::{self, State};
 use crate::proxy::{Pod, Worker};
 
 /// The pods that have left the mesh and may still have something open, by their network namespaces' cookies.
@@ -71,9 +71,9 @@ pub(crate) fn give_back(netns: &NetNs, proc: &Path) -> io::Result<bool> {
     let own: BTreeSet<IpAddr> = netns.addresses()?.into_iter().collect();
     // The near end of a delivered connection has the address of its client. It stays here until the last byte has been
     // acknowledged, after whoever made it has let it go.
-    let delivered = sockets::list(netns)?.into_iter().any(|(pair, state)| {
-        let local = pair.local.ip();
-        matches!(state, State::Open | State::Passing) && !local.is_loopback() && !own.contains(&local)
+    let delivered = diag::connections(netns)?.into_iter().any(|connection| {
+        let local = connection.local.ip();
+        !local.is_loopback() && !own.contains(&local)
     });
     if delivered {
         return Ok(false);
