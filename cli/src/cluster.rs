@@ -9,7 +9,7 @@ use std::time::Duration;
 use ambit_api::Kind;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::{ApiResource, GroupVersionKind};
+use kube::core::ApiResource;
 use kube::{Client, Config};
 
 use crate::error::{Error, causes};
@@ -28,12 +28,6 @@ pub(crate) struct Cluster {
     pub(crate) is_said: bool,
     /// Where the mesh is installed.
     pub(crate) home: String,
-}
-
-/// A kind of Kubernetes' own, which every server has: its `apiVersion`, the kind, and its name in paths.
-pub(crate) fn resource(api_version: &str, kind: &str, plural: &str) -> ApiResource {
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
 }
 
 impl Cluster {

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
-use kube::core::{ApiResource, GroupVersionKind};
+use kube::core::ApiResource;
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 
@@ -20,12 +20,6 @@ pub(crate) struct Cluster {
     pub(crate) client: Client,
     /// The controller's own namespace: of the CA's Secret and of the Lease.
     pub(crate) namespace: String,
-}
-
-/// A kind of the API: its `apiVersion`, the kind, and its name in paths.
-pub(crate) fn resource(api_version: &str, kind: &str, plural: &str) -> ApiResource {
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
 }
 
 impl Cluster {

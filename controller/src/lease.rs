@@ -112,7 +112,7 @@ fn held(before: Option<&DynamicObject>, me: &str, now: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use crate::cluster::resource;
+    use ambit_discovery::resource;
 
     use super::*;
 

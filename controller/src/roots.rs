@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ambit_discovery::resource;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use kube::runtime::watcher;
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tracing::{debug, info, warn};
 
-use crate::cluster::{Claim, Cluster, Why, apply, resource};
+use crate::cluster::{Claim, Cluster, Why, apply};
 use crate::followed::Followed;
 use crate::json::at;
 use crate::lease::Lead;

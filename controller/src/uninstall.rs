@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use ambit_discovery::resource;
 use anyhow::{Context, bail};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, PostParams};
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
-use crate::cluster::{Cluster, resource};
+use crate::cluster::Cluster;
 use crate::json::at;
 
 /// How long agents may take to end, and then pods to do their work.

@@ -1,12 +1,13 @@
 //! Which pods are meant: the mesh's own, and those that a user names. Choosing is pure; finding asks the API.
 
 use ambit_api::labels::GATEWAY_NAME;
+use ambit_discovery::resource;
 use kube::ResourceExt;
 use kube::api::{DynamicObject, ListParams};
 use kube::core::ApiResource;
 use serde_json::Value;
 
-use super::{Cluster, resource};
+use super::Cluster;
 use crate::error::{Error, is_missing};
 
 /// By this label the agents' pods are known.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ambit_api::Kind;
 use ambit_api::labels::{DATAPLANE_MODE, USE_WAYPOINT};
+use ambit_discovery::resource;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::runtime::wait::await_condition;
@@ -11,7 +12,7 @@ use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use super::{CLASSES, UNSAID, class, condition, gateway, is_programmed, is_waypoint};
-use crate::cluster::{Cluster, resource};
+use crate::cluster::Cluster;
 use crate::error::{Error, is_forbidden, is_missing};
 use crate::settings::Shape;
 

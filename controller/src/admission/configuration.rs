@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ambit_api::Kind;
+use ambit_discovery::resource;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
@@ -16,7 +17,7 @@ use tokio::sync::{Notify, watch};
 use tracing::{debug, info, warn};
 
 use super::review::ALWAYS_REFUSED;
-use crate::cluster::{Cluster, FIELD_MANAGER, Why, resource};
+use crate::cluster::{Cluster, FIELD_MANAGER, Why};
 use crate::followed::Followed;
 use crate::json::{at, set};
 use crate::lease::Lead;

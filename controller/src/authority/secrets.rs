@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use ambit_discovery::resource;
 use ambit_identity::Authority;
 use ambit_model::TrustDomain;
 use anyhow::{Context, anyhow};
@@ -17,7 +18,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use crate::cluster::{Cluster, Why, resource};
+use crate::cluster::{Cluster, Why};
 use crate::followed::Followed;
 use crate::json::at;
 

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant, SystemTime};
 
+use ambit_discovery::resource;
 use ambit_process::drain::Drain;
 use kube::api::{Api, DynamicObject, PostParams};
 use rand::Rng as _;
@@ -15,7 +16,7 @@ use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::{Action, LOOK, Record, Seen, WRITES, decide, held};
-use crate::cluster::{Cluster, Why, resource};
+use crate::cluster::{Cluster, Why};
 use crate::json::set;
 
 /// The Lease's name.

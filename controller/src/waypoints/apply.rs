@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ambit_api::labels::GATEWAY_NAME;
 use ambit_discovery::find_resource;
+use ambit_discovery::resource;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, DynamicObject, Preconditions};
 use kube::core::ApiResource;
@@ -17,7 +18,7 @@ use tracing::{debug, info, warn};
 use super::gateway::Gateway;
 use super::plan::{GATEWAY_CLASS, Overlays, Part, Shape, overlays, plan};
 use super::status::Outcome;
-use crate::cluster::{Claim, Cluster, Why, apply, full_name, resource};
+use crate::cluster::{Claim, Cluster, Why, apply, full_name};
 use crate::followed::Followed;
 use crate::json::{at, set};
 

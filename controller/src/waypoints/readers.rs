@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use ambit_discovery::resource;
 use serde_json::{Value, json};
 use tracing::warn;
 
-use crate::cluster::{Claim, Cluster, Why, apply, resource};
+use crate::cluster::{Claim, Cluster, Why, apply};
 use crate::json::{at, set};
 
 /// The binding.

@@ -20,7 +20,7 @@ pub use origin::{Cluster, Origin, Pace};
 pub use publish::{Published, Publisher, publish};
 pub use report::Report;
 pub use run::{Settings, run};
-pub use source::kube::{client, find_resource, resource_of};
+pub use source::kube::{client, find_resource, resource, resource_of};
 pub use source::read_object;
 pub use standing::{Standing, Sync};
 pub use yaml::read_yaml;

@@ -63,19 +63,19 @@ pub fn connect_as(namespace: &NetNs, client: SocketAddr) -> io::Result<UdpSocket
     Ok(socket)
 }
 
-/// Has the kernel give `socket`, which is in `namespace` as [`bind`] made it, nothing more, but to others on its port. What it
-/// has been given can still be read, and anybody be answered.
+/// Has the kernel give `socket`, as [`bind`] made it, nothing more, but to others on its port. What it has been given can still be
+/// read, and anybody be answered.
 ///
 /// # Errors
 /// The kernel's.
-pub fn turn_away(namespace: &NetNs, socket: impl AsFd) -> io::Result<()> {
+pub fn turn_away(socket: impl AsFd) -> io::Result<()> {
     /// Discard (RFC 863): who has this port on loopback is nobody that asks for anything.
     const DISCARD: u16 = 9;
     let socket = SockRef::from(&socket);
     let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
     let loopback: IpAddr = if local.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
     // A socket with a peer hears its peer alone.
-    namespace.run(|| socket.connect(&SocketAddr::new(loopback, DISCARD).into()))?
+    socket.connect(&SocketAddr::new(loopback, DISCARD).into())
 }
 
 fn open(namespace: &NetNs, address: SocketAddr, mark: u32) -> io::Result<Socket> {

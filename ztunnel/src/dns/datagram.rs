@@ -42,7 +42,7 @@ pub(crate) async fn serve<G: 'static>(
             received = socket.recv_from(&mut buffer), if last.is_none() => received,
             _ = &mut until, if last.is_none() => {
                 last = Some(Instant::now() + ARRIVALS);
-                if let Err(error) = udp::turn_away(&resolver.netns, &*socket) {
+                if let Err(error) = udp::turn_away(&*socket) {
                     debug!(pod = %resolver.pod, "a last DNS query may be lost: {error}");
                 }
                 continue;

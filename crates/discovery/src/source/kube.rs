@@ -20,7 +20,7 @@ use std::time::Instant;
 use ambit_api::Kind;
 use ambit_model::Mesh;
 use kube::Client;
-use kube::core::ApiResource;
+use kube::core::{ApiResource, GroupVersionKind};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout_at};
@@ -38,6 +38,13 @@ pub use served::find as find_resource;
 
 /// How many objects wait at most to be taken in, and are taken in at once: a page of a list.
 const BATCH: usize = 500;
+
+/// A kind that is known with its version: its `apiVersion`, the kind, and its name in paths. Nothing is asked.
+#[must_use]
+pub fn resource(api_version: &str, kind: &str, plural: &str) -> ApiResource {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+}
 
 /// The client for `cluster`, for who writes there as well. Nothing is asked yet.
 ///

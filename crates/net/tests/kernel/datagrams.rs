@@ -35,7 +35,7 @@ fn a_socket_that_turns_away_keeps_what_it_has_and_leaves_the_rest_to_the_other()
         let address: SocketAddr = address.parse().unwrap();
         let [leaving, staying] = [(); 2].map(|()| udp::bind(&namespace, address).unwrap());
         let before = send(&namespace, address);
-        udp::turn_away(&namespace, &leaving).unwrap();
+        udp::turn_away(&leaving).unwrap();
         let after = send(&namespace, address);
         let (first, second) = (received(&leaving), received(&staying));
         assert!(!first.is_empty(), "the kernel shares them out");
