@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, ensure};
+use nix::sys::signal::Signal;
 
 use self::control_plane::{ControlPlane, serves_endpoint_slices};
 pub use self::kubectl::Kubectl;
@@ -232,6 +233,18 @@ impl Cluster {
     pub fn open_to(&mut self, place: &Place, listen: SocketAddr, kubeconfig: &Path) -> anyhow::Result<SocketAddr> {
         let control_plane = self.control_plane.as_mut().context("the cluster was there already")?;
         control_plane.open_to(place, listen, kubeconfig)
+    }
+
+    /// Does `work` while the API server takes connections and answers nobody.
+    ///
+    /// # Errors
+    /// When the cluster was there already.
+    pub fn while_api_hangs<T>(&self, work: impl FnOnce() -> T) -> anyhow::Result<T> {
+        let control_plane = self.control_plane.as_ref().context("the cluster was there already")?;
+        control_plane.signal_api_server(Signal::SIGSTOP)?;
+        let done = work();
+        control_plane.signal_api_server(Signal::SIGCONT)?;
+        Ok(done)
     }
 
     /// Leaves everything in place when this process ends; [`remove`] with its name removes it.

@@ -23,6 +23,18 @@ pub struct Place {
     pub cgroup: PathBuf,
 }
 
+impl Place {
+    /// Where the process `pid` is.
+    ///
+    /// # Errors
+    /// When there is none, or no cgroup v2 is mounted.
+    pub fn of(pid: u32) -> anyhow::Result<Self> {
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+        let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).context("it is in no cgroup v2")?;
+        Ok(Self { netns: format!("/proc/{pid}/ns/net").into(), cgroup: cgroup_root()?.join(own) })
+    }
+}
+
 /// The root of the cgroup v2 hierarchy: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` beside version 1.
 ///
 /// # Errors

@@ -69,6 +69,11 @@ pub(crate) struct Settings {
     #[arg(long, env = "WAYPOINT_CA_TOKEN", value_name = "FILE", default_value = "/var/run/secrets/tokens/istio-token")]
     pub(crate) ca_token: PathBuf,
 
+    /// A directory on a tmpfs (in Kubernetes an emptyDir of medium Memory) where keys and certificates are kept, so that this
+    /// program has them when it is started again while the CA is away. Default: they are kept nowhere.
+    #[arg(long, env = "WAYPOINT_KEEP_CERTIFICATES", value_name = "DIR")]
+    pub(crate) keep_certificates: Option<PathBuf>,
+
     /// PEM file of the roots that peers and the CA at --ca-address are checked against; watched for changes. Default: the
     /// local CA's own.
     #[arg(long, env = "WAYPOINT_ROOTS", value_name = "FILE")]
@@ -193,6 +198,7 @@ impl Settings {
             ca_token: self.ca_token.clone(),
             roots: self.roots.clone(),
             crl: self.crl.clone(),
+            keep: self.keep_certificates.clone(),
             certificate_ttl: self.certificate_ttl,
             trust_domain: self.trust_domain.clone(),
             cluster: self.cluster.clone(),

@@ -1,5 +1,6 @@
 //! The proxy's side: connections out of and into captured pods, from accept to record.
 
+mod begun;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod guest;

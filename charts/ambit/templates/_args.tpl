@@ -8,6 +8,7 @@
 - --ca-address={{ include "ambit.caAddress" . }}
 - --ca-token=/var/run/secrets/tokens/istio-token
 - --roots=/var/run/secrets/istio/root-cert.pem
+- --keep-certificates=/var/run/certificates/kept
 - --trust-domain={{ $values.meshConfig.trustDomain }}
 {{- with $values.meshConfig.trustDomainAliases }}
 - --trust-domain-aliases={{ join "," . }}

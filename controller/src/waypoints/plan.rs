@@ -19,6 +19,8 @@ const MANAGED: (&str, &str) = ("gateway.istio.io/managed", "istio.io-mesh-contro
 const ROOTS: &str = "/var/run/secrets/istio";
 const TOKENS: &str = "/var/run/secrets/tokens";
 const TOKEN: &str = "istio-token";
+/// Where it keeps its key for the next container of the same pod.
+const KEPT: &str = "/var/run/certificates";
 /// How long a token is valid; the kubelet replaces it at four fifths.
 const TOKEN_SECONDS: u32 = 43_200;
 /// Whom the program runs as: nobody else in the pod needs to be told from it.
@@ -238,6 +240,7 @@ fn deployment(gateway: &Gateway, shape: &Shape) -> Value {
                 "volumes": [
                     {"name": "istio-token", "projected": {"sources": [{"serviceAccountToken": token}]}},
                     {"name": "istiod-ca-cert", "configMap": {"name": roots::NAME}},
+                    {"name": "certificates", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
                 ],
             },
         },
@@ -254,6 +257,7 @@ fn container(gateway: &Gateway, shape: &Shape) -> Value {
         ("--ca-address", shape.ca_address.clone()),
         ("--ca-token", format!("{TOKENS}/{TOKEN}")),
         ("--roots", format!("{ROOTS}/root-cert.pem")),
+        ("--keep-certificates", format!("{KEPT}/kept")),
     ];
     for (flag, value) in flags.into_iter().chain(shape.alike.iter().cloned()) {
         args.extend([flag.to_owned(), value]);
@@ -288,6 +292,7 @@ fn container(gateway: &Gateway, shape: &Shape) -> Value {
         "volumeMounts": [
             {"name": "istio-token", "mountPath": TOKENS, "readOnly": true},
             {"name": "istiod-ca-cert", "mountPath": ROOTS, "readOnly": true},
+            {"name": "certificates", "mountPath": KEPT},
         ],
     })
 }

@@ -3,7 +3,7 @@
 use ambit_model::Identity;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateSigningRequestDer, PrivatePkcs8KeyDer};
 
 use crate::error::Error;
 
@@ -51,13 +51,13 @@ pub(crate) fn to_pem(label: &str, der: &[u8]) -> String {
 ///
 /// # Errors
 /// [`Error::Crypto`] if the identity cannot be written as an IA5 string or the library fails.
-pub fn request(identity: &Identity) -> Result<(PrivateKeyDer<'static>, Csr), Error> {
+pub fn request(identity: &Identity) -> Result<(PrivatePkcs8KeyDer<'static>, Csr), Error> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.subject_alt_names = vec![SanType::URI(identity.to_string().try_into()?)];
     let csr = params.serialize_request(&key)?.der().clone();
-    Ok((PrivatePkcs8KeyDer::from(key.serialize_der()).into(), Csr(csr)))
+    Ok((key.serialize_der().into(), Csr(csr)))
 }
 
 #[cfg(test)]
@@ -91,7 +91,7 @@ mod tests {
         let identity = "spiffe://cluster.local/ns/shop/sa/reviews".parse().unwrap();
         let (first, csr) = request(&identity).unwrap();
         let (second, _) = request(&identity).unwrap();
-        assert_ne!(first.secret_der(), second.secret_der());
-        assert!(!format!("{csr:?} {first:?}").contains(&format!("{:?}", first.secret_der())));
+        assert_ne!(first.secret_pkcs8_der(), second.secret_pkcs8_der());
+        assert!(!format!("{csr:?} {first:?}").contains(&format!("{:?}", first.secret_pkcs8_der())));
     }
 }

@@ -47,6 +47,21 @@ pub enum Error {
         /// What the kernel said.
         source: std::io::Error,
     },
+    /// The directory for keys and certificates cannot be read or made: correct the path or its permissions.
+    #[error("the directory {path} for certificates that are kept cannot be used: {source}", path = .path.display())]
+    KeptIo {
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// Keys were to be kept where they could come to lie on a disk: name a directory of a tmpfs, in Kubernetes an `emptyDir`
+    /// of medium `Memory`.
+    #[error("the directory {path} is not in memory: keys are kept on a tmpfs only; mount one there, or name another", path = .path.display())]
+    KeptOnDisk {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A root bundle holds no certificate, or one that cannot be read: correct the bundle.
     #[error("the root bundle cannot be used: {0}")]
     BadBundle(String),

@@ -13,7 +13,7 @@
 //! | [`origination`] | TLS towards applications |
 //! | [`client`] | the seam behind which requests are signed |
 //! | [`renewal`] | when to ask for the next certificate (pure) |
-//! | [`store`] | the certificates in use, in memory only |
+//! | [`store`] | the certificates in use, in memory only; kept there, if wanted, for the next process of the same pod |
 //! | [`tls`] | handshakes, and the reasons why they fail |
 #![forbid(unsafe_code)]
 
@@ -44,6 +44,6 @@ pub use csr::Csr;
 pub use error::Error;
 pub use origination::Originator;
 pub use revocation::Revocations;
-pub use store::{CertificateFacts, CertificateKind, CertificateStatus, CertificateSummary, Certificates};
+pub use store::{CertificateFacts, CertificateKind, CertificateStatus, CertificateSummary, Certificates, Kept};
 pub use tls::Failure;
 pub use trust::{Peer, TrustStore};

@@ -1,10 +1,11 @@
-//! The certificates in use: one key and leaf per identity, in memory only, shared by all workers. Reading never waits;
+//! The certificates in use: one key and leaf per identity, in memory, shared by all workers. Reading never waits;
 //! obtaining and renewing happens aside, by the schedule of [`renewal`].
 
 mod entry;
+mod kept;
 mod summary;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -24,8 +25,10 @@ use crate::error::Error;
 use crate::renewal::{self, Action, Failures};
 use crate::tls;
 use crate::trust::TrustStore;
-use crate::verifier::{Expected, Verifier};
+use crate::verifier::{self, Expected, Verifier};
 use entry::{Entry, Leaf};
+use kept::Found;
+pub use kept::Kept;
 pub use summary::{CertificateFacts, CertificateKind, CertificateStatus, CertificateSummary};
 
 /// How long the issuer may take for one certificate.
@@ -44,13 +47,20 @@ pub struct Certificates<I> {
     clock: Clock,
     entries: ArcSwap<BTreeMap<Identity, Arc<Entry>>>,
     changed: Notify,
+    kept: Option<Kept>,
 }
 
 impl<I: Issuer> Certificates<I> {
     /// A store without certificates yet. They will be signed by `issuer`; peers are checked against `trust_store`.
     #[must_use]
     pub fn new(issuer: I, trust_store: TrustStore, clock: Clock) -> Self {
-        Self { issuer, trust_store, clock, entries: ArcSwap::default(), changed: Notify::new() }
+        Self { issuer, trust_store, clock, entries: ArcSwap::default(), changed: Notify::new(), kept: None }
+    }
+
+    /// The same, which begins with what is in `kept` and keeps there what it obtains.
+    #[must_use]
+    pub fn keeping(self, kept: Kept) -> Self {
+        Self { kept: Some(kept), ..self }
     }
 
     /// Makes sure that there is a valid certificate for `identity`, and that [`renew_loop`](Self::renew_loop) keeps it
@@ -76,6 +86,17 @@ impl<I: Issuer> Certificates<I> {
             entries.remove(identity);
             entries
         });
+        if let Some(kept) = &self.kept {
+            kept.remove(identity);
+        }
+    }
+
+    /// Whose certificates are held or kept, ascending.
+    #[must_use]
+    pub fn identities(&self) -> BTreeSet<Identity> {
+        let held = self.entries.load();
+        let kept = self.kept.as_ref().map(Kept::identities).unwrap_or_default();
+        held.keys().cloned().chain(kept).collect()
     }
 
     /// What peers are checked against.
@@ -177,6 +198,14 @@ impl<I: Issuer> Certificates<I> {
         if let Action::Wait(wait) = self.next(entry, now) {
             return entry.slot.leaf(identity, now).map(drop).map_err(|error| entry.slot.backing_off(error, wait));
         }
+        if entry.slot.held().is_none()
+            && let Some(leaf) = self.kept_leaf(identity, now)
+        {
+            let until = clock::rfc3339(leaf.lifetime.end);
+            info!(%identity, serial = leaf.serial(), %until, "certificate taken up as the process before left it");
+            entry.slot.obtained(leaf);
+            return Ok(());
+        }
         let mut unanswered = Unanswered { store: self, entry, identity, answered: false };
         let answer = self.request(identity).await;
         unanswered.answered = true;
@@ -204,8 +233,32 @@ impl<I: Issuer> Certificates<I> {
         let (key, csr) = csr::request(identity)?;
         let chain = tokio::time::timeout(SIGNING_LIMIT, self.issuer.sign(&csr, identity)).await;
         let chain = chain.map_err(|_| Error::TimedOut { identity: identity.clone(), limit: SIGNING_LIMIT })??;
-        let leaf = Leaf::new(identity, key, chain, self.clock.now())?;
-        // Asked again at once it would be signed by the same hand.
+        let since = self.clock.now();
+        let leaf = Leaf::new(identity, key.clone_key(), chain.clone(), since)?;
+        let leaf = self.unrevoked(identity, leaf)?;
+        if let Some(kept) = &self.kept {
+            kept.put(identity, &Found { key, chain, since });
+        }
+        Ok(leaf)
+    }
+
+    /// What the process before has left of `identity`, if it can be used still; else it is removed.
+    fn kept_leaf(&self, identity: &Identity, now: SystemTime) -> Option<Leaf> {
+        let kept = self.kept.as_ref()?;
+        let leaf = kept.find(identity)?.and_then(|found| self.believed(identity, found, now));
+        leaf.inspect_err(|cause| kept.discard(identity, cause)).ok()
+    }
+
+    /// The leaf of what was kept; an error says why it is not to be used.
+    fn believed(&self, identity: &Identity, found: Found, now: SystemTime) -> Result<Leaf, String> {
+        let Found { key, chain, since } = found;
+        verifier::leads_to_a_root(&self.trust_store, &chain, now)?;
+        let leaf = Leaf::new(identity, key, chain, now).and_then(|leaf| self.unrevoked(identity, leaf));
+        leaf.map(|leaf| leaf.had_since(since.min(now))).map_err(|error| error.to_string())
+    }
+
+    /// `leaf`, unless it or what leads to it is revoked: asked again at once it would be signed by the same hand.
+    fn unrevoked(&self, identity: &Identity, leaf: Leaf) -> Result<Leaf, Error> {
         if leaf.is_revoked(&self.trust_store.load().revocations) {
             let cause = format!("it, or what leads to it, is revoked: serial {}", leaf.serial());
             return Err(Error::BadChain { identity: identity.clone(), cause });

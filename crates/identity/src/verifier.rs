@@ -9,6 +9,7 @@ mod server;
 use std::cell::RefCell;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use ambit_model::{Identity, TrustDomains};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -142,6 +143,14 @@ fn chain(
             let cause = chain_cause(&error, now, trusted.roots.roots().count());
             Refusal { error: chain_error(error), detail: format!("{cause}: {presented}") }
         })
+}
+
+/// Whether one's own `chain`, the leaf first, leads to a root that is trusted `now`; an error says why not.
+pub(crate) fn leads_to_a_root(store: &TrustStore, own: &[CertificateDer<'_>], now: SystemTime) -> Result<(), String> {
+    let (leaf, between) = own.split_first().ok_or("it is empty")?;
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = UnixTime::since_unix_epoch(since);
+    chain(&store.load(), leaf, between, now, KeyUsage::client_auth()).map_err(|refusal| refusal.detail)
 }
 
 /// The peer, unless one of the certificates that it shows is revoked.

@@ -64,6 +64,20 @@ pub struct Announced {
     pub host: Option<Arc<str>>,
 }
 
+impl Decision {
+    /// Where it leads, unless it is a refusal.
+    #[must_use]
+    pub const fn endpoint(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Local(upstream)
+            | Self::Tunnel(upstream)
+            | Self::Waypoint { upstream, .. }
+            | Self::Passthrough(upstream) => Some(upstream.address),
+            Self::Refuse(_) | Self::Deny(..) => None,
+        }
+    }
+}
+
 impl Upstream {
     /// The application at `address`, in `workload`, reached by `service`.
     #[must_use]
@@ -75,8 +89,20 @@ impl Upstream {
 /// Decides where `connection` goes. Total and deterministic: equal arguments give equal answers.
 #[must_use]
 pub fn decide(snapshot: &Snapshot, connection: &Connection) -> Decision {
+    decide_among(snapshot, connection, &[])
+}
+
+/// Where `connection` goes if none of `tried` is asked again, the endpoints where it found nobody; none if there is nobody else
+/// who may have it: one that dialled a pod and no service can only go there.
+#[must_use]
+pub fn decide_again(snapshot: &Snapshot, connection: &Connection, tried: &[SocketAddr]) -> Option<Decision> {
+    let decision = decide_among(snapshot, connection, tried);
+    decision.endpoint().is_some_and(|endpoint| !tried.contains(&endpoint)).then_some(decision)
+}
+
+fn decide_among(snapshot: &Snapshot, connection: &Connection, tried: &[SocketAddr]) -> Decision {
     let decided = match connection {
-        Connection::Outbound { source, destination, draw } => outbound(snapshot, source, *destination, *draw),
+        Connection::Outbound { source, destination, draw } => outbound(snapshot, source, *destination, *draw, tried),
         Connection::InboundHbone { pod, peer, identity, authority } => peer_is_whom_it_says(snapshot, *peer, identity)
             .and_then(|()| match for_waypoint(snapshot, pod, &identity.namespace, authority) {
                 Some(upstream) => Ok(Decision::Local(upstream)),
@@ -109,14 +135,20 @@ pub fn judge(snapshot: &Snapshot, destination: &Workload, access: &Access) -> Re
     policy::evaluate(snapshot, destination, access)
 }
 
-fn outbound(snapshot: &Snapshot, source: &WorkloadUid, dialled: SocketAddr, draw: u64) -> Result<Decision, Reason> {
+fn outbound(
+    snapshot: &Snapshot,
+    source: &WorkloadUid,
+    dialled: SocketAddr,
+    draw: u64,
+    tried: &[SocketAddr],
+) -> Result<Decision, Reason> {
     let source = snapshot.workload(source).ok_or(Reason::UnknownWorkload)?;
     let dialled = SocketAddr::new(dialled.ip().to_canonical(), dialled.port());
     // Linux takes the unspecified address for loopback.
     if (dialled.ip().is_loopback() || dialled.ip().is_unspecified()) && ports::is_own(dialled.port()) {
         return Err(Reason::RecursiveCall);
     }
-    let call = Call { snapshot, source, dialled, draw };
+    let call = Call { snapshot, source, dialled, draw, tried };
     let upstream = match snapshot.service_dialled(dialled.ip(), &source.namespace) {
         Some(service) => {
             let free = service.resolution == Resolution::AsDialled;
@@ -165,14 +197,17 @@ struct Call<'a> {
     source: &'a Workload,
     dialled: SocketAddr,
     draw: u64,
+    /// Where nobody was.
+    tried: &'a [SocketAddr],
 }
 
 impl Call<'_> {
     /// One of the endpoints of the port dialled.
     fn balance(self, service: &Arc<Service>) -> Result<Upstream, Reason> {
-        let Self { snapshot, source, dialled, draw } = self;
+        let Self { snapshot, source, dialled, draw, tried } = self;
         let port = service.port(dialled.port()).ok_or(Reason::NoSuchServicePort)?;
         let targets = service.targets(port, dialled.ip()).iter();
+        let targets = targets.filter(|target| !tried.contains(&target.address));
         let target = choose::choose(snapshot, source, service, targets, draw).ok_or(Reason::NoHealthyUpstream)?;
         let workload = behind(snapshot, target).cloned();
         Ok(Upstream::new(target.address, workload, Some(service.clone())))
@@ -195,20 +230,24 @@ impl Call<'_> {
                 Ok(Some(Decision::Waypoint { waypoint, upstream, authority: asked.address }))
             }
             (None, Waypoints::Required) => Err(Reason::WaypointUnavailable),
+            // A waypoint that has been asked is not gone around.
+            (None, Waypoints::Preferred) if !self.tried.is_empty() => Err(Reason::WaypointUnavailable),
             (None, Waypoints::Preferred) => Ok(None),
         }
     }
 
     /// One of the waypoint's pods that take new connections.
     fn waypoint_pod(self, waypoint: &Waypoint) -> Option<Upstream> {
-        let Self { snapshot, source, dialled, draw } = self;
+        let Self { snapshot, source, dialled, draw, tried } = self;
         let service = waypoint.service(snapshot)?;
+        let at = |target: &Target| {
+            let port = if waypoint.binding == Binding::Hbone { target.address.port() } else { ports::HBONE };
+            SocketAddr::new(target.address.ip(), port)
+        };
         let targets = service.targets(waypoint.port(service)?, dialled.ip()).iter();
-        let usable = targets.filter(|target| waypoint.pod(snapshot, target).is_some());
+        let usable = targets.filter(|target| waypoint.pod(snapshot, target).is_some() && !tried.contains(&at(target)));
         let target = choose::choose(snapshot, source, service, usable, draw)?;
-        let workload = waypoint.pod(snapshot, target).cloned();
-        let port = if waypoint.binding == Binding::Hbone { target.address.port() } else { ports::HBONE };
-        Some(Upstream::new(SocketAddr::new(target.address.ip(), port), workload, None))
+        Some(Upstream::new(at(target), waypoint.pod(snapshot, target).cloned(), None))
     }
 }
 

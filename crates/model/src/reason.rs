@@ -172,6 +172,28 @@ reasons! {
         "internal error: please report it with the log";
 }
 
+impl Reason {
+    /// True if it says that an endpoint is not there, or is on its way out, and nothing of the mesh itself: another endpoint of
+    /// the same service may well be.
+    #[must_use]
+    pub const fn is_of_endpoint(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectionRefused
+                | Self::ConnectTimeout
+                | Self::ConnectFailed
+                | Self::NoRoute
+                | Self::TunnelPortBlocked
+                | Self::HandshakeClosed
+                | Self::H2Failure
+                | Self::PeerGone
+                | Self::Draining
+                | Self::UnknownWorkload
+                | Self::AuthorityMismatch
+        )
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text())

@@ -47,6 +47,17 @@ where
     Relay { client, server, up: Flow::Receiving, down: Flow::Receiving, closed: false, traffic }
 }
 
+impl<CR: ByteSource, CW: ByteSink, SR: ByteSource, SW: ByteSink> Relay<'_, CR, CW, SR, SW> {
+    /// The same, `first` being what the client has said already and the server has not had.
+    #[must_use]
+    pub fn beginning_with(mut self, first: Bytes) -> Self {
+        if !first.is_empty() {
+            self.up = Flow::Sending(first);
+        }
+        self
+    }
+}
+
 /// The future of [`relay`].
 #[derive(Debug)]
 #[must_use = "nothing is relayed unless this is awaited, and dropping it resets both ends"]

@@ -9,7 +9,7 @@ use ambit_ca::{RemoteIssuer, client};
 use ambit_identity::authority::Authority;
 use ambit_identity::client::{Issuer, LocalIssuer};
 use ambit_identity::store::Certificates;
-use ambit_identity::{Bundle, Chain, Clock, Csr, Revocations, TrustStore, channel};
+use ambit_identity::{Bundle, Chain, Clock, Csr, Kept, Revocations, TrustStore, channel};
 use ambit_model::{Identity, TrustDomain};
 use ambit_process::files::Files;
 use tracing::{debug, info, warn};
@@ -29,6 +29,8 @@ pub struct Settings {
     pub roots: Option<PathBuf>,
     /// PEM file of revocation lists.
     pub crl: Option<PathBuf>,
+    /// A directory in memory where keys and certificates are kept for the next process; none to keep none.
+    pub keep: Option<PathBuf>,
     /// How long certificates are to be valid.
     pub certificate_ttl: Duration,
     /// The mesh's own trust domain.
@@ -61,7 +63,7 @@ pub enum Error {
         /// What is wrong with it.
         source: ambit_identity::Error,
     },
-    /// The local CA cannot be opened: what the inner error says.
+    /// The local CA cannot be opened, or nothing be kept: what the inner error says.
     #[error(transparent)]
     Authority(#[from] ambit_identity::Error),
     /// The CA that is to be asked cannot be: what the inner error says.
@@ -121,7 +123,12 @@ pub fn open(settings: &Settings) -> Result<(Certificates<Signer>, Files), Error>
             store.replace_revocations(list);
         }
     }
-    Ok((Certificates::new(signer, store, clock), files))
+    let certificates = Certificates::new(signer, store, clock);
+    let certificates = match &settings.keep {
+        Some(directory) => certificates.keeping(Kept::open(directory)?),
+        None => certificates,
+    };
+    Ok((certificates, files))
 }
 
 /// Puts into force what the files of roots and revocations come to say. What cannot be used changes nothing.

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::sys::signal::Signal;
 
 use super::certificates::{Authority, Credential, Subject};
 use super::kubeconfig;
@@ -126,6 +127,12 @@ impl ControlPlane {
         kubeconfig::write(kubeconfig, address, &self.authority, &self.admin)?;
         self.processes.push(forward);
         Ok(address)
+    }
+
+    /// Has the process of its API server stop where it stands (`SIGSTOP`), or go on (`SIGCONT`).
+    pub(crate) fn signal_api_server(&self, signal: Signal) -> anyhow::Result<()> {
+        let server = self.processes.iter().find(|process| process.label().ends_with("/kube-apiserver"));
+        server.context("no API server was started here")?.signal(signal)
     }
 
     /// Its network namespace.

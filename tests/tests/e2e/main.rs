@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, and tells what it has measured"
 )]
 
+mod absent;
 mod certificates;
 mod close;
 mod crash;

@@ -113,7 +113,7 @@ fn a_label_takes_running_pods_into_the_mesh_and_out_again() {
 }
 
 /// How many pods are started at once and dial at once.
-const AT_ONCE: u32 = 24;
+const AT_ONCE: u32 = 100;
 
 /// Whoever comes by a port of a node is seen by its pods at the node's own address, and so is their kubelet: the one is
 /// refused where clear text is, and the other gets his answer.

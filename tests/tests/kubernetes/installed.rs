@@ -4,131 +4,18 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use ambit_tests::cluster::{Node, crds};
-use ambit_tests::image::{self, Files, Image, PAUSE, TESTAPP};
+use ambit_tests::cluster::Node;
 use ambit_tests::leftovers::BPFFS;
 use ambit_tests::mesh::mount_bpffs;
-use ambit_tests::{Binaries, http, until};
+use ambit_tests::until;
 use serde_json::{Value, json};
 
 use crate::cli::{ambit, does};
-use crate::helm::{ask, chart};
+use crate::release::{HOME, captured, helm, images, install, rolled_out};
 use crate::shop::{DUPLEX, SERVICE, SOON, Shop, WHO, first_breath, strict};
 
-/// The mesh's namespace.
-const HOME: &str = "istio-system";
-/// The chart's image.
-const AMBIT: &str = "localhost/ambit/ambit:0.1.0";
-/// The controller's address: there is no DNS server in these clusters.
-const CONTROLLER: &str = "10.96.15.12";
 /// Pods that are made while an agent takes over from another.
 const MEANWHILE: u32 = 6;
-/// Pods of the mesh's own have to start one after the other.
-const LATER: &str = "--timeout=180s";
-
-/// The tests' images and the chart's.
-fn images(archive: &Path) {
-    let binaries = Binaries::beside_this().unwrap();
-    binaries
-        .check_ztunnel()
-        .and_then(|()| binaries.check_controller())
-        .and_then(|()| binaries.check_waypoint())
-        .unwrap();
-    let mut files = Files::default();
-    for (program, place) in [
-        (&binaries.testapp, "/testapp"),
-        (&binaries.ztunnel, "/usr/local/bin/ztunnel"),
-        (&binaries.controller, "/usr/local/bin/controller"),
-        (&binaries.waypoint, "/usr/local/bin/waypoint"),
-    ] {
-        files.add_program(program, place).unwrap();
-        files.add_libraries(program).unwrap();
-    }
-    let images = [
-        Image { name: PAUSE, entrypoint: &["/testapp", "pause"], labels: &[] },
-        Image { name: TESTAPP, entrypoint: &["/testapp"], labels: &[] },
-        Image { name: AMBIT, entrypoint: &[], labels: &[] },
-    ];
-    image::write(archive, &images, &files).unwrap();
-}
-
-/// The release's values: what two nodes on one kernel need, and what no DNS server takes.
-fn values(shop: &Shop) -> Value {
-    let kubepods = shop.cluster.nodes()[0].pods();
-    let kubepods = kubepods.to_string_lossy().replace("/node-1/", "/$(NODE_NAME)/");
-    let pins = format!("{BPFFS}/{}/$(NODE_NAME)", shop.cluster.name());
-    json!({
-        "imagePullPolicy": "Never",
-        "caAddress": format!("{CONTROLLER}:15012"),
-        "cgroup": kubepods,
-        "crds": {"keep": false},
-        "ztunnel": {"pinsDir": pins, "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}}},
-        "controller": {
-            "serverNames": [CONTROLLER],
-            "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
-        },
-    })
-}
-
-/// Makes room for the release: kinds that it brings go, and its Service has an address that is known before.
-fn prepare(shop: &Shop) {
-    let kubectl = shop.cluster.kubectl();
-    let kinds: Vec<_> = crds::MESH.into_iter().filter(crds::Definition::is_of_chart).map(|kind| kind.name()).collect();
-    let mut delete = vec!["delete", "crd"];
-    delete.extend(kinds.iter().map(String::as_str));
-    kubectl.run(&delete).unwrap();
-    let annotations = json!({"meta.helm.sh/release-name": "ambit", "meta.helm.sh/release-namespace": HOME});
-    let labels = json!({"app.kubernetes.io/managed-by": "Helm"});
-    kubectl
-        .apply(&[
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}}),
-            json!({
-                "apiVersion": "v1",
-                "kind": "Service",
-                "metadata": {"name": "ambit-controller", "namespace": HOME, "labels": labels, "annotations": annotations},
-                "spec": {
-                    "clusterIP": CONTROLLER,
-                    "selector": {"app": "ambit-controller"},
-                    "ports": [
-                        {"name": "grpc-ca", "port": 15012, "targetPort": 15012},
-                        {"name": "http-metrics", "port": 15014, "targetPort": 15014},
-                    ],
-                },
-            }),
-        ])
-        .unwrap();
-}
-
-fn helm(shop: &Shop, verb: &str) {
-    let kubeconfig = shop.cluster.kubectl().kubeconfig();
-    let request =
-        json!({"do": verb, "chart": chart("ambit"), "name": "ambit", "values": values(shop), "kubeconfig": kubeconfig});
-    ask(&request).unwrap();
-}
-
-/// Waits until what `what` names has been rolled out.
-fn rolled_out(shop: &Shop, what: &str) {
-    let kubectl = shop.cluster.kubectl();
-    if let Err(error) = kubectl.run(&["rollout", "status", what, "-n", HOME, LATER]) {
-        let described = kubectl.run(&["describe", "pods", "-n", HOME]).unwrap_or_default();
-        let logs = kubectl.run(&["logs", "-n", HOME, what, "--tail=60"]).unwrap_or_default();
-        panic!("{error}\n{described}\n{logs}");
-    }
-}
-
-/// Waits until the agent of every node has, or has not, captured the pod of its node.
-fn captured(shop: &Shop, captured: bool) {
-    for (node, (pod, _)) in shop.pods() {
-        let netns = shop.cluster.nodes().iter().find(|other| other.name == node).unwrap().netns.path();
-        let uid = format!("Kubernetes//Pod/shop/{pod}");
-        let mut told = Value::Null;
-        let come = until::until(SOON, || {
-            told = http::json(&netns, 15000, "/pods").unwrap_or_default();
-            told["captured"].is_object() && told["captured"].get(&uid).is_some() == captured
-        });
-        assert!(come.is_ok(), "{uid} captured is not {captured}: {told}");
-    }
-}
 
 /// What the node's network configuration says.
 fn network(node: &Node) -> String {
@@ -154,11 +41,8 @@ fn installed_by_its_chart_it_takes_a_namespace_in_routes_its_requests_and_leaves
     let pods = shop.pods();
     let ((from, _), (to, address)) = (pods["node-1"].clone(), pods["node-2"].clone());
     let (before, found) = (shop.lives(), shop.cluster.nodes().iter().map(network).collect::<Vec<_>>());
-    prepare(&shop);
     let begun = Instant::now();
-    helm(&shop, "install");
-    rolled_out(&shop, "deployment/ambit-controller");
-    rolled_out(&shop, "daemonset/ztunnel");
+    install(&shop, &[]);
     println!("installed and ready after {:.1} s", begun.elapsed().as_secs_f64());
     webhook(&shop);
 
@@ -178,7 +62,7 @@ fn installed_by_its_chart_it_takes_a_namespace_in_routes_its_requests_and_leaves
     captured(&shop, false);
     let (seen, ports) = shop.exchange(&from, (&to, &address));
     assert!(seen > 0 && ports.contains(&DUPLEX), "{seen} times, {ports:?}");
-    helm(&shop, "uninstall");
+    helm(&shop, "uninstall", &[]);
     let gone = until::until(3 * SOON, || {
         kubectl.run(&["get", "pods", "-n", HOME, "-o", "name"]).is_ok_and(|all| all.is_empty())
     });

@@ -128,16 +128,21 @@ pub(crate) fn pod(arguments: &[&str]) -> Value {
     json!({"containers": [container], "restartPolicy": "Never", "terminationGracePeriodSeconds": 1})
 }
 
-/// A Job of pods that ask the Service with their first breath, each once.
+/// A Job of pods that ask the Service with their first breath, each once: by a container before those of the application.
 pub(crate) fn first_breath(namespace: &str, name: &str, count: u32) -> Value {
     let to = format!("{SERVICE}:70");
+    let mut spec = pod(&["--help"]);
+    let mut first = spec["containers"][0].clone();
+    first["name"] = "first".into();
+    first["args"] = json!(["greeting", "--to", to, "--count", "1", "--patience", "20000"]);
+    spec["initContainers"] = json!([first]);
     json!({
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "parallelism": count, "completions": count, "backoffLimit": 0,
-            "template": {"spec": pod(&["greeting", "--to", &to, "--count", "1", "--patience", "20000"])},
+            "template": {"spec": spec},
         },
     })
 }
@@ -204,11 +209,13 @@ fn objects() -> [Value; 4] {
     ]
 }
 
-/// The processes of the pods of a node: those in its cgroup that its components are not.
+/// The processes of the servers on a node: those in its cgroup that its components are not.
 pub(crate) fn serving(node: &Node) -> Vec<u32> {
-    let of_pods = |pid: &u32| {
-        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        arguments.starts_with(b"/testapp\0serve")
-    };
-    place::processes(&node.cgroup).into_iter().filter(of_pods).collect()
+    running(node, b"/testapp\0serve")
+}
+
+/// The processes of a node, its pods' included, whose command line begins so.
+pub(crate) fn running(node: &Node, command: &[u8]) -> Vec<u32> {
+    let does = |pid: &u32| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default().starts_with(command);
+    place::processes(&node.cgroup).into_iter().filter(does).collect()
 }

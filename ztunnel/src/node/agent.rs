@@ -434,7 +434,7 @@ impl Agent {
     /// Drops the certificates of identities that no pod here has had for as long as withdrawn pods are served.
     fn forget_unused(&mut self) {
         let used: BTreeSet<&Identity> = self.held.values().map(|held| &held.pod.identity).collect();
-        let kept: BTreeSet<Identity> = self.shared.certificates.seconds_left().into_iter().map(|(id, _)| id).collect();
+        let kept = self.shared.certificates.identities();
         self.unused.retain(|identity, _| kept.contains(identity) && !used.contains(identity));
         for identity in kept.into_iter().filter(|identity| !used.contains(identity)) {
             self.unused.entry(identity).or_insert_with(Instant::now);

@@ -5,16 +5,17 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use ambit_hbone::{ConnectRequest, StreamSink, StreamSource};
-use ambit_model::{Connection, Decision, Reason, Upstream, Workload, ports};
+use ambit_model::{Connection, Decision, Reason, Upstream, Workload, decide_again, ports};
 use ambit_net::socket::{ConnectOptions, OUR_MARK, connect};
 use ambit_net::tcp::{self, TcpHalves};
 use ambit_telemetry::{Refused, Reporter};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::begun::Begun;
 use super::failure::Failure;
 use super::guest::Guest;
-use super::session::Caller;
+use super::session::{Caller, Unserved};
 use super::tunnels::PeerKey;
 use super::verdict::Verdict;
 use super::worker::{Arrival, Worker};
@@ -38,35 +39,70 @@ pub(super) struct Call {
     pub(super) start: Instant,
 }
 
-/// Decides where `call` of `guest` goes and carries it there, on behalf of `caller`.
+/// How many endpoints of a service are asked for one connection.
+const ENDPOINTS: usize = 3;
+
+/// Decides where `call` of `guest` goes and carries it there, on behalf of `caller`. Where nobody is, another endpoint of the
+/// same service is asked, before anybody has heard a byte.
 pub(super) async fn carry<C: Caller>(worker: &Worker, guest: &Guest, caller: C, call: Call) {
-    let Call { client, dialled, start } = call;
     let source = guest.pod.uid.clone();
-    let connection = Connection::Outbound { source, destination: dialled, draw: rand::random() };
-    let Verdict { decision, snapshot } = worker.decide(guest, &connection).await;
-    let (meter, pod) = (&worker.meter, &*guest.pod);
-    let record = record::Outbound { meter, snapshot: &snapshot, pod, client, dialled, start };
+    let connection = Connection::Outbound { source, destination: call.dialled, draw: rand::random() };
+    let mut verdict = worker.decide(guest, &connection).await;
+    let (mut begun, mut tried) = (Begun::from(caller), Vec::new());
+    loop {
+        tried.extend(verdict.decision.endpoint());
+        let Some(unserved) = attempt(worker, guest, begun, &call, (&connection, verdict)).await else { return };
+        let another = tried.len() < ENDPOINTS && unserved.reason().is_of_endpoint();
+        let snapshot = worker.shared.snapshots.load();
+        match another.then(|| decide_again(&snapshot, &connection, &tried)).flatten() {
+            Some(decision) => {
+                begun = unserved.again();
+                verdict = Verdict { decision, snapshot };
+            }
+            None => return unserved.refuse(),
+        }
+    }
+}
+
+/// Carries a call to one endpoint; if nobody is there, or it is refused, the caller comes back.
+async fn attempt<C: Caller>(
+    worker: &Worker,
+    guest: &Guest,
+    begun: Begun<C>,
+    call: &Call,
+    (connection, verdict): (&Connection, Verdict),
+) -> Option<Unserved<C>> {
+    let Verdict { decision, snapshot } = verdict;
+    let Call { client, dialled, start } = *call;
+    let record =
+        record::Outbound { meter: &worker.meter, snapshot: &snapshot, pod: &guest.pod, client, dialled, start };
     match decision {
         Decision::Local(to) => {
             let lives = record.local(&to);
-            let leave = worker.admit(&snapshot, &connection, &to, None);
+            let leave = worker.admit(&snapshot, connection, &to, None);
             let cut = leave.or(cut_at_either(worker, guest, &to));
-            session::run(caller, local(worker, &to, client), cut, lives).await;
+            session::attempt(begun, local(worker, &to, client), cut, lives).await
         }
         Decision::Tunnel(to) => {
             let (peer, asked) = (SocketAddr::new(to.address.ip(), ports::HBONE), to.address);
-            by_hbone(worker, guest, caller, Hop { record, to, peer, asked }).await;
+            by_hbone(worker, guest, begun, Hop { record, to, peer, asked }).await
         }
         Decision::Waypoint { upstream: to, authority: asked, .. } => {
             let peer = to.address;
-            by_hbone(worker, guest, caller, Hop { record, to, peer, asked }).await;
+            by_hbone(worker, guest, begun, Hop { record, to, peer, asked }).await
         }
         Decision::Passthrough(to) => {
             let lives = record.passthrough(&to);
-            session::run(caller, passthrough(worker, guest, &to), guest.cut(), lives).await;
+            session::attempt(begun, passthrough(worker, guest, &to), guest.cut(), lives).await
         }
-        Decision::Refuse(reason) => session::refuse(caller, reason, record.refused()),
-        Decision::Deny(to, denial) => session::refuse(caller, &denial, record.local(&to)),
+        Decision::Refuse(reason) => {
+            session::refuse(begun.caller, reason, record.refused());
+            None
+        }
+        Decision::Deny(to, denial) => {
+            session::refuse(begun.caller, &denial, record.local(&to));
+            None
+        }
     }
 }
 
@@ -82,7 +118,7 @@ struct Hop<'a> {
 }
 
 /// Carries a connection to the pod itself, or to a waypoint that knows where to go from there.
-async fn by_hbone<C: Caller>(worker: &Worker, guest: &Guest, caller: C, hop: Hop<'_>) {
+async fn by_hbone<C: Caller>(worker: &Worker, guest: &Guest, begun: Begun<C>, hop: Hop<'_>) -> Option<Unserved<C>> {
     let Hop { record, to, peer, asked } = hop;
     let lives = record.tunnel(&to, peer, asked);
     let source = record.snapshot.workload(&guest.pod.uid).map(|workload| &**workload);
@@ -94,7 +130,7 @@ async fn by_hbone<C: Caller>(worker: &Worker, guest: &Guest, caller: C, hop: Hop
         }
         Ok((source, sink))
     };
-    session::run(caller, dial, guest.cut(), lives).await;
+    session::attempt(begun, dial, guest.cut(), lives).await
 }
 
 /// To a pod that this very agent serves: it stands at both ends.

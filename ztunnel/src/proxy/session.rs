@@ -4,12 +4,13 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 
 use ambit_hbone::server::Incoming;
-use ambit_hbone::{ConnectResponse, StreamSink, StreamSource};
+use ambit_hbone::{ConnectResponse, Error, StreamSink, StreamSource};
 use ambit_model::Reason;
 use ambit_net::relay::relay;
 use ambit_net::stream::{ByteSink, ByteSource};
 use ambit_net::tcp::{TcpHalves, TcpSink, TcpSource};
 
+use super::begun::{Begun, Stop};
 use super::failure::{self, Failure};
 use super::record::Lives;
 
@@ -33,6 +34,16 @@ pub(crate) trait Caller {
     }
     /// Tells the caller that it is not, and why as far as its protocol can.
     fn refuse(self, why: &Failure);
+    /// The caller as it was before it was told anything.
+    ///
+    /// # Errors
+    /// Its halves, if it has been told that it is connected.
+    fn again(halves: (Self::Source, Self::Sink)) -> Result<Self, (Self::Source, Self::Sink)>
+    where
+        Self: Sized,
+    {
+        Err(halves)
+    }
 }
 
 /// An application on a captured connection believes to be connected already, so refusing it is a reset.
@@ -51,6 +62,10 @@ impl Caller for TcpHalves {
 
     fn refuse(mut self, _: &Failure) {
         self.1.reset();
+    }
+
+    fn again(halves: Self) -> Result<Self, Self> {
+        Ok(halves)
     }
 }
 
@@ -85,49 +100,139 @@ impl Caller for Asking {
     }
 }
 
+/// The far end of a connection, once there is a way to it.
+pub(crate) trait Server: ByteSource {
+    /// Resolves when it is known whether it takes the connection.
+    fn agreed(&mut self) -> impl Future<Output = Result<(), Stop>>;
+}
+
+/// Who is connected has agreed.
+impl Server for TcpSource {
+    async fn agreed(&mut self) -> Result<(), Stop> {
+        Ok(())
+    }
+}
+
+impl Server for StreamSource {
+    async fn agreed(&mut self) -> Result<(), Stop> {
+        let answered = self.answer().await;
+        answered.map(drop).map_err(|error| {
+            let nobody_has_heard = matches!(error, Error::Refused { .. } | Error::NotProcessed { .. });
+            let stop = if nobody_has_heard { Stop::Unheard } else { Stop::Ended };
+            stop(error.into())
+        })
+    }
+}
+
+/// A caller for whom nobody could be reached, and nobody has heard what he said.
+pub(crate) struct Unserved<C> {
+    begun: Begun<C>,
+    why: Failure,
+    lives: Lives,
+}
+
+impl<C: Caller> Unserved<C> {
+    /// Why.
+    pub(crate) const fn reason(&self) -> Reason {
+        self.why.reason
+    }
+
+    /// Records the attempt, after which there is another.
+    pub(crate) fn again(self) -> Begun<C> {
+        let Self { begun, mut why, lives } = self;
+        why.detail = [&*why.detail, "another endpoint is asked"].join(if why.detail.is_empty() { "" } else { "; " });
+        lives.close(Err(why));
+        begun
+    }
+
+    /// Tells the caller, and records it.
+    pub(crate) fn refuse(self) {
+        refuse(self.begun.caller, self.why, self.lives);
+    }
+}
+
 /// Dials, answers `caller`, relays until both ends have ended and records what came of it. `cut` ends it early.
-pub(crate) async fn run<C: Caller, S: ByteSource, K: ByteSink>(
-    mut caller: C,
+pub(crate) async fn run<C: Caller, S: Server, K: ByteSink>(
+    caller: C,
     dial: impl Future<Output = Result<(S, K), Failure>>,
     cut: impl Future<Output: Into<Failure>>,
     lives: Lives,
 ) {
+    if let Some(unserved) = attempt(caller.into(), dial, cut, lives).await {
+        unserved.refuse();
+    }
+}
+
+/// The same, but that a caller who could not be served comes back: he may be served elsewhere.
+pub(crate) async fn attempt<C: Caller, S: Server, K: ByteSink>(
+    begun: Begun<C>,
+    dial: impl Future<Output = Result<(S, K), Failure>>,
+    cut: impl Future<Output: Into<Failure>>,
+    lives: Lives,
+) -> Option<Unserved<C>> {
+    let Begun { mut caller, mut said } = begun;
     let mut cut = pin!(cut);
     let dialled = tokio::select! {
         biased;
-        why = &mut cut => Err(why.into()),
-        dialled = dial => dialled,
-        failure = caller.gave_up() => Err(failure),
+        why = &mut cut => Err(Stop::Ended(why.into())),
+        dialled = dial => dialled.map_err(Stop::Unheard),
+        failure = caller.gave_up() => Err(Stop::Ended(failure)),
     };
-    let server = match dialled {
+    let mut server = match dialled {
         Ok(server) => server,
-        Err(failure) => {
-            caller.refuse(&failure);
-            return lives.close(Err(failure));
+        Err(Stop::Unheard(why)) => return Some(Unserved { begun: Begun { caller, said }, why, lives }),
+        Err(Stop::Ended(why)) => {
+            refuse(caller, why, lives);
+            return None;
         }
     };
-    let client = match caller.accept().await {
+    let mut client = match caller.accept().await {
         Ok(client) => client,
         Err(failure) => {
-            let (_, mut sink) = server;
-            sink.reset();
-            return lives.close(Err(failure));
+            server.1.reset();
+            lives.close(Err(failure));
+            return None;
         }
     };
     let tell = C::telling(&client.1);
-    let told = async {
+    let mut told = pin!(async {
         let why: Failure = cut.await.into();
         // Before the relay is dropped, which resets what it relays.
         tell(why.reason);
         why
-    };
-    let outcome = tokio::select! {
+    });
+    let agreed = tokio::select! {
         biased;
-        // First: what is cut may break in more ways than one at the same moment, and this is why.
-        why = told => Err(why),
-        closed = relay(client, server, lives.traffic()) => Failure::of_relay(&closed),
+        why = &mut told => Err(Stop::Ended(why)),
+        agreed = said.until_agreed(&mut client, &mut server) => agreed,
     };
-    lives.close(outcome);
+    let why = match agreed {
+        Ok(()) => {
+            let relayed = relay(client, server, lives.traffic()).beginning_with(said.unsent(lives.traffic()));
+            let outcome = tokio::select! {
+                biased;
+                // First: what is cut may break in more ways than one at the same moment, and this is why.
+                why = told => Err(why),
+                closed = relayed => Failure::of_relay(&closed),
+            };
+            lives.close(outcome);
+            return None;
+        }
+        Err(Stop::Unheard(why)) => match C::again(client) {
+            Ok(caller) => return Some(Unserved { begun: Begun { caller, said }, why, lives }),
+            Err((_, mut sink)) => {
+                sink.reset();
+                why
+            }
+        },
+        Err(Stop::Ended(why)) => {
+            client.1.reset();
+            why
+        }
+    };
+    server.1.reset();
+    lives.close(Err(why));
+    None
 }
 
 /// Refuses `caller` and records why.

@@ -9,7 +9,7 @@ use rustls::ServerConfig;
 use rustls::client::ResolvesClientCert;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::PrivatePkcs8KeyDer;
 use tokio::sync::Mutex;
 
 use crate::certificate::Certificate;
@@ -32,7 +32,7 @@ impl Leaf {
     /// Checks that `chain` is what was asked for: for `identity`, of the public half of `key`, valid `now`.
     pub(super) fn new(
         identity: &Identity,
-        key: PrivateKeyDer<'static>,
+        key: PrivatePkcs8KeyDer<'static>,
         chain: Chain,
         now: SystemTime,
     ) -> Result<Self, Error> {
@@ -44,8 +44,15 @@ impl Leaf {
             return Err(bad(leaf.describe()));
         }
         let lifetime = Lifetime { start: now, end: leaf.not_after };
-        let certified = CertifiedKey::from_der(chain, key, provider()).map_err(|error| bad(error.to_string()))?;
+        let certified =
+            CertifiedKey::from_der(chain, key.into(), provider()).map_err(|error| bad(error.to_string()))?;
         Ok(Self { certified: Arc::new(certified), certificates, lifetime })
+    }
+
+    /// The same, had by a process before since `since`.
+    pub(super) const fn had_since(mut self, since: SystemTime) -> Self {
+        self.lifetime.start = since;
+        self
     }
 
     /// Whether it, or what leads from it to a root, was revoked.

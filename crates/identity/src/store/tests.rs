@@ -1,5 +1,7 @@
 //! The store in paused time: certificates arrive, are renewed at half life, outlive failures, and follow new roots.
 
+mod kept;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex};
 
@@ -340,7 +342,7 @@ async fn certificates_that_are_not_what_was_asked_for_are_not_used() {
     let (key, csr) = csr::request(&identity(REVIEWS)).unwrap();
     let (other_key, _) = csr::request(&identity(REVIEWS)).unwrap();
     let good = store.issuer.local.sign(&csr, &identity(REVIEWS)).await.unwrap();
-    let made = |key: &rustls_pki_types::PrivateKeyDer<'static>, chain: Chain, when| {
+    let made = |key: &rustls_pki_types::PrivatePkcs8KeyDer<'static>, chain: Chain, when| {
         Leaf::new(&identity(REVIEWS), key.clone_key(), chain, when)
     };
     assert!(made(&key, good.clone(), now()).is_ok());
@@ -473,7 +475,7 @@ async fn debug_output_shows_no_key() {
     assert!(shown.contains(REVIEWS) && shown.contains("CertifiedKey"), "{shown}");
 
     // PKCS #8 of a P-256 key: 36 bytes of header, then the 32 of the scalar.
-    let scalar = &key.secret_der()[36..68];
+    let scalar = &key.secret_pkcs8_der()[36..68];
     let decimal = format!("{:?}", &scalar[..8]);
     let hexadecimal: String = scalar[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     assert!(!shown.contains(decimal.trim_matches(['[', ']'])), "as a list of bytes");

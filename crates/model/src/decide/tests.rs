@@ -165,6 +165,33 @@ fn three_thousand_connections_spread_evenly_over_three_endpoints() {
 }
 
 /// Uniform numbers, the same in every run: SplitMix64 (Steele, Lea, Flood 2014).
+/// Where a connection of `web` goes that has found nobody at `tried`, whatever is drawn.
+fn again_from_web(world: &World, destination: &str, tried: &[&str]) -> Vec<String> {
+    let tried: Vec<_> = tried.iter().map(|address| address.parse().unwrap()).collect();
+    let again = |draw| {
+        let dialled = Connection::Outbound { source: uid("web"), destination: destination.parse().unwrap(), draw };
+        decide_again(&world.snapshot(), &dialled, &tried).map(|decision| told(&decision))
+    };
+    (0..12).filter_map(again).collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+}
+
+#[test]
+fn who_finds_nobody_asks_another_endpoint_of_the_same_service_and_nobody_else() {
+    let endpoints = [("near", "10.0.0.2:80"), ("far", "10.0.0.3:80"), ("plain", "10.0.0.4:80")];
+    let world = World { services: vec![service("three", &["10.96.0.9"], vec![port(80, &endpoints)])], ..shop() };
+    let three = "10.96.0.9:80";
+    let [near, far, plain] = ["Local near 10.0.0.2:80", "Tunnel far 10.0.0.3:80", "Passthrough plain 10.0.0.4:80"]
+        .map(|to| format!("{to} via shop/three"));
+    assert_eq!(again_from_web(&world, three, &["10.0.0.2:80"]), [plain.clone(), far.clone()]);
+    assert_eq!(again_from_web(&world, three, &["10.0.0.2:80", "10.0.0.4:80"]), [far]);
+    assert_eq!(again_from_web(&world, three, &["10.0.0.3:80", "10.0.0.4:80"]), [near]);
+    assert_eq!(again_from_web(&world, three, &endpoints.map(|(_, address)| address)), [] as [&str; 0]);
+    // A pod that was dialled is the one that was meant, and what is refused is refused for good.
+    assert_eq!(again_from_web(&world, "10.0.0.3:80", &["10.0.0.3:80"]), [] as [&str; 0]);
+    assert_eq!(again_from_web(&world, "10.96.0.9:81", &["10.0.0.3:80"]), [] as [&str; 0]);
+    assert_eq!(again_from_web(&world, "203.0.113.9:80", &["203.0.113.9:80"]), [] as [&str; 0]);
+}
+
 fn draws() -> impl Iterator<Item = u64> {
     (1..).map(|n: u64| {
         let z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -1,6 +1,7 @@
 //! Servers, each of one protocol on one port.
 
 use std::net::{Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::str::FromStr;
 
@@ -11,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinSet, spawn_local};
 
 use crate::inspect::Inspector;
-use crate::{datagram, dns, duplex, http2, websocket};
+use crate::{asked_to_stop, datagram, dns, duplex, http2, websocket};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -21,6 +22,10 @@ pub(crate) struct Args {
     /// Shown in the answers of `http` and `whoami`, to tell servers apart.
     #[arg(long, default_value = "")]
     name: String,
+    /// When asked to stop, stop listening at once and end when everybody who was let in has been served, as servers do that end
+    /// in order. Without it the process just ends.
+    #[arg(long)]
+    finish: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -90,13 +95,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             servers.spawn_local(accept_inspected(listener, Rc::new(Inspector::new(name.clone()))));
             continue;
         }
-        servers.spawn_local(accept(listener, service.protocol, name.clone()));
+        servers.spawn_local(accept(listener, service.protocol, name.clone(), args.finish));
     }
     println!("listening");
-    match servers.join_next().await {
-        Some(ended) => ended?,
-        None => bail!("nothing to serve"),
+    while let Some(ended) = servers.join_next().await {
+        ended??;
+        if !args.finish {
+            bail!("a server has ended");
+        }
     }
+    Ok(())
 }
 
 /// Listens with a backlog that ten thousand connections at once do not overflow.
@@ -110,15 +118,29 @@ pub(crate) fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     Ok(socket.listen(16_384)?)
 }
 
-async fn accept(listener: TcpListener, protocol: Protocol, name: Rc<str>) -> anyhow::Result<()> {
-    loop {
-        let (stream, _) = listener.accept().await?;
+/// Serves whoever comes; to the end of the process, or until it is asked to finish.
+async fn accept(listener: TcpListener, protocol: Protocol, name: Rc<str>, finish: bool) -> anyhow::Result<()> {
+    let mut open = JoinSet::new();
+    let mut take = |stream| {
         let name = name.clone();
-        spawn_local(async move {
+        open.spawn_local(async move {
             // What a client does to its connection is the client's to report.
             let _ = serve(stream, protocol, &name).await;
         });
+        while open.try_join_next().is_some() {}
+    };
+    let stopped = async { if finish { asked_to_stop().await } else { std::future::pending().await } };
+    let mut stopped = pin!(stopped);
+    loop {
+        tokio::select! {
+            biased;
+            accepted = listener.accept() => take(accepted?.0),
+            stop = &mut stopped => break stop?,
+        }
     }
+    drop(listener);
+    open.join_all().await;
+    Ok(())
 }
 
 async fn accept_inspected(listener: TcpListener, inspector: Rc<Inspector>) -> anyhow::Result<()> {

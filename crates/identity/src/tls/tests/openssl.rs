@@ -33,7 +33,7 @@ impl Files {
         std::fs::write(files.path("root.der"), root).unwrap();
         let (key, csr) = csr::request(&identity(CLIENT)).unwrap();
         let chain = files.authority.sign(&csr, &identity(CLIENT)).await.unwrap();
-        std::fs::write(files.path("key.der"), key.secret_der()).unwrap();
+        std::fs::write(files.path("key.der"), key.secret_pkcs8_der()).unwrap();
         std::fs::write(files.path("cert.der"), &chain[0]).unwrap();
         files.convert("x509", "root").await;
         files.convert("x509", "cert").await;
@@ -55,7 +55,7 @@ impl Files {
     async fn certificate(&self, of: &str) -> Arc<SingleCertAndKey> {
         let (key, csr) = csr::request(&identity(of)).unwrap();
         let chain = self.authority.sign(&csr, &identity(of)).await.unwrap();
-        let certified = CertifiedKey::from_der(chain, key, crate::provider::provider()).unwrap();
+        let certified = CertifiedKey::from_der(chain, key.into(), crate::provider::provider()).unwrap();
         Arc::new(SingleCertAndKey::from(certified))
     }
 

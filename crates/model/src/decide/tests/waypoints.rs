@@ -258,3 +258,14 @@ fn a_waypoint_behind_its_agent_may_have_a_port_of_its_own_in_its_service() {
     let expected = "Waypoint wp-0 10.0.0.8:15008 via shop/far for 10.96.0.3:80";
     assert_eq!(outbound_from_web(&world, "10.96.0.3:80", 0), expected);
 }
+
+#[test]
+fn of_a_waypoint_another_pod_is_asked_and_it_is_never_gone_around() {
+    let far = "10.96.0.3:80";
+    let (first, second) = ("10.0.0.8:15008", "10.0.0.9:15008");
+    for world in [bound(Serves::Services), preferred(bound(Serves::Services))] {
+        let other = format!("Waypoint wp-1 {second} via shop/far for {far}");
+        assert_eq!(again_from_web(&world, far, &[first]), [other]);
+        assert_eq!(again_from_web(&world, far, &[first, second]), [] as [&str; 0]);
+    }
+}

@@ -1,0 +1,143 @@
+//! Applications and waypoints that are rolled out anew and scaled while they are asked: none of them waits before it stops
+//! (there is no `preStop`), and nobody's request fails.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use ambit_tests::image::TESTAPP;
+use ambit_tests::mesh::mount_bpffs;
+use ambit_tests::until;
+use serde_json::{Value, json};
+
+use crate::cli::does;
+use crate::release::{HOME, captured, images, install};
+use crate::shop::{SERVICE, SOON, Shop, pod, strict};
+
+/// The address of the application's Service.
+const API: &str = "10.96.7.8";
+/// How often everything is rolled out anew.
+const ROUNDS: usize = 3;
+/// Pods have to start one after the other.
+const LATER: &str = "--timeout=180s";
+
+/// The application: servers that stop listening at once when they are told to end, and finish what they have begun.
+fn objects() -> [Value; 2] {
+    let labels = json!({"app": "api"});
+    let container = json!({
+        "name": "api",
+        "image": TESTAPP,
+        "imagePullPolicy": "Never",
+        "args": ["serve", "http=8080", "--finish"],
+        "readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1},
+    });
+    let spec = json!({"containers": [container], "terminationGracePeriodSeconds": 10});
+    [
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "api", "namespace": "shop"},
+            "spec": {
+                "replicas": 3,
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": spec},
+            },
+        }),
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "api", "namespace": "shop"},
+            "spec": {"selector": labels, "clusterIP": API, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]},
+        }),
+    ]
+}
+
+/// Asks the application from the pod `from`, a hundred times a second, while `work` is done: how many requests, none of which fails.
+fn asked_while(shop: &Shop, from: &str, work: impl FnOnce()) -> u64 {
+    let (done, asked) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let to = format!("{API}:80");
+                let asks =
+                    ["requests", "--to", &to, "--every", "10", "--count", "200", "--patience", "10000", "--verbose"];
+                let told = shop.exec(from, &asks).unwrap();
+                let report: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+                assert_eq!(report["failed"], 0, "{told}");
+                asked.fetch_add(report["ok"].as_u64().unwrap(), Ordering::Relaxed);
+            }
+        });
+        work();
+        done.store(true, Ordering::Relaxed);
+        asking.join().unwrap();
+    });
+    asked.into_inner()
+}
+
+/// Has the Deployment rolled out anew, and waits until it has been.
+fn rolled(shop: &Shop, deployment: &str) {
+    let kubectl = shop.cluster.kubectl();
+    kubectl.run(&["rollout", "restart", deployment, "-n", "shop"]).unwrap();
+    kubectl.run(&["rollout", "status", deployment, "-n", "shop", LATER]).unwrap();
+}
+
+fn scaled(shop: &Shop, deployment: &str, replicas: u32) {
+    let kubectl = shop.cluster.kubectl();
+    kubectl.run(&["scale", deployment, "-n", "shop", &format!("--replicas={replicas}")]).unwrap();
+    kubectl.run(&["rollout", "status", deployment, "-n", "shop", LATER]).unwrap();
+}
+
+/// A pod asks a server after it was told to end, until it has: as itself, for in clear it would be refused.
+fn asks_to_its_end(shop: &Shop) {
+    const COUNT: usize = 1000;
+    let kubectl = shop.cluster.kubectl();
+    let mut spec = pod(&["pause"]);
+    let to = format!("{SERVICE}:70");
+    let last = json!(["/testapp", "greeting", "--to", to, "--count", COUNT.to_string()]);
+    spec["containers"][0]["lifecycle"] = json!({"preStop": {"exec": {"command": last}}});
+    spec["terminationGracePeriodSeconds"] = 60.into();
+    let metadata = json!({"name": "leaver", "namespace": "shop"});
+    kubectl.apply(&[strict(), json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})]).unwrap();
+    shop.await_field(&["pod", "leaver", "-n", "shop"], "/status/phase", &json!("Running"));
+    kubectl.run(&["delete", "pod", "leaver", "-n", "shop", "--wait"]).unwrap();
+    let events = kubectl.get(&["events", "-n", "shop", "--field-selector", "involvedObject.name=leaver"]).unwrap();
+    let events = events.to_string();
+    assert!(events.contains("Killing") && !events.contains("FailedPreStopHook"), "{events}");
+    // Each is in the log of the agent of the server.
+    let mut seen = 0;
+    let logged = until::until(SOON, || {
+        let logs = kubectl.run(&["logs", "-n", HOME, "-l", "app=ztunnel", "--tail=-1"]).unwrap_or_default();
+        let from = |line: &&str| line.contains("src.workload=\"leaver\"") && line.contains("direction=\"inbound\"");
+        seen = logs.lines().filter(from).filter(|line| line.contains("complete")).count();
+        seen >= COUNT
+    });
+    assert!(logged.is_ok(), "{seen} of {COUNT}");
+    kubectl.run(&["delete", "peerauthentication", "default", "-n", "shop"]).unwrap();
+}
+
+#[test]
+fn nobody_notices_that_applications_and_waypoints_are_rolled_out_and_scaled() {
+    mount_bpffs().unwrap();
+    let shop = Shop::of(images);
+    let kubectl = shop.cluster.kubectl();
+    let from = shop.pods()["node-1"].0.clone();
+    install(&shop, &[]);
+    kubectl.run(&["label", "namespace", "shop", "istio.io/dataplane-mode=ambient"]).unwrap();
+    captured(&shop, true);
+    asks_to_its_end(&shop);
+    kubectl.apply(&objects()).unwrap();
+    kubectl.run(&["rollout", "status", "deployment/api", "-n", "shop", LATER]).unwrap();
+
+    let asked = asked_while(&shop, &from, || {
+        (0..ROUNDS).for_each(|_| rolled(&shop, "deployment/api"));
+        [1, 3].into_iter().for_each(|replicas| scaled(&shop, "deployment/api", replicas));
+    });
+    println!("{asked} requests while the application was rolled out {ROUNDS} times");
+
+    let asked = asked_while(&shop, &from, || {
+        does(&shop.cluster, "waypoint apply -n shop --enroll-namespace --wait");
+        [3, 1].into_iter().for_each(|replicas| scaled(&shop, "deployment/waypoint", replicas));
+        rolled(&shop, "deployment/waypoint");
+        (0..ROUNDS).for_each(|_| rolled(&shop, "deployment/api"));
+    });
+    println!("{asked} requests while the waypoint came, was scaled and rolled out");
+    shop.close();
+}
