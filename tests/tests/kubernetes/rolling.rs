@@ -61,7 +61,7 @@ fn asked_while(shop: &Shop, from: &str, work: impl FnOnce()) -> u64 {
                     ["requests", "--to", &to, "--every", "10", "--count", "200", "--patience", "10000", "--verbose"];
                 let told = shop.exec(from, &asks).unwrap();
                 let report: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
-                assert_eq!(report["failed"], 0, "{told}");
+                assert_eq!(report["failed"], 0, "{told}\n{}", logs(shop));
                 asked.fetch_add(report["ok"].as_u64().unwrap(), Ordering::Relaxed);
             }
         });
@@ -70,6 +70,18 @@ fn asked_while(shop: &Shop, from: &str, work: impl FnOnce()) -> u64 {
         asking.join().unwrap();
     });
     asked.into_inner()
+}
+
+/// What agents and waypoints said last.
+fn logs(shop: &Shop) -> String {
+    let kubectl = shop.cluster.kubectl();
+    let of = |namespace: &str, label: &str| {
+        let told = kubectl.run(&["logs", "-n", namespace, "-l", label, "--prefix", "--tail=300"]).unwrap_or_default();
+        let bad = |line: &&str| ["error", "warn", "stop", "drain"].iter().any(|word| line.to_lowercase().contains(word));
+        told.lines().filter(bad).map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let pods = kubectl.run(&["get", "pods", "-n", "shop", "-o", "wide"]).unwrap_or_default();
+    [of(HOME, "app=ztunnel"), of("shop", "gateway.networking.k8s.io/gateway-name=waypoint"), pods].join("---\n")
 }
 
 /// Has the Deployment rolled out anew, and waits until it has been.
