@@ -2,6 +2,7 @@
 //! (there is no `preStop`), and nobody's request fails.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use ambit_tests::image::TESTAPP;
 use ambit_tests::mesh::mount_bpffs;
@@ -58,7 +59,7 @@ fn asked_while(shop: &Shop, from: &str, work: impl FnOnce()) -> u64 {
             while !done.load(Ordering::Relaxed) {
                 let to = format!("{API}:80");
                 let asks =
-                    ["requests", "--to", &to, "--every", "10", "--count", "200", "--patience", "10000", "--verbose"];
+                    ["requests", "--to", &to, "--every", "10", "--count", "200", "--patience", "10000", "--open", "--verbose"];
                 let told = shop.exec(from, &asks).unwrap();
                 let report: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
                 assert_eq!(report["failed"], 0, "{told}\n{}", logs(shop));
@@ -146,7 +147,10 @@ fn nobody_notices_that_applications_and_waypoints_are_rolled_out_and_scaled() {
 
     let asked = asked_while(&shop, &from, || {
         does(&shop.cluster, "waypoint apply -n shop --enroll-namespace --wait");
+        let stage = Instant::now();
+        eprintln!("waypoint there at {:?}", stage.elapsed());
         [3, 1].into_iter().for_each(|replicas| scaled(&shop, "deployment/waypoint", replicas));
+        eprintln!("scaled at {:?}", stage.elapsed());
         rolled(&shop, "deployment/waypoint");
         (0..ROUNDS).for_each(|_| rolled(&shop, "deployment/api"));
     });

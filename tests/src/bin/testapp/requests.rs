@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Print a line for each failure as it happens.
     #[arg(long)]
     verbose: bool,
+    /// Keep the sending side open until the answer is there, as HTTP clients do, in the place of ending it after the request.
+    #[arg(long)]
+    open: bool,
 }
 
 #[derive(Serialize)]
@@ -55,6 +58,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut running = JoinSet::new();
     let started = Instant::now();
     let (to, patience, verbose) = (args.to, Duration::from_millis(args.patience), args.verbose);
+    let open = args.open;
     let produce = async {
         let mut ticks = interval(Duration::from_millis(args.every));
         // A late request is sent late, never twice at once: the rate is what the test says.
@@ -66,7 +70,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             running.spawn_local(async move {
                 let begun = Instant::now();
                 let late = || std::io::Error::from(std::io::ErrorKind::TimedOut).into();
-                let result = timeout(patience, request(to, patience)).await.unwrap_or_else(|_| Err(late()));
+                let result = timeout(patience, request(to, patience, open)).await.unwrap_or_else(|_| Err(late()));
                 seen.borrow_mut().note(result, begun.duration_since(started), begun.elapsed(), verbose);
             });
             while running.try_join_next().is_some() {}
@@ -101,12 +105,23 @@ impl Seen {
     }
 }
 
-async fn request(to: SocketAddr, patience: Duration) -> anyhow::Result<()> {
+async fn request(to: SocketAddr, patience: Duration, open: bool) -> anyhow::Result<()> {
     let mut stream = dial(to, patience).await?;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: ambit-test\r\n\r\n").await?;
-    stream.shutdown().await?;
+    if !open {
+        stream.shutdown().await?;
+    }
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
+    while !(open && is_whole(&answer)) && stream.read_buf(&mut answer).await? > 0 {}
     ensure!(answer.starts_with(b"HTTP/1.1 200 "), "no answer after {} bytes", answer.len());
     Ok(())
+}
+
+/// True if this is a head that says how long its body is, and all of that.
+fn is_whole(answer: &[u8]) -> bool {
+    let Some(end) = memchr::memmem::find(answer, b"\r\n\r\n") else { return false };
+    let (head, body) = answer.split_at(end + 4);
+    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+    length.is_some_and(|length| body.len() >= length)
 }
