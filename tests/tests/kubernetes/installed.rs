@@ -27,7 +27,7 @@ const MEANWHILE: u32 = 6;
 const LATER: &str = "--timeout=180s";
 
 /// The tests' images and the chart's.
-fn images(archive: &Path) {
+pub(crate) fn images(archive: &Path) {
     let binaries = Binaries::beside_this().unwrap();
     binaries
         .check_ztunnel()
@@ -71,7 +71,7 @@ fn values(shop: &Shop) -> Value {
 }
 
 /// Makes room for the release: kinds that it brings go, and its Service has an address that is known before.
-fn prepare(shop: &Shop) {
+pub(crate) fn prepare(shop: &Shop) {
     let kubectl = shop.cluster.kubectl();
     let kinds: Vec<_> = crds::MESH.into_iter().filter(crds::Definition::is_of_chart).map(|kind| kind.name()).collect();
     let mut delete = vec!["delete", "crd"];
@@ -99,7 +99,7 @@ fn prepare(shop: &Shop) {
         .unwrap();
 }
 
-fn helm(shop: &Shop, verb: &str) {
+pub(crate) fn helm(shop: &Shop, verb: &str) {
     let kubeconfig = shop.cluster.kubectl().kubeconfig();
     let request =
         json!({"do": verb, "chart": chart("ambit"), "name": "ambit", "values": values(shop), "kubeconfig": kubeconfig});
@@ -107,7 +107,7 @@ fn helm(shop: &Shop, verb: &str) {
 }
 
 /// Waits until what `what` names has been rolled out.
-fn rolled_out(shop: &Shop, what: &str) {
+pub(crate) fn rolled_out(shop: &Shop, what: &str) {
     let kubectl = shop.cluster.kubectl();
     if let Err(error) = kubectl.run(&["rollout", "status", what, "-n", HOME, LATER]) {
         let described = kubectl.run(&["describe", "pods", "-n", HOME]).unwrap_or_default();
@@ -192,7 +192,7 @@ fn installed_by_its_chart_it_takes_a_namespace_in_routes_its_requests_and_leaves
 
 /// Every agent is replaced by one that begins beside it, and that by another, while `from` asks: nobody is refused. It is what a
 /// DaemonSet with maxSurge does, of which this Kubernetes knows nothing: a second DaemonSet is rolled out, then the first goes. How many requests there were.
-fn replaced_under_load(shop: &Shop, from: &str) -> u64 {
+pub(crate) fn replaced_under_load(shop: &Shop, from: &str) -> u64 {
     let kubectl = shop.cluster.kubectl();
     let found = kubectl.get(&["daemonset", "ztunnel", "-n", HOME]).unwrap();
     let named = |name: &str| {
