@@ -82,7 +82,7 @@ async fn a_captured_pod_is_annotated_and_an_event_tells_of_it_until_it_is_out_ag
     );
     let ours = |field: &&Value| field["manager"] == "ambit-controller-capture";
     let fields = pod["metadata"]["managedFields"].as_array().unwrap().iter().find(ours).unwrap();
-    let expected = json!({"f:metadata": {"f:annotations": {".": {}, "f:ambient.istio.io/redirection": {}}}});
+    let expected = json!({"f:metadata": {"f:annotations": {"f:ambient.istio.io/redirection": {}}}});
     assert_eq!(fields["fieldsV1"], expected);
 
     // Said again, nothing is written.
@@ -157,7 +157,9 @@ async fn what_is_not_an_agents_to_say_is_not_written_and_agents_write_nothing_th
     assert_eq!(get(&world, "reviews").pointer(ANNOTATION), Some(&json!("enabled")));
     let may = |account: &str, verb: &str, what: &str| {
         let account = format!("--as=system:serviceaccount:{HOME}:{account}");
-        let said = world.kubectl().run(&["auth", "can-i", verb, what, "-n", "shop", &account]);
+        let (what, part) = what.split_once('/').unwrap_or((what, ""));
+        let part = format!("--subresource={part}");
+        let said = world.kubectl().run(&["auth", "can-i", verb, what, &part, "-n", "shop", &account]);
         said.is_ok_and(|said| said.trim() == "yes")
     };
     for (verb, what) in [("patch", "pods"), ("create", "events"), ("patch", "events")] {

@@ -192,7 +192,7 @@ fn installed_by_its_chart_it_takes_a_namespace_in_routes_its_requests_and_leaves
 
 /// Every agent is replaced by one that begins beside it, and that by another, while `from` asks: nobody is refused. It is what a
 /// DaemonSet with maxSurge does, of which this Kubernetes knows nothing: a second DaemonSet is rolled out, then the first goes. How many requests there were.
-pub(crate) fn replaced_under_load(shop: &Shop, from: &str) -> u64 {
+fn replaced_under_load(shop: &Shop, from: &str) -> u64 {
     let kubectl = shop.cluster.kubectl();
     let found = kubectl.get(&["daemonset", "ztunnel", "-n", HOME]).unwrap();
     let named = |name: &str| {
