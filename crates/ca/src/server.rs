@@ -34,7 +34,8 @@ const LONGEST_REPORT: usize = 256 * 1024;
 /// How often a silent client is asked whether it is still there, and how long it has to answer.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 
-/// For how long a client may have its place without being given a certificate: agents ask seldom, and come back.
+/// For how long a client may have its place without being given a certificate or having a report taken: agents ask seldom, and
+/// come back.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// For how long what a client has asked may still take, once it is to leave: a request that it never ends does not keep it.
