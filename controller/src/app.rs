@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ambit_ca::{Desk, Tokens, server};
+use ambit_ca::{Desk, Intake, Tokens, server};
 use ambit_discovery::{Origin, Snapshots, publish};
 use ambit_identity::{Clock, channel};
 use ambit_model::{Snapshot, TrustDomain};
@@ -24,7 +24,10 @@ use crate::admission::{self, Tally, configuration};
 use crate::authority::secrets::Secrets;
 use crate::authority::{self, Place, Serving};
 use crate::callers::Callers;
+use crate::captures::Captures;
 use crate::cluster::Cluster;
+use crate::events::Events;
+use crate::injection;
 use crate::lease;
 use crate::listener;
 use crate::review::Reviewer;
@@ -88,7 +91,13 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
     let callers = callers(settings, cluster.as_ref(), &snapshots)?;
     let current = snapshots.clone();
     let longest = settings.certificate_ttl;
-    let desk = Arc::new(Desk::new(signing, callers, move || current.load(), longest, Clock::system()));
+    let replica = settings.replica();
+    let events = cluster.as_ref().map(|cluster| Arc::new(Events::new(cluster.client.clone(), replica.clone())));
+    let desk = Desk::new(signing, callers, move || current.load(), longest, Clock::system());
+    let desk = Arc::new(match cluster.clone().zip(events.clone()) {
+        Some((cluster, events)) => desk.with_intake(intake(Captures::new(cluster, events))),
+        None => desk,
+    });
 
     let ready = Ready::new();
     let configured = ready.wait_for("the first look at the configuration");
@@ -97,14 +106,15 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let names = serving.names.clone();
     let tally = Arc::new(Tally::default());
-    open_ports(settings, logging, (&desk, &tally), &ready).await?;
+    open_ports(settings, logging, Counted { desk: &desk, tally: &tally, events: events.as_ref() }, &ready).await?;
     let place = Place { serving, server: tls.clone(), desk: desk.clone(), roots };
     tokio::task::spawn_local(authority::follow(kept, place));
     if let Some(path) = settings.tokens.clone() {
         tokio::task::spawn_local(follow_tokens(path, settings.trust_domain.clone(), watched, desk.clone()));
     }
-    if let Some(cluster) = &cluster {
-        let lead = lease::hold(cluster, settings.replica(), drain.clone());
+    if let Some((cluster, events)) = cluster.as_ref().zip(events) {
+        let lead = lease::hold(cluster, replica, drain.clone());
+        tokio::task::spawn_local(injection::explain(cluster.clone(), lead.clone(), events, snapshots.clone()));
         tokio::task::spawn_local(roots::publish(cluster.clone(), lead.clone(), published.clone()));
         admission::serve(settings.webhook_address, &tls, settings.mesh(), tally, drain.clone()).await?;
         if let Some(terms) = settings.webhook() {
@@ -151,6 +161,15 @@ fn callers(settings: &Settings, cluster: Option<&Cluster>, snapshots: &Snapshots
     Ok(Callers::Named(Tokens::open(path, &settings.trust_domain)?))
 }
 
+/// Takes what agents report for `captures` to write.
+fn intake(captures: Captures) -> Intake {
+    let captures = Arc::new(captures);
+    Box::new(move |node, reports| {
+        let captures = captures.clone();
+        Box::pin(async move { captures.take(&node, reports).await })
+    })
+}
+
 /// Keeps whose tokens are whose what the file at `path` says.
 async fn follow_tokens(path: PathBuf, trust_domain: TrustDomain, mut files: Files, desk: Arc<Desk<Callers>>) {
     loop {
@@ -165,19 +184,24 @@ async fn follow_tokens(path: PathBuf, trust_domain: TrustDomain, mut files: File
     }
 }
 
+/// Who counts what Prometheus is told.
+struct Counted<'a> {
+    desk: &'a Arc<Desk<Callers>>,
+    tally: &'a Arc<Tally>,
+    events: Option<&'a Arc<Events>>,
+}
+
 /// Opens the ports for probes and Prometheus.
-async fn open_ports(
-    settings: &Settings,
-    logging: &Logging,
-    (desk, tally): (&Arc<Desk<Callers>>, &Arc<Tally>),
-    ready: &Ready,
-) -> anyhow::Result<()> {
+async fn open_ports(settings: &Settings, logging: &Logging, counted: Counted<'_>, ready: &Ready) -> anyhow::Result<()> {
     let scrape = Server::bind("metrics", settings.metrics_address).await?;
     let readiness = Server::bind("readiness", settings.readiness_address).await?;
     let mut exposition = Exposition::new("controller", env!("CARGO_PKG_VERSION"), logging.access_log());
-    let (desk, tally) = (desk.clone(), tally.clone());
+    let (desk, tally) = (counted.desk.clone(), counted.tally.clone());
     exposition.register(move || families(&desk));
     exposition.register(move || tally.families());
+    if let Some(events) = counted.events.cloned() {
+        exposition.register(move || events.families());
+    }
     let exposition = std::rc::Rc::new(exposition);
     let page = move || {
         let exposition = exposition.clone();
@@ -198,5 +222,9 @@ fn families(desk: &Desk<Callers>) -> Vec<Family> {
         Family::gauge("ambit_ca_seconds_left", "Seconds until the CA's own certificate, or one above it, expires");
     #[allow(clippy::cast_precision_loss, reason = "seconds of a certificate's life are far below 2^52")]
     let left = left.level([], desk.authority_left().as_secs() as f64);
-    vec![signed.count([], tally.signed), refused, left]
+    let reported = Family::counter("ambit_pod_reports", "Pods of which agents' reports were taken");
+    let unreported = Family::counter("ambit_pod_reports_refused", "Reports of agents that were refused, by reason");
+    let unreported =
+        tally.reports_refused.iter().fold(unreported, |family, (reason, n)| family.count([("reason", *reason)], *n));
+    vec![signed.count([], tally.signed), refused, left, reported.count([], tally.reported), unreported]
 }

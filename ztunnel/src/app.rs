@@ -36,6 +36,7 @@ use tracing::{error, info, warn};
 
 use crate::admin::{self, Sources};
 use crate::cni::{Desk, Installation, Known};
+use crate::node::report;
 use crate::node::succession::{self, Charge};
 use crate::node::{self, Agent, Board, Finder, Gate, Here, Reign};
 use crate::proxy::{Limits, Shared, Succession, Taps, Worker};
@@ -187,6 +188,9 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
     let living = move || Living::of(&snapshots.load());
     tokio::task::spawn_local(series::sweep(workers.clone(), |worker| &worker.meter, living, settings.series_idle));
     let at = shared.succession.subscribe();
+    if matches!(finder, Finder::Cluster(_)) {
+        tell(settings, node, (&shared, &board), &drain)?;
+    }
     let (gate, attend) = gate(settings, &ready);
     let here = Here { node: node.to_owned(), proc: settings.proc.clone(), finder, gate };
     let (takes_turns, turns) = mpsc::channel(1);
@@ -212,6 +216,21 @@ async fn serve(preparation: Preparation<'_>) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Has the control plane told what becomes of the pods of `node`, if one is asked for certificates.
+fn tell(
+    settings: &Settings,
+    node: &str,
+    (shared, board): (&Shared, &Board),
+    drain: &drain::Drain,
+) -> anyhow::Result<()> {
+    let reporter = credentials::reporter(&settings.credentials(), shared.certificates.trust_store().clone())?;
+    let Some(reporter) = reporter else { return Ok(()) };
+    let (node, snapshots, board) = (node.to_owned(), shared.snapshots.clone(), board.clone());
+    let subject = report::Subject { node, snapshots, board, succession: shared.succession.subscribe() };
+    tokio::task::spawn_local(report::tell(reporter, subject, stopping(drain)));
+    Ok(())
 }
 
 /// What is said of a configuration that nobody reads any more.

@@ -8,6 +8,7 @@
     reason = "a test may panic"
 )]
 
+mod captures;
 mod certificates;
 mod lease;
 mod node;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use ambit_ca::RemoteIssuer;
 use ambit_ca::client::Settings;
+use ambit_ca::{RemoteIssuer, Reporter};
 use ambit_identity::{Bundle, Chain, Clock, Issuer, TrustStore, channel, csr};
 use ambit_model::Identity;
 use ambit_tests::cluster::{self, Cluster, Kubectl, Plan, Settings as Environment};
@@ -147,6 +147,17 @@ impl World {
 
     /// The same, who believes the controller by the roots in `pem`.
     pub(crate) fn issuer_by(&self, controller: &Controller, token: &str, pem: &str) -> RemoteIssuer {
+        let (settings, tls) = self.asking(controller, token, pem);
+        RemoteIssuer::new(&settings, tls).unwrap()
+    }
+
+    /// What reports to the controller as the bearer of `token`.
+    pub(crate) fn reporter(&self, controller: &Controller, token: &str) -> Reporter {
+        let (settings, tls) = self.asking(controller, token, &self.roots("ambit-ca"));
+        Reporter::new(&settings, tls).unwrap()
+    }
+
+    fn asking(&self, controller: &Controller, token: &str, pem: &str) -> (Settings, channel::Client) {
         let path = self.directory.path().join(format!("token-{}", token.len()));
         let path = path.with_extension(token.get(token.len().saturating_sub(12)..).unwrap_or_default());
         fs::write(&path, token).unwrap();
@@ -158,7 +169,7 @@ impl World {
             ttl: Duration::from_secs(600),
         };
         let roots = Bundle::from_pem(pem.as_bytes()).unwrap();
-        RemoteIssuer::new(&settings, channel::Client::new(TrustStore::new(roots), Clock::system())).unwrap()
+        (settings, channel::Client::new(TrustStore::new(roots), Clock::system()))
     }
 
     /// The roots of the Secret `name`.

@@ -16,6 +16,15 @@ pub const EXPORT_TO: &str = "networking.istio.io/exportTo";
 pub const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 /// Label on a pod: `http` says that it serves HBONE on port 15008 itself.
 pub const TUNNEL: &str = "networking.istio.io/tunnel";
+/// Annotation that the mesh puts on a pod whose connections it captures: `enabled`.
+pub const REDIRECTION: &str = "ambient.istio.io/redirection";
+/// Label on a namespace: `enabled` asks Istio for sidecars.
+pub const INJECTION: &str = "istio-injection";
+/// Label on a namespace, pod or object: of several control planes, which it is for; on a namespace or pod by itself it asks for
+/// sidecars.
+pub const REVISION: &str = "istio.io/rev";
+/// Label on a pod: `true` asks Istio for a sidecar.
+pub const SIDECAR_INJECT: &str = "sidecar.istio.io/inject";
 /// Label that Kubernetes puts on every namespace: its name.
 pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// Annotation on a pod: `false` leaves its DNS queries alone.

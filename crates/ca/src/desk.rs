@@ -1,4 +1,7 @@
-//! One request from the caller's token to the signed chain: who asks, may he, what is signed. Knows nothing of gRPC.
+//! One request from the caller's token to the signed chain: who asks, may he, what is signed. What agents report is taken here
+//! as well (`intake`). Knows nothing of gRPC.
+
+mod intake;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +18,9 @@ use crate::caller::Authenticate;
 use crate::error::Refusal;
 use crate::wire::CertificateRequest;
 
-/// Where certificates are signed.
+pub use self::intake::Intake;
+
+/// Where certificates are signed, and reports are taken.
 pub struct Desk<A> {
     authority: ArcSwap<Authority>,
     authenticator: ArcSwap<A>,
@@ -23,6 +28,8 @@ pub struct Desk<A> {
     longest: Duration,
     clock: Clock,
     tally: Mutex<Tally>,
+    /// None where agents do not report.
+    intake: Option<Intake>,
 }
 
 /// How often was answered how.
@@ -32,6 +39,10 @@ pub struct Tally {
     pub signed: u64,
     /// Requests refused, by [`Refusal::code`].
     pub refused: BTreeMap<&'static str, u64>,
+    /// Pods of which a report was taken.
+    pub reported: u64,
+    /// Reports that were refused, by [`Refusal::code`], and pods of which none was taken, by [`crate::Denial::code`].
+    pub reports_refused: BTreeMap<&'static str, u64>,
 }
 
 impl<A: Authenticate> Desk<A> {
@@ -46,7 +57,7 @@ impl<A: Authenticate> Desk<A> {
     ) -> Self {
         let (authority, tally) = (ArcSwap::from_pointee(authority), Mutex::default());
         let authenticator = ArcSwap::from_pointee(authenticator);
-        Self { authority, authenticator, snapshot: Box::new(snapshot), longest, clock, tally }
+        Self { authority, authenticator, snapshot: Box::new(snapshot), longest, clock, tally, intake: None }
     }
 
     /// Signs with `authority` from now on.

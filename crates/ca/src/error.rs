@@ -43,7 +43,18 @@ pub enum Error {
     },
 }
 
-/// Why a certificate was not signed. The caller is told the text, by the gRPC code of [`code`](Self::code).
+/// Why a call was not answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// Who was asked does not serve this: another CA than the mesh's own controller has no use for reports.
+    #[error("{0}")]
+    NotServed(String),
+    /// It was refused, or nobody answers: what it says.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Why a certificate was not signed, or a report not taken. The caller is told the text, by the gRPC code of [`code`](Self::code).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// No bearer token came with the request: give the agent one (`--ca-token`).
@@ -109,7 +120,15 @@ pub enum Refusal {
         /// For whom.
         identity: Identity,
     },
-    /// The request is not a certificate signing request, or not signed with its own key.
+    /// A workload reports of pods; nodes' agents alone do.
+    #[error(
+        "{caller} is no node's agent, and agents alone report of pods: name its service account in --trusted-node-accounts if it is one"
+    )]
+    NotAnAgent {
+        /// Who reports.
+        caller: Identity,
+    },
+    /// The request is not a certificate signing request, or not signed with its own key; or it holds no reports.
     #[error("{0}")]
     BadRequest(String),
     /// The trust domain is not this CA's.
@@ -136,6 +155,7 @@ impl Refusal {
             Self::BadIdentity(_) => "bad-identity",
             Self::NotOnNode { .. } => "not-on-node",
             Self::NotItself { .. } => "not-itself",
+            Self::NotAnAgent { .. } => "not-an-agent",
             Self::BadRequest(_) => "bad-request",
             Self::ForeignIdentity(_) => "foreign-identity",
             Self::Internal(_) => "internal",
@@ -158,7 +178,9 @@ impl Refusal {
             | Self::NotBound { .. } => tonic::Code::Unauthenticated,
             Self::Unavailable(_) => tonic::Code::Unavailable,
             Self::NoIdentity | Self::BadIdentity(_) | Self::BadRequest(_) => tonic::Code::InvalidArgument,
-            Self::NotOnNode { .. } | Self::NotItself { .. } | Self::ForeignIdentity(_) => tonic::Code::PermissionDenied,
+            Self::NotOnNode { .. } | Self::NotItself { .. } | Self::NotAnAgent { .. } | Self::ForeignIdentity(_) => {
+                tonic::Code::PermissionDenied
+            }
             Self::Internal(_) => tonic::Code::Internal,
         }
     }

@@ -1,4 +1,4 @@
-//! The desk over HTTP/2: reads one request of Istio's service, writes the answer. What a client may cost is bounded here.
+//! The desk over HTTP/2: reads one request of Istio's service or of ours, writes the answer. What a client may cost is bounded here.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -19,7 +19,8 @@ use tonic_prost::ProstCodec;
 
 use crate::caller::Authenticate;
 use crate::desk::Desk;
-use crate::wire::{CertificateRequest, CertificateResponse, METHOD};
+use crate::error::Refusal;
+use crate::wire::{CertificateRequest, CertificateResponse, METHOD, REPORT, ReportRequest, ReportResponse};
 
 /// Requests at once on one connection.
 const STREAMS: u32 = 64;
@@ -27,10 +28,14 @@ const STREAMS: u32 = 64;
 /// A request for an ECDSA key takes about 500 bytes, for an RSA one 2 KiB.
 const LONGEST_REQUEST: usize = 64 * 1024;
 
+/// A report of as many pods as one holds, with all that can be said of each.
+const LONGEST_REPORT: usize = 256 * 1024;
+
 /// How often a silent client is asked whether it is still there, and how long it has to answer.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 
-/// For how long a client may have its place without being given a certificate: agents ask seldom, and come back.
+/// For how long a client may have its place without being given a certificate or having a report taken: agents ask seldom, and
+/// come back.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// For how long what a client has asked may still take, once it is to leave: a request that it never ends does not keep it.
@@ -84,36 +89,66 @@ async fn answer<A: Authenticate>(
     request: Request<Incoming>,
     served: &Arc<AtomicBool>,
 ) -> http::Response<tonic::body::Body> {
-    if request.uri().path() != METHOD {
-        return Status::unimplemented(format!("this CA serves {METHOD} alone")).into_http();
+    let call = Call { desk, served: served.clone() };
+    match request.uri().path() {
+        METHOD => {
+            let codec = ProstCodec::<CertificateResponse, CertificateRequest>::default();
+            Grpc::new(codec).max_decoding_message_size(LONGEST_REQUEST).unary(call, request).await
+        }
+        REPORT if call.desk.takes_reports() => {
+            let codec = ProstCodec::<ReportResponse, ReportRequest>::default();
+            Grpc::new(codec).max_decoding_message_size(LONGEST_REPORT).unary(call, request).await
+        }
+        other => {
+            Status::unimplemented(format!("{other} is not served here; certificates are, by {METHOD}")).into_http()
+        }
     }
-    let codec = ProstCodec::<CertificateResponse, CertificateRequest>::default();
-    Grpc::new(codec)
-        .max_decoding_message_size(LONGEST_REQUEST)
-        .unary(CreateCertificate { desk, served: served.clone() }, request)
-        .await
 }
 
-struct CreateCertificate<A> {
+/// A call of one of the services.
+struct Call<A> {
     desk: Arc<Desk<A>>,
     served: Arc<AtomicBool>,
 }
 
-impl<A: Authenticate> UnaryService<CertificateRequest> for CreateCertificate<A> {
+type Answer<T> = Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send>>;
+
+impl<A: Authenticate> UnaryService<CertificateRequest> for Call<A> {
     type Response = CertificateResponse;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<CertificateResponse>, Status>> + Send>>;
+    type Future = Answer<CertificateResponse>;
 
     fn call(&mut self, request: tonic::Request<CertificateRequest>) -> Self::Future {
         let (desk, served) = (self.desk.clone(), self.served.clone());
         Box::pin(async move {
-            let bearer = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
-            let token = bearer.and_then(|value| value.strip_prefix("Bearer "));
-            let certified = desk.certify(token, request.get_ref()).await;
-            let cert_chain = certified.map_err(|refusal| Status::new(refusal.status(), refusal.to_string()))?;
+            let cert_chain = desk.certify(bearer(&request), request.get_ref()).await.map_err(refused)?;
             served.store(true, Ordering::Relaxed);
             Ok(Response::new(CertificateResponse { cert_chain }))
         })
     }
+}
+
+impl<A: Authenticate> UnaryService<ReportRequest> for Call<A> {
+    type Response = ReportResponse;
+    type Future = Answer<ReportResponse>;
+
+    fn call(&mut self, request: tonic::Request<ReportRequest>) -> Self::Future {
+        let (desk, served) = (self.desk.clone(), self.served.clone());
+        Box::pin(async move {
+            let taken = desk.report(bearer(&request), request.get_ref()).await.map_err(refused)?;
+            served.store(true, Ordering::Relaxed);
+            Ok(Response::new(taken))
+        })
+    }
+}
+
+/// The token that came with `request`.
+fn bearer<T>(request: &tonic::Request<T>) -> Option<&str> {
+    let value = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+    value.and_then(|value| value.strip_prefix("Bearer "))
+}
+
+fn refused(refusal: Refusal) -> Status {
+    Status::new(refusal.status(), refusal.to_string())
 }
 
 #[cfg(test)]

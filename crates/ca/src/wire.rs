@@ -1,4 +1,5 @@
-//! The messages of `istio.v1.auth.IstioCertificateService` (istio.io/api, security/v1alpha1/ca.proto).
+//! The messages of `istio.v1.auth.IstioCertificateService` (istio.io/api, security/v1alpha1/ca.proto), and of our own
+//! `ambit.v1.Nodes`.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +7,11 @@ use ambit_model::Identity;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 
-/// The service's one method.
+/// The one method of Istio's service.
 pub(crate) const METHOD: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
+
+/// The one method of ours: what a node's agent says of its pods.
+pub(crate) const REPORT: &str = "/ambit.v1.Nodes/Report";
 
 /// Whom a node's agent wants a certificate for, in the request's metadata.
 const IMPERSONATED: &str = "ImpersonatedIdentity";
@@ -31,6 +35,63 @@ pub(crate) struct CertificateResponse {
     /// The leaf first, each in PEM; an element may hold several certificates.
     #[prost(string, repeated, tag = "1")]
     pub(crate) cert_chain: Vec<String>,
+}
+
+/// What an agent says of some of its node's pods.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ReportRequest {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) pods: Vec<PodMessage>,
+}
+
+/// What it says of one.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct PodMessage {
+    #[prost(string, tag = "1")]
+    pub(crate) namespace: String,
+    #[prost(string, tag = "2")]
+    pub(crate) name: String,
+    /// `metadata.uid`.
+    #[prost(string, tag = "3")]
+    pub(crate) uid: String,
+    #[prost(enumeration = "StateCode", tag = "4")]
+    pub(crate) state: i32,
+    /// What stands in the way of its capture.
+    #[prost(string, tag = "5")]
+    pub(crate) obstacle: String,
+    /// What was found amiss and has been put right.
+    #[prost(string, tag = "6")]
+    pub(crate) mended: String,
+}
+
+/// How a pod stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+pub(crate) enum StateCode {
+    Unspecified = 0,
+    Captured = 1,
+    Outside = 2,
+    OtherMesh = 3,
+    Failed = 4,
+}
+
+/// What was not taken of a report; the rest was.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ReportResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) refused: Vec<RefusedMessage>,
+}
+
+/// A pod of which nothing was taken.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct RefusedMessage {
+    /// `metadata.uid`, as it was reported.
+    #[prost(string, tag = "1")]
+    pub(crate) uid: String,
+    #[prost(string, tag = "2")]
+    pub(crate) code: String,
+    #[prost(string, tag = "3")]
+    pub(crate) text: String,
 }
 
 impl CertificateRequest {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use ambit_ca::{RemoteIssuer, client};
+use ambit_ca::{RemoteIssuer, Reporter, client};
 use ambit_identity::authority::Authority;
 use ambit_identity::client::{Issuer, LocalIssuer};
 use ambit_identity::store::Certificates;
@@ -99,13 +99,7 @@ pub fn open(settings: &Settings) -> Result<(Certificates<Signer>, Files), Error>
     let (signer, store) = match (&settings.ca_address, given) {
         (Some(address), Some(given)) => {
             let store = TrustStore::new(given);
-            let ask = client::Settings {
-                address: address.clone(),
-                name: settings.ca_name.clone(),
-                token: settings.ca_token.clone(),
-                cluster: settings.cluster.clone(),
-                ttl: settings.certificate_ttl,
-            };
+            let ask = asked_at(settings, address);
             let issuer = RemoteIssuer::new(&ask, channel::Client::new(store.clone(), clock.clone()))?;
             (Signer::Remote(issuer), store)
         }
@@ -129,6 +123,28 @@ pub fn open(settings: &Settings) -> Result<(Certificates<Signer>, Files), Error>
         None => certificates,
     };
     Ok((certificates, files))
+}
+
+/// What tells the control plane what becomes of pods, where certificates are asked for; none where a local CA signs. It is
+/// believed by `store`.
+///
+/// # Errors
+/// [`Error::Remote`].
+pub fn reporter(settings: &Settings, store: TrustStore) -> Result<Option<Reporter>, Error> {
+    let Some(address) = &settings.ca_address else { return Ok(None) };
+    let tls = channel::Client::new(store, Clock::system());
+    Ok(Some(Reporter::new(&asked_at(settings, address), tls)?))
+}
+
+/// How the CA at `address` is asked.
+fn asked_at(settings: &Settings, address: &str) -> client::Settings {
+    client::Settings {
+        address: address.to_owned(),
+        name: settings.ca_name.clone(),
+        token: settings.ca_token.clone(),
+        cluster: settings.cluster.clone(),
+        ttl: settings.certificate_ttl,
+    }
 }
 
 /// Puts into force what the files of roots and revocations come to say. What cannot be used changes nothing.

@@ -26,4 +26,4 @@ pub use destinations::OriginalDestinations;
 pub use error::Error;
 pub use host_pods::HostPods;
 pub use migration::Migration;
-pub use project::{Enrolled, Operation, Steering};
+pub use project::{Enrolled, Operation, Own, Steering};

@@ -12,6 +12,7 @@
 
 mod agents;
 mod api;
+mod captures;
 mod cli;
 mod definitions;
 mod installed;

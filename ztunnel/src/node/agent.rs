@@ -22,10 +22,11 @@ use tracing::{debug, info, warn};
 use super::departed::Departed;
 use super::finder::{Announced, Finder};
 use super::gate::{Gate, Standing};
+use super::mended;
 use super::plan::{self, Obstacle, Place, Step, Wanted};
 use super::premesh::{self, Pair};
 use super::reign::Reign;
-use super::status::{Board, Captured, Status};
+use super::status::{Board, Captured, Mended, Status, Uncaptured};
 use super::succession::Turn;
 use crate::cni::{About, Ask, Asked};
 use crate::proxy::{Listeners, Pod, Shared, Succession, Taps, Worker};
@@ -47,6 +48,7 @@ pub(crate) struct Agent {
     /// Since when no pod here has had an identity whose certificate is still kept.
     unused: BTreeMap<Identity, Instant>,
     reported: BTreeMap<WorkloadUid, Obstacle>,
+    mended: BTreeMap<WorkloadUid, Mended>,
 }
 
 /// The node that an agent is for.
@@ -81,8 +83,8 @@ impl Agent {
         board: Board,
     ) -> Self {
         let (held, unused, reported) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let departed = Departed::default();
-        Self { here, reign, shared, workers, board, held, departed, unused, reported }
+        let (departed, mended) = (Departed::default(), BTreeMap::new());
+        Self { here, reign, shared, workers, board, held, departed, unused, reported, mended }
     }
 
     /// Looks whenever the snapshot changes and every second. Calls `looked` after the first look at a complete snapshot.
@@ -420,7 +422,11 @@ impl Agent {
         };
         match mended {
             Ok(mended) if mended.is_empty() => {}
-            Ok(mended) => warn!(?mended, "the kernel's capture was not as wanted and has been mended"),
+            Ok(mended) => {
+                warn!(?mended, "the kernel's capture was not as wanted and has been mended");
+                let of = |cookie| self.held.iter().find(|(_, held)| held.place.cookie == cookie).map(|(uid, _)| uid);
+                mended::note(&mut self.mended, &mended, of);
+            }
             Err(error) => warn!("the kernel's capture cannot be mended yet: {error}"),
         }
         for held in self.held.values_mut().filter(|held| !held.pre_mesh.is_empty()) {
@@ -465,9 +471,12 @@ impl Agent {
         }
         let captured = self.held.iter().map(|(uid, held)| {
             let pre_mesh = held.pre_mesh.iter().map(|pair| format!("{} -> {}", pair.local, pair.remote)).collect();
-            (uid.clone(), Captured { cookie: held.place.cookie, pre_mesh })
+            (uid.clone(), Captured { cookie: held.place.cookie, pod: held.place.pod, pre_mesh })
         });
-        let uncaptured = obstacles.iter().map(|(uid, obstacle)| (uid.clone(), obstacle.to_string()));
+        let uncaptured = obstacles.iter().map(|(uid, obstacle)| {
+            (uid.clone(), Uncaptured { why: obstacle.to_string(), is_passing: obstacle.is_passing() })
+        });
+        self.mended.retain(|uid, _| self.held.contains_key(uid));
         let counters = match self.reign.capture.as_ref().map(ebpf::Capture::counters) {
             Some(Ok(counters)) => counters.iter().collect(),
             Some(Err(error)) => {
@@ -476,7 +485,8 @@ impl Agent {
             }
             None => BTreeMap::new(),
         };
-        self.board.publish(Status { captured: captured.collect(), uncaptured: uncaptured.collect(), counters });
+        let (captured, uncaptured) = (captured.collect(), uncaptured.collect());
+        self.board.publish(Status { captured, uncaptured, mended: self.mended.clone(), counters });
         self.reported = obstacles;
     }
 }

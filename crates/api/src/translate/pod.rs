@@ -16,8 +16,11 @@ use crate::object::pod::{Container, PodSpec, PodStatus};
 use crate::object::{self, ObjectMeta};
 use crate::resource::{DataplaneMode, Pod, Resource};
 
-/// The container that carries a pod's connections where Linkerd has injected one.
-const LINKERD: &str = "linkerd-proxy";
+/// The containers that carry a pod's connections where another mesh has injected one, with whose they are and what asks for them.
+const SIDECARS: [(&str, &str, &str); 2] = [
+    ("istio-proxy", "Istio", "sidecar.istio.io/inject or istio-injection"),
+    ("linkerd-proxy", "Linkerd", "linkerd.io/inject"),
+];
 
 pub(super) fn translate(pod: &object::Pod, id: &ObjectRef, mesh: &Mesh, findings: &mut Findings) -> Resource {
     let object::Pod { metadata, spec, status } = pod;
@@ -81,15 +84,19 @@ fn sidecar(metadata: &ObjectMeta, spec: &PodSpec, mode: Option<DataplaneMode>, f
     if metadata.annotations.contains_key(labels::SIDECAR_STATUS) {
         return true;
     }
-    let mut containers = spec.containers.iter().chain(&spec.init_containers);
-    let linkerd = containers.any(|container| container.name == LINKERD);
-    if linkerd && mode == Some(DataplaneMode::Ambient) {
+    let containers = || spec.containers.iter().chain(&spec.init_containers);
+    let found = SIDECARS.iter().find(|(name, ..)| containers().any(|container| container.name == *name));
+    // A gateway's proxy that others reach by HBONE is no sidecar.
+    let found = found.filter(|_| metadata.label(labels::TUNNEL) != Some("http"));
+    if let Some((_, whose, asks)) = found.filter(|_| mode == Some(DataplaneMode::Ambient)) {
         let path = format!("metadata.labels[{}]", labels::DATAPLANE_MODE);
-        let message = "has no effect: the pod has a sidecar of Linkerd, and two meshes do not carry one connection; remove \
-                       linkerd.io/inject and create the pod anew";
+        let message = format!(
+            "has no effect: the pod has a sidecar of {whose}, and two meshes do not carry one connection; remove {asks} and \
+             create the pod anew"
+        );
         findings.remark(Severity::Warning, path, message);
     }
-    linkerd
+    found.is_some()
 }
 
 /// `status.podIPs`, or the older `status.podIP`, which is the first of them.

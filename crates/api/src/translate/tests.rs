@@ -55,8 +55,10 @@ fn remarked(kind: Kind, object: Value) -> Vec<(Severity, String)> {
 
 #[test]
 fn a_pod_with_another_meshs_sidecar_is_left_out_and_it_is_said_why() {
-    for list in ["containers", "initContainers"] {
-        let spec = json!({list: [{"name": "web"}, {"name": "linkerd-proxy"}]});
+    for (list, proxy) in
+        [("containers", "linkerd-proxy"), ("initContainers", "linkerd-proxy"), ("containers", "istio-proxy")]
+    {
+        let spec = json!({list: [{"name": "web"}, {"name": proxy}]});
         let labels = json!({"istio.io/dataplane-mode": "ambient"});
         let object = json!({"metadata": {"name": "p", "labels": labels}, "spec": spec});
         assert_eq!(pod(object.clone()).workload.enrolment, Enrolment::Outside(Excluded::Sidecar), "{list}");
@@ -65,6 +67,9 @@ fn a_pod_with_another_meshs_sidecar_is_left_out_and_it_is_said_why() {
     }
     let named = pod(json!({"metadata": {"name": "linkerd-proxy"}, "spec": {"containers": [{"name": "web"}]}}));
     assert_eq!(named.workload.enrolment, Enrolment::Outside(Excluded::NotLabelled));
+    let metadata = json!({"name": "gateway", "labels": {"networking.istio.io/tunnel": "http"}});
+    let gateway = pod(json!({"metadata": metadata, "spec": {"containers": [{"name": "istio-proxy"}]}}));
+    assert_eq!(gateway.workload.enrolment, Enrolment::Outside(Excluded::SpeaksHbone));
 }
 
 #[test]
