@@ -481,11 +481,11 @@ fn a_destination_rule_says_how_load_keeps_to_places() {
     assert_eq!(any.distribute, [Distribute { from: Place::default(), to: vec![(Place::default(), 100)] }]);
     let failover = BTreeMap::from([("eu".into(), "us".into())]);
     let label = |key: &str, value: Option<&str>| FailoverLabel { key: key.into(), value: value.map(Into::into) };
-    let failover_priority = vec![label("topology.kubernetes.io/zone", None), label("version", Some("v2"))];
+    let failover_priority = vec![label("app", None), label("version", Some("v2"))];
     assert_eq!(
         locality(json!({
             "failover": [{"from": "eu", "to": "us"}],
-            "failoverPriority": ["topology.kubernetes.io/zone", "version=v2"]
+            "failoverPriority": ["app", "version=v2"]
         })),
         Some(ByLocality { failover, failover_priority, distribute: Vec::new() })
     );

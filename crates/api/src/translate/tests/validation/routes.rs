@@ -161,7 +161,7 @@ fn matches() {
         ),
         (
             "invalid wildcard as sni host",
-            stream(json!({"sniHosts": ["foo.*.com"]})),
+            of(json!({"hosts": ["*.com"], "tls": [{"match": [{"sniHosts": ["foo.*.com"]}], "route": to()}]})),
             Refused("spec.tls[0].match[0].sniHosts[0]: "),
         ),
         (
@@ -252,7 +252,11 @@ fn where_requests_go() {
         ),
         ("normal redirect", redirect(json!({"uri": "/a", "authority": "foo.biz", "redirectCode": 308})), Accepted),
         ("redirect scheme", redirect(json!({"scheme": "https"})), Accepted),
-        ("invalid redirect scheme", redirect(json!({"scheme": "ws"})), Refused("spec.http[0].redirect.scheme: ")),
+        (
+            "invalid redirect scheme",
+            redirect(json!({"uri": "/a", "scheme": "ws"})),
+            Refused("spec.http[0].redirect.scheme: "),
+        ),
         (
             "uri and prefix_rewrite mutually exclusive",
             redirect(json!({"uri": "/a", "prefixRewrite": "/b"})),
