@@ -259,7 +259,7 @@ fn where_requests_go() {
         ),
         (
             "uri and prefix_rewrite mutually exclusive",
-            redirect(json!({"uri": "/a", "prefixRewrite": "/b"})),
+            redirect(json!({"uri": "/a", "prefixRewrite": "/b", "authority": "foo.biz"})),
             Refused("spec.http[0].redirect.prefixRewrite: "),
         ),
         ("prefix_rewrite redirect with prefix URI match", prefix(json!({"uri": {"prefix": "/old"}})), Accepted),
