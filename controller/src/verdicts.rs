@@ -5,7 +5,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `reading` | what an object says, by the mesh's one validation (pure) |
-//! | `bound` | what is said of a label that asks for a waypoint (pure) |
+//! | `bound` | what is said of a label that asks for a waypoint, and of what needs one (pure) |
 //! | `policy` | what is said of an AuthorizationPolicy (pure) |
 //! | `route` | what is said of a route to each of its parents (pure) |
 //! | `effect` | what is said of any other object that is not, or not all, in effect (pure) |
@@ -245,9 +245,11 @@ fn status(subject: &Subject<'_>, view: &View<'_>, now: &str) -> Option<Value> {
             Some(effect::with_messages(subject, subject.say(&policy::OURS, &found, now)))
         }
         _ => {
-            let bound = bound::condition(subject, view.snapshot);
-            let found: Vec<Condition> = bound.into_iter().chain(effect::condition(subject, view)).collect();
-            Some(effect::with_messages(subject, subject.say(&[bound::BOUND, effect::IN_EFFECT], &found, now)))
+            let bound = bound::condition(subject, view.snapshot).into_iter();
+            let bound = bound.chain(bound::missing(subject, view.snapshot));
+            let found: Vec<Condition> = bound.chain(effect::condition(subject, view)).collect();
+            let ours = [bound::BOUND, bound::MISSING, effect::IN_EFFECT];
+            Some(effect::with_messages(subject, subject.say(&ours, &found, now)))
         }
     }
 }

@@ -48,6 +48,16 @@ kind: ServiceEntry
 metadata: {name: outside, namespace: shop, labels: {istio.io/use-waypoint: waypoint}}
 spec: {hosts: [api.example.com], ports: [{number: 443, name: tls, protocol: TLS}]}
 ---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: wild, namespace: shop}
+spec: {hosts: [\"*.example.com\"], ports: [{number: 443, name: tls, protocol: TLS}]}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: vm, namespace: shop, labels: {istio.io/use-waypoint: waypoint}}
+spec: {address: 192.0.2.1}
+---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {name: needs-http, namespace: shop}
@@ -77,6 +87,7 @@ metadata: {name: waypoint, namespace: shop}
 spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}";
 
 const BOUND: &str = "istio.io/WaypointBound";
+const MISSING: &str = "istio.io/WaypointMissing";
 
 #[test]
 fn what_becomes_of_objects_is_said_and_taken_back() {
@@ -88,6 +99,9 @@ fn what_becomes_of_objects_is_said_and_taken_back() {
     for what in objects {
         bound(what, "False WaypointIsNotReady");
     }
+    let (vm, wild) = (("workloadentry", "vm"), ("serviceentry", "wild"));
+    bound(vm, "False WaypointIsNotReady");
+    once(&world, wild, |status| of(&status["conditions"], MISSING) == "True NoWaypointForWildcardService");
     let policy = |expected: &str| {
         once(&world, ("authorizationpolicy", "of-reviews"), |status| {
             of(&status["conditions"], "WaypointAccepted") == expected
@@ -109,6 +123,12 @@ fn what_becomes_of_objects_is_said_and_taken_back() {
         let found = status["conditions"].as_array().unwrap().iter().find(|one| one["type"] == BOUND).unwrap();
         assert_eq!(found["message"], "Successfully attached to waypoint shop/waypoint");
     }
+    once(&world, wild, |status| of(&status["conditions"], MISSING).is_empty());
+    bound(wild, "True WaypointAccepted");
+    // It is for services unless a label says otherwise.
+    bound(vm, "False UnsupportedTrafficType");
+    world.kubectl().run(&["label", "gateway", "waypoint", "-n", "shop", "istio.io/waypoint-for=all"]).unwrap();
+    bound(vm, "True WaypointAccepted");
     policy("True Accepted");
     let route = once(&world, ("httproute", "reviews"), |status| {
         of(&status["parents"][0]["conditions"], "Accepted") == "True Accepted"

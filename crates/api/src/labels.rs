@@ -2,10 +2,12 @@
 
 /// Label on a namespace or pod: `ambient` enrols, `none` opts out.
 pub const DATAPLANE_MODE: &str = "istio.io/dataplane-mode";
-/// Label on a namespace, Service, ServiceEntry or pod: the waypoint by which it is reached; `none` for none.
+/// Label on a namespace, Service, ServiceEntry, pod or WorkloadEntry: the waypoint by which it is reached; `none` for none.
 pub const USE_WAYPOINT: &str = "istio.io/use-waypoint";
 /// Label beside it: the waypoint's namespace, if that is another.
 pub const USE_WAYPOINT_NAMESPACE: &str = "istio.io/use-waypoint-namespace";
+/// Label beside it: a second waypoint, to which Istio gives a share.
+pub const USE_WAYPOINT_CANARY: &str = "istio.io/use-waypoint-canary";
 /// Label on a Gateway or GatewayClass: what a waypoint serves.
 pub const WAYPOINT_FOR: &str = "istio.io/waypoint-for";
 /// Annotation on a Gateway: what a waypoint's pods take connections by, in the place of HBONE.

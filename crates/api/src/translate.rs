@@ -27,6 +27,7 @@ pub use enrolment::enrolment;
 
 use crate::field::{FieldError, Findings, Remark};
 use crate::kind::{Kind, ObjectRef};
+use crate::labels;
 use crate::name;
 use crate::object::{Object, ObjectMeta};
 use crate::resource::Resource;
@@ -54,7 +55,7 @@ pub fn translate(object: &Object, mesh: &Mesh) -> Result<Translated, Vec<FieldEr
         Object::Service(service) => service::translate(service, &id, mesh, &mut findings),
         Object::EndpointSlice(slice) => endpoint_slice::translate(slice, &id, mesh, &mut findings),
         Object::ServiceEntry(entry) => service_entry::translate(entry, &id, mesh, &mut findings),
-        Object::WorkloadEntry(entry) => written::workload_entry(entry, &id, &mut findings),
+        Object::WorkloadEntry(entry) => written::workload_entry(entry, &id, mesh, &mut findings),
         Object::PeerAuthentication(policy) => policy::peer_authentication(policy, &id, mesh, &mut findings),
         Object::AuthorizationPolicy(policy) => policy::authorization(policy, &id, mesh, &mut findings),
         Object::VirtualService(service) => virtual_service::translate(service, &id, mesh, &mut findings),
@@ -82,6 +83,11 @@ fn identify(object: &Object, findings: &mut Findings) -> ObjectRef {
         findings.take("metadata.namespace", name::label(&id.namespace));
     }
     check_labels(metadata, findings);
+    let istios = id.kind.versions().iter().all(|version| version.contains(".istio.io/"));
+    if istios && id.kind != Kind::AuthorizationPolicy && metadata.annotations.contains_key(labels::DRY_RUN) {
+        let path = format_args!("metadata.annotations[{}]", labels::DRY_RUN);
+        findings.error(path, "is for an AuthorizationPolicy: remove it");
+    }
     id
 }
 

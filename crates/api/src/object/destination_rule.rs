@@ -72,11 +72,42 @@ pub struct TrafficPolicy {
     /// What holds for single ports.
     pub port_level_settings: Vec<TrafficPolicy>,
     /// By CONNECT or POST.
-    pub tunnel: Option<IgnoredAny>,
+    pub tunnel: Option<Tunnel>,
     /// Who the client is, told first.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// How many retries.
     pub retry_budget: Option<RetryBudget>,
+    /// Anything else.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+impl TrafficPolicy {
+    /// True if there is not one field in it, a port's number aside.
+    #[must_use]
+    pub fn says_nothing(&self) -> bool {
+        let of_ports = self.load_balancer.is_none()
+            && self.connection_pool.is_none()
+            && self.outlier_detection.is_none()
+            && self.tls.is_none();
+        let of_all = self.port_level_settings.is_empty()
+            && self.tunnel.is_none()
+            && self.proxy_protocol.is_none()
+            && self.retry_budget.is_none();
+        of_ports && of_all && self.unknown.is_empty()
+    }
+}
+
+/// networking.istio.io TrafficPolicy.TunnelSettings.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Tunnel {
+    /// `CONNECT` or `POST`; empty for `CONNECT`.
+    pub protocol: String,
+    /// The host that it is asked for.
+    pub target_host: String,
+    /// The port that it is asked for.
+    pub target_port: i64,
     /// Anything else.
     #[serde(flatten)]
     pub unknown: Unknown,

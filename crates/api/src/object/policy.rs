@@ -30,7 +30,7 @@ pub struct PeerAuthenticationSpec {
     /// What holds for all ports.
     pub mtls: Option<Mtls>,
     /// What holds for single ports of the pods, by number.
-    pub port_level_mtls: BTreeMap<String, Mtls>,
+    pub port_level_mtls: Option<BTreeMap<String, Mtls>>,
     /// Anything else.
     #[serde(flatten)]
     pub unknown: Unknown,
@@ -83,7 +83,18 @@ pub struct AuthorizationPolicySpec {
     /// It matches what any of them does.
     pub rules: Vec<Rule>,
     /// Who decides for `CUSTOM`.
-    pub provider: Option<IgnoredAny>,
+    pub provider: Option<Provider>,
+    /// Anything else.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// AuthorizationPolicy `ExtensionProvider`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Provider {
+    /// Its name in the mesh's configuration.
+    pub name: String,
     /// Anything else.
     #[serde(flatten)]
     pub unknown: Unknown,

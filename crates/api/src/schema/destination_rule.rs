@@ -116,7 +116,7 @@ fn consistent_hash() -> Schema {
             ("useSourceIp", boolean("The client's address is looked at.")),
             ("httpQueryParameterName", text("The query parameter that is looked at.")),
             ("ringHash", object("By a ring.", ring_size("How many places it has at the least; absent for 1024."))),
-            ("maglev", object("By a table.", [("tableSize", natural("How many places it has; absent for 65537."))])),
+            ("maglev", object("By a table.", [("tableSize", natural("How many places it has: a prime."))])),
         ]
         .into_iter()
         .chain(ring_size("How many places the ring has; ringHash is in its place.")),

@@ -23,7 +23,10 @@ pub(super) fn spec() -> Schema {
             "workloadSelector",
             object("Its endpoints: pods and WorkloadEntries, by their labels.", [("labels", selected)]),
         ),
-        ("exportTo", texts("The namespaces that may see it: names, `.` for its own, `*` for all; absent for all.")),
+        (
+            "exportTo",
+            texts("The namespaces that may see it: names, `.` for its own, `*` for all, `~` for none; absent for all."),
+        ),
         ("subjectAltNames", texts("The names that servers' certificates carry.")),
     ];
     object("Hosts that are declared.", fields)

@@ -8,6 +8,7 @@ mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ambit_model::Mesh;
@@ -47,6 +48,13 @@ pub(super) fn translate(
     }
     let selector = spec.workload_selector.as_ref().map(|selector| selected(selector, findings));
     let visibility = home.visibility("spec.exportTo", &spec.export_to, findings);
+    home.refuse_contradictions(&spec.export_to, false, findings);
+    let is_own = |name: &String| name == "." || **name == *id.namespace;
+    if spec.workload_selector.is_some() && !spec.export_to.iter().all(is_own) {
+        let message =
+            "stands beside a workloadSelector, which selects clients of its own namespace: write . or nothing";
+        findings.error("spec.exportTo", message);
+    }
     let created = rule.metadata.creation_timestamp.as_deref().map(Arc::from);
     let key = RuleKey { namespace: id.namespace.clone(), name: id.name.clone() };
     Resource::DestinationRule(Arc::new(DestinationRule { key, created, host, policy, subsets, visibility, selector }))
@@ -83,11 +91,17 @@ fn traffic_policy(policy: &written::TrafficPolicy, path: &str, findings: &mut Fi
     if policy.port.is_some() {
         findings.error(format_args!("{path}.port"), "is for portLevelSettings: write them");
     }
+    if policy.says_nothing() {
+        findings.error(path, "says nothing: write loadBalancer, connectionPool, outlierDetection or tls, or remove it");
+    }
     let mut ports = BTreeMap::new();
     for (place, one) in policy.port_level_settings.iter().enumerate() {
         let path = format!("{path}.portLevelSettings[{place}]");
         let own = settings(one, &path, findings);
         refuse_what_is_for_all_ports(one, &path, findings);
+        if one.says_nothing() {
+            findings.error(&path, "says nothing: write loadBalancer, connectionPool, outlierDetection or tls");
+        }
         let Some(port) = &one.port else {
             findings.error(format_args!("{path}.port"), "is missing: write port: {number: 80}, the service's port");
             continue;
@@ -97,9 +111,8 @@ fn traffic_policy(policy: &written::TrafficPolicy, path: &str, findings: &mut Fi
             findings.error(format_args!("{path}.port.number"), format!("{number} has settings already"));
         }
     }
-    if policy.tunnel.is_some() {
-        let message = "is not in effect in this version: connections go to the endpoints themselves";
-        findings.remark(Severity::Warning, format_args!("{path}.tunnel"), message);
+    if let Some(tunnel) = &policy.tunnel {
+        check_tunnel(tunnel, &format!("{path}.tunnel"), findings);
     }
     if policy.tunnel.is_some() && policy.proxy_protocol.is_some() {
         findings.error(format_args!("{path}.tunnel"), "stands beside proxyProtocol: write one of them");
@@ -119,7 +132,8 @@ fn settings(policy: &written::TrafficPolicy, path: &str, findings: &mut Findings
     let pool = policy.connection_pool.as_ref();
     let outliers = policy.outlier_detection.as_ref();
     Settings {
-        load_balancer: balancer.map(|one| balance::load_balancer(one, &format!("{path}.loadBalancer"), findings)),
+        load_balancer: balancer
+            .map(|one| balance::load_balancer(one, outliers.is_some(), &format!("{path}.loadBalancer"), findings)),
         connection_pool: pool.map(|one| limits::connection_pool(one, &format!("{path}.connectionPool"), findings)),
         outlier_detection: outliers.map(|one| limits::outliers(one, &format!("{path}.outlierDetection"), findings)),
         tls: policy.tls.as_ref().map(|one| tls::client(one, &format!("{path}.tls"), findings)),
@@ -137,6 +151,22 @@ fn refuse_what_is_for_all_ports(policy: &written::TrafficPolicy, path: &str, fin
             findings.error(format_args!("{path}.{field}"), "is for all ports: write it beside portLevelSettings");
         }
     }
+}
+
+/// What nothing is done by, checked for the day when something is.
+fn check_tunnel(tunnel: &written::Tunnel, path: &str, findings: &mut Findings) {
+    refuse_unknown(&tunnel.unknown, path, findings);
+    let message = "is not in effect in this version: connections go to the endpoints themselves";
+    findings.remark(Severity::Warning, path, message);
+    if !matches!(tunnel.protocol.as_str(), "" | "CONNECT" | "POST") {
+        let message = format!("{:?} is neither CONNECT nor POST", name::shortened(&tunnel.protocol));
+        findings.error(format_args!("{path}.protocol"), message);
+    }
+    if tunnel.target_host.parse::<IpAddr>().is_err() {
+        let named = name::subdomain(&tunnel.target_host.to_ascii_lowercase());
+        findings.take(format_args!("{path}.targetHost"), named);
+    }
+    findings.take(format_args!("{path}.targetPort"), name::port(tunnel.target_port));
 }
 
 fn retry_budget(budget: &written::RetryBudget, path: &str, findings: &mut Findings) -> RetryBudget {

@@ -32,11 +32,14 @@ pub(super) fn any(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(total / 1e9))
 }
 
-/// What `text` says, if that is at least a millisecond.
-pub(super) fn at_least_a_millisecond(text: &str) -> Result<Duration, String> {
+/// What `text` says, if that is a millisecond or more of them (Istio's `ValidateDuration`).
+pub(super) fn milliseconds(text: &str) -> Result<Duration, String> {
     let duration = any(text)?;
-    let long_enough = duration >= Duration::from_millis(1);
-    long_enough.then_some(duration).ok_or_else(|| format!("{text:?} is too short: write 1ms or more"))
+    if duration < Duration::from_millis(1) {
+        return Err(format!("{text:?} is too short: write 1ms or more"));
+    }
+    let whole = duration.subsec_nanos().is_multiple_of(1_000_000);
+    whole.then_some(duration).ok_or_else(|| format!("{text:?} is more exact than is kept to: write whole milliseconds"))
 }
 
 /// What `text` says as the Gateway API writes durations (GEP-2257): up to four times up to five digits and `h`, `m`, `s` or
@@ -82,7 +85,11 @@ mod tests {
         for text in ["", "1", "s", "-1s", "1 s", "1d", "1s1", "..s", "1.1.1s", "9999999999h"] {
             assert!(any(text).is_err(), "{text}");
         }
-        assert!(at_least_a_millisecond("0s").is_err() && at_least_a_millisecond("999us").is_err());
-        assert!(at_least_a_millisecond("1ms").is_ok());
+        for text in ["0s", "999us", "1001us", "1.0005s"] {
+            assert!(any(text).is_ok() && milliseconds(text).is_err(), "{text}");
+        }
+        for text in ["1ms", "1000us", "1.001s", "0.1s", "33.333s", "24h"] {
+            assert!(milliseconds(text).is_ok(), "{text}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! error, so that a policy is in force as it was meant or not at all.
 
 mod beyond;
+mod custom;
 mod rule;
 mod target;
 mod value;
@@ -31,12 +32,18 @@ pub(super) fn peer_authentication(
     refuse_unknown("spec", &spec.unknown, "selector, mtls, portLevelMtls", findings);
     let scope = scope(spec.selector.as_ref(), id, mesh, findings);
     let whole = spec.mtls.as_ref().and_then(|mtls| mode("spec.mtls", &mtls.mode, &mtls.unknown, findings));
-    if !spec.port_level_mtls.is_empty() && !matches!(scope, Scope::Selector(..)) {
-        let message = "takes a selector: ports are those of the pods that it selects";
-        findings.error("spec.portLevelMtls", message);
+    match &spec.port_level_mtls {
+        Some(ports) if ports.is_empty() => {
+            findings.error("spec.portLevelMtls", "is empty: write what holds for a port, or remove it");
+        }
+        Some(_) if !matches!(scope, Scope::Selector(..)) => {
+            let message = "takes a selector: ports are those of the pods that it selects";
+            findings.error("spec.portLevelMtls", message);
+        }
+        _ => {}
     }
     let mut ports = BTreeMap::new();
-    for (text, mtls) in &spec.port_level_mtls {
+    for (text, mtls) in spec.port_level_mtls.iter().flatten() {
         let path = format!("spec.portLevelMtls[{text}]");
         let port = findings.take(&path, value::port(text));
         if let (Some(port), Some(mode)) = (port, mode(&path, &mtls.mode, &mtls.unknown, findings)) {
@@ -76,8 +83,20 @@ pub(super) fn authorization(
         let message = "is missing: without a rule the policy does nothing; write [{}] to match everything";
         findings.error("spec.rules", message);
     }
-    if spec.provider.is_some() && action != Action::Custom {
-        findings.error("spec.provider", "is for the action CUSTOM only: remove it");
+    match &spec.provider {
+        Some(_) if action != Action::Custom => {
+            findings.error("spec.provider", "is for the action CUSTOM only: remove it");
+        }
+        provider => {
+            provider.iter().for_each(|one| refuse_unknown("spec.provider", &one.unknown, "name", findings));
+            let is_named = provider.as_ref().is_some_and(|provider| !provider.name.is_empty());
+            if action == Action::Custom && !spec.rules.is_empty() && !is_named {
+                findings.error(
+                    "spec.provider.name",
+                    "is missing: write who is asked, by its name in the mesh's configuration",
+                );
+            }
+        }
     }
     let scope = pods_or_targets(policy, id, mesh, findings);
     remark_on_action(action, findings);
@@ -85,7 +104,10 @@ pub(super) fn authorization(
     let rules = rules.map(|(place, rule)| rule::rule(rule, &format!("spec.rules[{place}]"), id, findings));
     let rules: Vec<_> = rules.collect();
     beyond::remark(&rules, action, &scope, findings);
-    let dry_run = dry_run(policy, findings);
+    if action == Action::Custom {
+        custom::refuse_what_is_not_asked(&spec.rules, findings);
+    }
+    let dry_run = dry_run(policy, action, findings);
     Resource::AuthorizationPolicy(Arc::new(Policy { key: key(id), scope, action, dry_run, rules }))
 }
 
@@ -96,6 +118,10 @@ fn key(id: &ObjectRef) -> PolicyKey {
 /// The pods that are selected, the namespace, or of the root namespace the mesh.
 fn scope(selector: Option<&Selector>, id: &ObjectRef, mesh: &Mesh, findings: &mut Findings) -> Scope {
     let root = *id.namespace == *mesh.root_namespace;
+    if selector.is_some_and(|selector| selector.match_labels.is_empty() && selector.unknown.is_empty()) {
+        let message = "is empty: it selects every pod, as if there were none";
+        findings.remark(Severity::Warning, "spec.selector", message);
+    }
     let Some(selector) = selector.filter(|selector| !selector.match_labels.is_empty() || !selector.unknown.is_empty())
     else {
         return if root { Scope::Mesh } else { Scope::Namespace(id.namespace.clone()) };
@@ -146,13 +172,19 @@ fn remark_on_action(action: Action, findings: &mut Findings) {
     }
 }
 
-fn dry_run(policy: &AuthorizationPolicy, findings: &mut Findings) -> bool {
-    match policy.metadata.annotations.get(labels::DRY_RUN).map(String::as_str) {
-        Some("true") => true,
-        None | Some("false") => false,
-        Some(other) => {
-            let path = format!("metadata.annotations[{}]", labels::DRY_RUN);
-            findings.error(path, format!("{other:?} is neither true nor false"));
+/// What the annotation says, in any of the ways in which Go writes truth (`strconv.ParseBool`, by which Istio reads it).
+fn dry_run(policy: &AuthorizationPolicy, action: Action, findings: &mut Findings) -> bool {
+    let path = format!("metadata.annotations[{}]", labels::DRY_RUN);
+    let Some(text) = policy.metadata.annotations.get(labels::DRY_RUN) else { return false };
+    if !matches!(action, Action::Allow | Action::Deny) {
+        findings.error(path, "is for the actions ALLOW and DENY: remove it");
+        return false;
+    }
+    match text.as_str() {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => true,
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => false,
+        other => {
+            findings.error(path, format!("{:?} is neither true nor false", name::shortened(other)));
             false
         }
     }

@@ -28,13 +28,14 @@ impl Home<'_> {
         Host::resolved(written, &self.id.namespace, &self.mesh.domain)
     }
 
-    /// Who sees the object, by what `path` (its `exportTo`) says.
+    /// Who sees the object, by what `path` (its `exportTo`) says: `~` is nobody.
     pub(super) fn visibility(self, path: impl fmt::Display, written: &[String], findings: &mut Findings) -> Visibility {
         let mut namespaces = Vec::with_capacity(written.len());
         for (place, text) in written.iter().enumerate() {
             match text.as_str() {
                 "*" => return Visibility::Public,
                 "." => namespaces.push(self.id.namespace.clone()),
+                "~" => {}
                 other => {
                     findings.take(format_args!("{path}[{place}]"), name::label(other));
                     namespaces.push(Arc::from(other));
@@ -43,6 +44,27 @@ impl Home<'_> {
         }
         namespaces.sort_unstable();
         namespaces.dedup();
-        if namespaces.is_empty() { Visibility::Public } else { Visibility::Namespaces(namespaces) }
+        if written.is_empty() { Visibility::Public } else { Visibility::Namespaces(namespaces) }
+    }
+
+    /// An error for every name of `exportTo` that contradicts another or says it again (Istio's `validateExportTo`), and
+    /// for `~` unless the object may be for `nobody`.
+    pub(super) fn refuse_contradictions(self, written: &[String], nobody: bool, findings: &mut Findings) {
+        let mut seen: Vec<&str> = Vec::with_capacity(written.len());
+        for (place, text) in written.iter().enumerate() {
+            let path = format_args!("spec.exportTo[{place}]");
+            match text.as_str() {
+                "~" if !nobody => findings.error(path, "~ is for services: write . for its own namespace"),
+                "*" | "~" if written.len() > 1 => {
+                    findings.error(path, format!("{text} says it of all, and others stand beside it: write it alone"));
+                }
+                _ => {}
+            }
+            let meant = if text == "." { &*self.id.namespace } else { text };
+            if seen.contains(&meant) {
+                findings.error(path, format!("{meant} stands in the list already: remove one of them"));
+            }
+            seen.push(meant);
+        }
     }
 }

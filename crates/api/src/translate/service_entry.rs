@@ -1,6 +1,8 @@
 //! A ServiceEntry: hosts, the addresses that stand for them and where connections to these go (Istio "Service Entry").
 //! Which addresses hosts without any are given is for whoever knows all of them.
 
+mod contradictions;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -47,10 +49,13 @@ pub(super) fn translate(
     let selector = selector(spec, mode, findings);
     let distribution = distribution::annotated(&entry.metadata, findings);
     let waypoint = waypoint::wish(&entry.metadata, &id.namespace, findings);
-    let visibility = Home { id, mesh }.visibility("spec.exportTo", &spec.export_to, findings);
+    let home = Home { id, mesh };
+    let visibility = home.visibility("spec.exportTo", &spec.export_to, findings);
+    home.refuse_contradictions(&spec.export_to, true, findings);
     // A host that has nowhere to lead to is left to whoever resolves it for the client, and passes.
     let leads = !endpoints.is_empty() || !selector.is_empty();
     let allocates = leads && entry.metadata.label(labels::AUTO_ALLOCATE) != Some("false");
+    contradictions::find(entry, mode, findings);
     remark_on_what_is_not_in_effect(spec, mode, findings);
     let service = |host: &Arc<str>| {
         let given = if spec.addresses.is_empty() { given(entry, host, findings) } else { Vec::new() };

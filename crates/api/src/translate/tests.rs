@@ -14,6 +14,7 @@ mod entries;
 mod gateway_routes;
 mod policy;
 mod routes;
+mod validation;
 mod waypoint;
 
 fn read(kind: Kind, object: Value) -> Result<Translated, Vec<FieldError>> {

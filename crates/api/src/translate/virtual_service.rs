@@ -4,14 +4,13 @@
 pub(super) mod headers;
 mod http;
 mod matching;
+mod order;
 mod resilience;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use ambit_model::route::{
-    Destination, Gateway, Headers, Host, HttpMatch, HttpRoute, Source, StreamMatch, StreamRoute, Text, VirtualService,
-    Weighted,
-};
+use ambit_model::route::{Destination, Gateway, Headers, Host, Source, StreamRoute, VirtualService, Weighted};
 use ambit_model::{Mesh, route::RuleKey};
 
 use super::reach::Home;
@@ -57,10 +56,11 @@ pub(super) fn translate(
     let tcp = streams(&spec.tcp, "spec.tcp", home, findings);
     refuse_foreign_names(&tls, &hosts, findings);
     let visibility = home.visibility("spec.exportTo", &spec.export_to, findings);
+    home.refuse_contradictions(&spec.export_to, false, findings);
     let created = service.metadata.creation_timestamp.as_deref().map(Arc::from);
     let key = RuleKey { namespace: id.namespace.clone(), name: id.name.clone() };
     let read = VirtualService { key, created, hosts, gateways, visibility, http, tls, tcp };
-    remark_on_what_is_never_reached(&read, findings);
+    order::remark(&read, findings);
     remark_on_sources(&read, findings);
     Resource::VirtualService(Arc::new(read))
 }
@@ -167,41 +167,15 @@ fn refuse_foreign_names(tls: &[StreamRoute], hosts: &[Host], findings: &mut Find
     for (place, route) in tls.iter().enumerate() {
         for (block, matched) in route.matches.iter().enumerate() {
             for (name, sni) in matched.sni_hosts.iter().enumerate() {
-                if !hosts.iter().any(|host| host.covers(sni.as_str())) {
+                // Of addresses it is remarked that nobody asks for them.
+                let is_address = sni.as_str().parse::<IpAddr>().is_ok();
+                if !is_address && !hosts.iter().any(|host| host.covers(sni.as_str())) {
                     let path = format!("spec.tls[{place}].match[{block}].sniHosts[{name}]");
                     findings.error(path, format!("{sni} is none of spec.hosts: add it there, or correct it"));
                 }
             }
         }
     }
-}
-
-/// That a rule stands behind one that takes everything.
-fn remark_on_what_is_never_reached(service: &VirtualService, findings: &mut Findings) {
-    let takes_all = |route: &HttpRoute| route.matches.is_empty() || route.matches.iter().any(is_for_all);
-    let http: Vec<bool> = service.http.iter().map(|route| takes_all(route)).collect();
-    let of_streams = |routes: &[StreamRoute]| -> Vec<bool> {
-        let all = |block: &StreamMatch| *block == StreamMatch::default();
-        routes.iter().map(|route| route.matches.is_empty() || route.matches.iter().any(all)).collect()
-    };
-    for (list, takes_all) in [("http", http), ("tcp", of_streams(&service.tcp))] {
-        let Some(last) = takes_all.iter().position(|all| *all) else { continue };
-        for place in last + 1..takes_all.len() {
-            let message = format!("is never reached: spec.{list}[{last}] takes everything");
-            findings.remark(Severity::Warning, format_args!("spec.{list}[{place}]"), message);
-        }
-    }
-}
-
-/// True if no request is left out by it.
-fn is_for_all(block: &HttpMatch) -> bool {
-    let any_path = match &block.uri {
-        None | Some(Text::Present) => true,
-        Some(Text::Prefix(prefix)) => matches!(&**prefix, "" | "/"),
-        _ => false,
-    };
-    let rest = HttpMatch { name: None, uri: None, ignore_uri_case: false, ..block.clone() };
-    any_path && rest == HttpMatch::default()
 }
 
 /// That a rule asks for clients of the mesh where there are none.

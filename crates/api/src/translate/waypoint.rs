@@ -19,6 +19,10 @@ use crate::resource::{AllowedNamespaces, Gateway, GatewayClass, Operator, Requir
 /// What the labels of `metadata` ask for, on an object of `namespace`, or on that namespace itself.
 pub(super) fn wish(metadata: &ObjectMeta, namespace: &Arc<str>, findings: &mut Findings) -> Option<WaypointWish> {
     let path = |label: &str| format!("metadata.labels[{label}]");
+    if metadata.labels.contains_key(labels::USE_WAYPOINT_CANARY) {
+        let message = "is not in effect in this version: everything goes by the waypoint of istio.io/use-waypoint";
+        findings.remark(Severity::Warning, path(labels::USE_WAYPOINT_CANARY), message);
+    }
     let elsewhere = metadata.label(labels::USE_WAYPOINT_NAMESPACE);
     let wish = match metadata.label(labels::USE_WAYPOINT) {
         None => {

@@ -151,7 +151,7 @@ fn every_word_of_retry_on_covers_what_it_says() {
         ("internal", vec!["grpc-13"]),
         ("unavailable", vec!["grpc-14"]),
         ("", vec!["unconnected", "refused-stream", "grpc-1", "grpc-14"]),
-        (" connect-failure , 404 ", vec!["unconnected", "404"]),
+        ("connect-failure,404", vec!["unconnected", "404"]),
     ] {
         let retries = retries(json!({"attempts": 1, "retryOn": retry_on}));
         let found: Vec<&str> =

@@ -372,7 +372,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     let entry = (small.clone(), hosts, endpoints).prop_map(|(id, hosts, endpoints)| {
         format!(
             "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: n{id}}}, spec: {{hosts: [{hosts}], \
-             resolution: STATIC, ports: [{{number: 80, name: http}}], {endpoints}}}}}"
+             resolution: STATIC, ports: [{{number: 80, name: http, protocol: HTTP}}], {endpoints}}}}}"
         )
     });
     let app = prop::sample::select(vec!["app: web", "app: db", ""]);
@@ -446,7 +446,7 @@ fn naive_members(service: &resource::Service, state: &BTreeMap<ObjectRef, Resour
     };
     let written = state.values().filter_map(|r| if let Resource::WorkloadEntry(w) = r { Some(w) } else { None });
     let written = written.filter(|entry| {
-        !service.selector.is_empty() && service.selector.iter().all(|(k, v)| entry.labels.get(k) == Some(v))
+        !service.selector.is_empty() && service.selector.iter().all(|(k, v)| entry.workload.labels.get(k) == Some(v))
     });
     let number = if let resource::TargetPort::Number(number) = &service.ports[0].target { Some(*number) } else { None };
     let written = written.filter_map(|entry| Some(format!("{}:{}", entry.endpoint.address, number?)));

@@ -123,20 +123,32 @@ pub struct RetryOnError(String);
 impl FromStr for RetryOn {
     type Err = RetryOnError;
 
-    /// Reads words and statuses with commas between them; of nothing but those, the default.
+    /// Reads words and statuses with nothing but commas between them (Istio's `ValidateHTTPRetry`); of nothing, the default.
     fn from_str(text: &str) -> Result<Self, RetryOnError> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
         let mut read = Self { conditions: BTreeSet::new(), statuses: BTreeSet::new() };
-        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        for word in text.split(',') {
             let known = CONDITIONS.iter().find(|(name, _)| *name == word);
-            let status = word.parse().ok().filter(|status| (100..=599).contains(status));
+            let status = word.parse().ok().filter(|status| is_registered(*status));
             match (known, status) {
                 (Some((_, condition)), _) => drop(read.conditions.insert(*condition)),
                 (None, Some(status)) => drop(read.statuses.insert(status)),
                 (None, None) => return Err(RetryOnError(word.chars().take(80).collect())),
             }
         }
-        Ok(if read.conditions.is_empty() && read.statuses.is_empty() { Self::default() } else { read })
+        Ok(read)
     }
+}
+
+/// True of a status that has a meaning (RFC 9110 section 16.2.1, and what else is in its registry).
+const fn is_registered(status: u16) -> bool {
+    matches!(
+        status,
+        100..=103 | 200..=208 | 226 | 300..=305 | 307 | 308 | 400..=418 | 421..=426 | 428 | 429 | 431 | 451 | 500..=508
+            | 510 | 511
+    )
 }
 
 /// How a try ended.

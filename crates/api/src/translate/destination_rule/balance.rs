@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ambit_model::destination::{Balance, Cookie, HashAlgorithm, HashKey, LoadBalancer, Simple, Warmup};
 use ambit_model::route::Percent;
 
-use super::super::duration::{any, at_least_a_millisecond, optional};
+use super::super::duration::{any, milliseconds, optional};
 use super::super::written::refuse_unknown;
 use super::locality::by_locality;
 use crate::field::{Findings, Severity};
@@ -16,10 +16,16 @@ use crate::object::destination_rule as written;
 /// The largest table of Maglev's: a prime below this.
 const MAGLEV_LIMIT: u32 = 5_000_011;
 
-/// The table that Maglev has if nothing is said.
+/// The table that Maglev usually has.
 const MAGLEV_TABLE: u32 = 65_537;
 
-pub(super) fn load_balancer(balancer: &written::LoadBalancer, path: &str, findings: &mut Findings) -> LoadBalancer {
+/// `loadBalancer`, where endpoints that fail are passed over (`ejects`) or are not.
+pub(super) fn load_balancer(
+    balancer: &written::LoadBalancer,
+    ejects: bool,
+    path: &str,
+    findings: &mut Findings,
+) -> LoadBalancer {
     refuse_unknown(&balancer.unknown, path, findings);
     if balancer.zone_aware_lb_setting.is_some() {
         let message = "is not in effect in this version: write localityLbSetting";
@@ -43,7 +49,7 @@ pub(super) fn load_balancer(balancer: &written::LoadBalancer, path: &str, findin
         findings.remark(Severity::Warning, format_args!("{path}.warmup"), message);
     }
     let locality = match &balancer.locality_lb_setting {
-        Some(setting) => by_locality(setting, &format!("{path}.localityLbSetting"), findings),
+        Some(setting) => by_locality(setting, ejects, &format!("{path}.localityLbSetting"), findings),
         None => LoadBalancer::default().locality,
     };
     LoadBalancer { balance, warmup, locality }
@@ -93,11 +99,18 @@ fn algorithm(hash: &written::ConsistentHash, path: &str, findings: &mut Findings
     if let Some(maglev) = &hash.maglev {
         let path = format!("{path}.maglev");
         refuse_unknown(&maglev.unknown, &path, findings);
-        let size = maglev.table_size.unwrap_or(MAGLEV_TABLE.into());
+        let Some(size) = maglev.table_size.filter(|size| *size != 0) else {
+            findings.error(format_args!("{path}.tableSize"), "is missing: write a prime such as 65537");
+            return HashAlgorithm::Maglev(MAGLEV_TABLE);
+        };
         let read = u32::try_from(size).ok().filter(|size| *size < MAGLEV_LIMIT && is_prime(*size));
         let read = read.ok_or_else(|| format!("{size} is no prime below {MAGLEV_LIMIT}: write one such as 65537"));
         let size = findings.take(format_args!("{path}.tableSize"), read);
         return HashAlgorithm::Maglev(size.unwrap_or(MAGLEV_TABLE));
+    }
+    if hash.minimum_ring_size.is_some() {
+        let message = "is Istio's old word: write ringHash: {minimumRingSize: ...}";
+        findings.remark(Severity::Warning, format_args!("{path}.minimumRingSize"), message);
     }
     let ring = hash.ring_hash.as_ref();
     if let Some(ring) = ring {
@@ -155,8 +168,7 @@ fn warmup(balancer: &written::LoadBalancer, path: &str, findings: &mut Findings)
     if warmup.duration.is_none() {
         findings.error(format_args!("{path}.duration"), "is missing: write how long endpoints are new, such as 30s");
     }
-    let duration =
-        optional(format_args!("{path}.duration"), warmup.duration.as_ref(), at_least_a_millisecond, findings);
+    let duration = optional(format_args!("{path}.duration"), warmup.duration.as_ref(), milliseconds, findings);
     let minimum = warmup.minimum_percent.unwrap_or(10.0);
     let minimum = Percent::new(minimum).ok_or_else(|| format!("{minimum} is no percentage: 0 to 100 are"));
     let minimum = findings.take(format_args!("{path}.minimumPercent"), minimum);

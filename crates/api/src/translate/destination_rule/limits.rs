@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ambit_model::destination::{ConnectionPool, HttpUpgrade, Keepalive, OutlierDetection, Ping};
 
-use super::super::duration::{any, at_least_a_millisecond, optional};
+use super::super::duration::{any, milliseconds, optional};
 use super::super::written::refuse_unknown;
 use crate::field::{Findings, Severity};
 use crate::name;
@@ -96,7 +96,7 @@ fn limit(path: &str, number: i64, findings: &mut Findings) -> Option<u32> {
 }
 
 fn duration(path: &str, text: &Option<String>, findings: &mut Findings) -> Option<Duration> {
-    optional(path, text.as_ref(), at_least_a_millisecond, findings)
+    optional(path, text.as_ref(), milliseconds, findings)
 }
 
 pub(super) fn outliers(outliers: &written::OutlierDetection, path: &str, findings: &mut Findings) -> OutlierDetection {

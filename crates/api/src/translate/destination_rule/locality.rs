@@ -6,13 +6,18 @@ use std::sync::Arc;
 use ambit_model::destination::{ByLocality, Distribute, FailoverLabel, Place};
 
 use super::super::written::refuse_unknown;
-use crate::field::Findings;
+use crate::field::{Findings, Severity};
+use crate::labels;
 use crate::name;
 use crate::object::destination_rule as written;
 
-/// None if it is disabled.
+/// The labels of places, of which the order is known.
+const PLACES: [&str; 3] = [labels::REGION, labels::ZONE, labels::SUBZONE];
+
+/// None if it is disabled. Endpoints that fail are passed over (`ejects`), or are not.
 pub(super) fn by_locality(
     setting: &written::LocalityLbSetting,
+    ejects: bool,
     path: &str,
     findings: &mut Findings,
 ) -> Option<ByLocality> {
@@ -21,6 +26,16 @@ pub(super) fn by_locality(
     if fails_over && !setting.distribute.is_empty() {
         let message = "stands beside failover or failoverPriority: write one of them";
         findings.error(format_args!("{path}.distribute"), message);
+    }
+    if fails_over && !ejects {
+        let message = "stands without outlierDetection: only where no endpoint is ready does load move on";
+        findings.remark(Severity::Warning, path, message);
+    }
+    for (place, label) in setting.failover_priority.iter().enumerate() {
+        if !setting.failover.is_empty() && PLACES.contains(&label.as_str()) {
+            let message = "is a place, of which failover says what comes next: remove one of them";
+            findings.error(format_args!("{path}.failoverPriority[{place}]"), message);
+        }
     }
     let by = ByLocality {
         distribute: distribute(&setting.distribute, path, findings),

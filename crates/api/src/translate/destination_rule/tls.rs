@@ -31,6 +31,9 @@ pub(super) fn client(tls: &written::ClientTls, path: &str, findings: &mut Findin
     if skip_verify && (!tls.ca_certificates.is_empty() || !tls.subject_alt_names.is_empty()) {
         let message = "contradicts caCertificates and subjectAltNames: write what is to be verified, or this";
         findings.error(format_args!("{path}.insecureSkipVerify"), message);
+    } else if skip_verify && mode == TlsMode::Simple && !tls.credential_name.is_empty() {
+        let message = "contradicts credentialName, which is there to verify by: write one of them";
+        findings.error(format_args!("{path}.insecureSkipVerify"), message);
     }
     let text = |text: &str| (!text.is_empty()).then(|| Arc::from(text));
     ClientTls {

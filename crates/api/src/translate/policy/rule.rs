@@ -16,6 +16,9 @@ use crate::object::policy::{self as written};
 /// What conditions on the statistics of single filters of Envoy begin with.
 const OF_ENVOY: &str = "experimental.envoy.filters.";
 
+/// So many service accounts may stand in one list (Istio `Source.service_accounts`).
+const ACCOUNTS: usize = 16;
+
 /// A key's lists of values and where they stand.
 struct Written<'a> {
     path: String,
@@ -90,7 +93,10 @@ fn source(key: &str, written: &Written<'_>, id: &ObjectRef, findings: &mut Findi
         "requestPrincipals" => Attribute::Token("source.requestPrincipals".into()),
         "namespaces" => Attribute::Namespace,
         "trustDomains" => Attribute::TrustDomain,
-        "serviceAccounts" => Attribute::ServiceAccount,
+        "serviceAccounts" => {
+            refuse_many_accounts(written, "serviceAccounts", findings);
+            Attribute::ServiceAccount
+        }
         "ipBlocks" => return Some(Term::SourceIp(values(key, written, value::parsed, findings))),
         "remoteIpBlocks" => return Some(Term::RemoteIp(values(key, written, value::parsed, findings))),
         _ => {
@@ -135,6 +141,9 @@ fn condition(held: &written::Condition, path: String, id: &ObjectRef, findings: 
         _ if key.strip_prefix(OF_ENVOY).is_some_and(|rest| !rest.is_empty()) => Term::Beyond(Arc::from(key)),
         _ => {
             let attribute = findings.take(format_args!("{}.key", written.path), attribute(key))?;
+            if attribute == Attribute::ServiceAccount {
+                refuse_many_accounts(&written, "", findings);
+            }
             text(attribute, "", &written, id, findings)
         }
     })
@@ -184,17 +193,22 @@ fn values<T>(
     findings: &mut Findings,
 ) -> Values<T> {
     let mut list = |(list, texts): (&str, &[String])| {
-        let field = match (list, key) {
-            (list, "") => list.to_owned(),
-            ("not", key) => negated(key),
-            (_, key) => key.to_owned(),
-        };
+        let field = field(list, key);
         let texts = texts.iter().enumerate();
         let read = texts
             .filter_map(|(place, text)| findings.take(format_args!("{}.{field}[{place}]", written.path), read(text)));
         read.collect()
     };
     Values { any: list(written.any), none: list(written.none) }
+}
+
+/// The field that the `list` of `key` is: that of a condition if there is no key.
+fn field(list: &str, key: &str) -> String {
+    match (list, key) {
+        (list, "") => list.to_owned(),
+        ("not", key) => negated(key),
+        (_, key) => key.to_owned(),
+    }
 }
 
 fn negated(key: &str) -> String {
@@ -214,6 +228,16 @@ fn refuse_key(key: &str, written: &Written<'_>, known: &str, findings: &mut Find
     let field = if written.any.1.is_empty() && !written.none.1.is_empty() { negated(key) } else { key.to_owned() };
     findings.error(format_args!("{}.{field}", written.path), format!("is no key of this: write {known}"));
     None
+}
+
+/// An error where more accounts stand at `key` than Istio lets there be.
+fn refuse_many_accounts(written: &Written<'_>, key: &str, findings: &mut Findings) {
+    for (list, texts) in [written.any, written.none] {
+        if texts.len() > ACCOUNTS {
+            let message = format!("has {} accounts, and may have {ACCOUNTS}: write several sources", texts.len());
+            findings.error(format_args!("{}.{}", written.path, field(list, key)), message);
+        }
+    }
 }
 
 /// A service account says what a principal and a namespace would say again (Istio `Source.service_accounts`).

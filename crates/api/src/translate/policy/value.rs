@@ -16,6 +16,9 @@ pub(super) fn text(attribute: &Attribute, text: &str, id: &ObjectRef) -> Result<
         Attribute::Principal if text.starts_with("spiffe:") => {
             Err("is written without spiffe://, as in cluster.local/ns/shop/sa/web".to_owned())
         }
+        Attribute::TrustDomain if text.contains('/') => {
+            Err(format!("{:?} is no trust domain: write one such as cluster.local", name::shortened(text)))
+        }
         // Names of hosts have no case.
         Attribute::Host | Attribute::Sni => parsed(text).map(Pattern::lowercase),
         _ => parsed(text),

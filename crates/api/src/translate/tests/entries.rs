@@ -76,7 +76,7 @@ fn hosts_without_addresses_are_given_some_unless_nobody_could_dial_them() {
             if label.is_empty() { json!({}) } else { json!({"networking.istio.io/enable-autoallocate-ip": label}) };
         let endpoints = if matches!(resolution, "NONE" | "DNS") { json!([]) } else { endpoints.clone() };
         let spec = json!({"hosts": hosts_, "addresses": addresses, "resolution": resolution, "endpoints": endpoints,
-                          "ports": [{"number": 80, "name": "http"}]});
+                          "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}]});
         let object = json!({"metadata": {"name": "outside", "labels": labels}, "spec": spec});
         let allocates: Vec<bool> = hosts(object.clone()).iter().map(|host| host.allocates).collect();
         assert_eq!(allocates, expected, "{object}");
@@ -104,7 +104,7 @@ fn resolution_none_goes_where_it_was_dialled() {
 fn a_wrong_entry_is_refused_field_by_field() {
     let wrong = |change: Value| {
         let mut spec = json!({"hosts": ["a.example"], "resolution": "STATIC", "endpoints": [{"address": "198.51.100.1"}],
-                              "ports": [{"number": 80, "name": "http"}]});
+                              "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}]});
         spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         wrong(Kind::ServiceEntry, entry(spec))
     };
@@ -167,7 +167,8 @@ fn a_wrong_entry_is_refused_field_by_field() {
 #[test]
 fn what_is_not_in_effect_of_an_entry_is_remarked_on() {
     let warned = |change: Value| {
-        let mut spec = json!({"hosts": ["a.example"], "resolution": "DNS", "ports": [{"number": 80, "name": "http"}]});
+        let port = json!({"number": 80, "name": "http", "protocol": "HTTP"});
+        let mut spec = json!({"hosts": ["a.example"], "resolution": "DNS", "ports": [port]});
         spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         remarked(Kind::ServiceEntry, entry(spec)).into_iter().map(|(_, path)| path).collect::<Vec<_>>()
     };
@@ -179,7 +180,7 @@ fn what_is_not_in_effect_of_an_entry_is_remarked_on() {
         (json!({"endpoints": resolved, "subjectAltNames": ["a"]}), &["spec.subjectAltNames"]),
         (json!({"endpoints": resolved, "ports": []}), &["spec.ports"]),
         (json!({"endpoints": [{"address": "198.51.100.1", "network": "n2"}]}), &["spec.endpoints[0].network"]),
-        (json!({"resolution": "DYNAMIC_DNS"}), &["spec.resolution"]),
+        (json!({"resolution": "DYNAMIC_DNS", "hosts": ["*.example"]}), &["spec.resolution"]),
     ] {
         assert_eq!(warned(change.clone()), paths, "{change}");
     }
@@ -190,7 +191,7 @@ fn a_workload_entry_is_an_endpoint_with_labels() {
     let object = json!({"metadata": {"name": "vm", "namespace": "shop", "labels": {"app": "old", "tier": "db"}},
                         "spec": {"address": "198.51.100.1", "labels": {"app": "new"}, "ports": {"sql": 5432}}});
     let Resource::WorkloadEntry(entry) = read(Kind::WorkloadEntry, object).unwrap().resource else { panic!() };
-    let labels: Vec<_> = entry.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let labels: Vec<_> = entry.workload.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     assert_eq!(labels, ["app=new", "tier=db"]);
     assert_eq!(entry.endpoint.address.to_string(), "198.51.100.1");
     let wrong_one = json!({"metadata": {"name": "vm"}, "spec": {"address": "198.51.100", "port": 1}});
@@ -234,13 +235,17 @@ fn export_to_says_who_sees_an_entry_or_a_service() {
         (json!(["other", "*"]), Visibility::Public),
         (json!(["."]), only(&["shop"])),
         (json!(["other", "."]), only(&["other", "shop"])),
+        (json!(["~"]), only(&[])),
     ] {
         let entry = json!({
             "metadata": {"name": "out", "namespace": "shop"},
             "spec": {"hosts": ["a.example"], "ports": [{"number": 80, "name": "http"}], "exportTo": written},
         });
-        let Resource::ServiceEntry(entry) = read(Kind::ServiceEntry, entry).unwrap().resource else { panic!() };
-        assert_eq!(entry.hosts[0].visibility, expected, "{written}");
+        // What contradicts itself is refused of an entry; of a Service, where it is an annotation, the widest counts.
+        match read(Kind::ServiceEntry, entry).map(|read| read.resource) {
+            Ok(Resource::ServiceEntry(entry)) => assert_eq!(entry.hosts[0].visibility, expected, "{written}"),
+            read => assert!(read.is_err() && written == json!(["other", "*"]), "{written}: {read:?}"),
+        }
         let text = written.as_array().unwrap().iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
         let service = json!({
             "metadata": {"name": "a", "namespace": "shop", "annotations": {"networking.istio.io/exportTo": text}},

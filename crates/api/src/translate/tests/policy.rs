@@ -119,7 +119,10 @@ fn what_only_http_shows_is_kept_as_such_and_reported() {
 
 #[test]
 fn actions_and_dry_runs_are_read_and_explained() {
-    let of = |action: &str| written("shop", json!({"action": action, "rules": [{}]}));
+    let of = |action: &str| {
+        let provider = if action == "CUSTOM" { json!({"name": "opa"}) } else { Value::Null };
+        written("shop", json!({"action": action, "rules": [{}], "provider": provider}))
+    };
     for (action, expected, remarks) in [
         ("", Action::Allow, vec![]),
         ("ALLOW", Action::Allow, vec![]),

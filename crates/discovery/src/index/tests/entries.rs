@@ -5,7 +5,7 @@ use super::*;
 fn entry_yaml(name: &str, hosts: &str, rest: &str) -> String {
     format!(
         "---\n{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: {name}}}, \
-         spec: {{hosts: [{hosts}], resolution: STATIC, ports: [{{number: 80, name: http, targetPort: 8080}}], {rest}}}}}\n"
+         spec: {{hosts: [{hosts}], resolution: STATIC, ports: [{{number: 80, name: http, protocol: HTTP, targetPort: 8080}}], {rest}}}}}\n"
     )
 }
 

@@ -1,0 +1,88 @@
+//! Rules that nothing comes to, since others stand before them that take it (Istio's `VirtualServiceUnreachableRule` and
+//! `VirtualServiceIneffectiveMatch`). What is said is sure: of two expressions it is not known which takes more.
+
+use ambit_model::route::{HttpMatch, StreamMatch, Text, VirtualService};
+
+use crate::field::{Findings, Severity};
+
+/// So many blocks of a list are compared with one another.
+const COMPARED: usize = 512;
+
+/// Remarks on each of the rules of `service`, and each of their matches, that is never reached.
+pub(super) fn remark(service: &VirtualService, findings: &mut Findings) {
+    let http: Vec<&[HttpMatch]> = service.http.iter().map(|route| &route.matches[..]).collect();
+    of_list("http", &http, covers, findings);
+    for (list, routes) in [("tls", &service.tls), ("tcp", &service.tcp)] {
+        let blocks: Vec<&[StreamMatch]> = routes.iter().map(|route| &route.matches[..]).collect();
+        of_list(list, &blocks, |before, block| *before == StreamMatch::default() || before == block, findings);
+    }
+}
+
+/// A block of a list: the place of its rule and its own, none for a rule that takes everything without one.
+type Place = (usize, Option<usize>);
+
+/// Those of `rules`, each by its blocks of which one is enough, where `covers` says whether the first takes all that is
+/// the second's.
+fn of_list<B: Default>(list: &str, rules: &[&[B]], covers: impl Fn(&B, &B) -> bool, findings: &mut Findings) {
+    let all = B::default();
+    let mut before: Vec<(Place, &B)> = Vec::new();
+    for (rule, blocks) in rules.iter().enumerate() {
+        let own: Vec<(Place, &B)> = match blocks {
+            [] => vec![((rule, None), &all)],
+            _ => blocks.iter().enumerate().map(|(place, block)| ((rule, Some(place)), block)).collect(),
+        };
+        let taken: Vec<(Place, Place)> = own
+            .iter()
+            .filter_map(|(place, block)| {
+                let first = before.iter().find(|(_, known)| covers(known, block))?;
+                Some((*place, first.0))
+            })
+            .collect();
+        if let (Some((_, first)), true) = (taken.first(), taken.len() == own.len()) {
+            let (_, taker) = before.iter().find(|(place, _)| place == first).copied().unwrap_or((*first, &all));
+            let message = if covers(taker, &all) {
+                format!("is never reached: spec.{list}[{}] takes everything", first.0)
+            } else {
+                format!("is never reached: {} takes what it is for", written(list, *first))
+            };
+            findings.remark(Severity::Warning, format_args!("spec.{list}[{rule}]"), message);
+        } else {
+            for (place, first) in taken {
+                let message = format!("is never reached: {} takes what it is for", written(list, first));
+                findings.remark(Severity::Warning, written(list, place), message);
+            }
+        }
+        let room = COMPARED.saturating_sub(before.len());
+        before.extend(own.into_iter().take(room).map(|(place, block)| (place, block)));
+    }
+}
+
+fn written(list: &str, (rule, block): Place) -> String {
+    match block {
+        Some(block) => format!("spec.{list}[{rule}].match[{block}]"),
+        None => format!("spec.{list}[{rule}]"),
+    }
+}
+
+/// True if every request that is `block`'s is `before`'s.
+fn covers(before: &HttpMatch, block: &HttpMatch) -> bool {
+    let rest = |block: &HttpMatch| HttpMatch { name: None, uri: None, ignore_uri_case: false, ..block.clone() };
+    let paths = takes_any_path(before)
+        || (before.ignore_uri_case == block.ignore_uri_case && takes_path(before.uri.as_ref(), block.uri.as_ref()));
+    paths && (rest(before) == HttpMatch::default() || rest(before) == rest(block))
+}
+
+fn takes_any_path(block: &HttpMatch) -> bool {
+    match &block.uri {
+        None | Some(Text::Present) => true,
+        Some(Text::Prefix(prefix)) => matches!(&**prefix, "" | "/"),
+        _ => false,
+    }
+}
+
+fn takes_path(before: Option<&Text>, uri: Option<&Text>) -> bool {
+    match (before, uri) {
+        (Some(Text::Prefix(prefix)), Some(Text::Prefix(text) | Text::Exact(text))) => text.starts_with(&**prefix),
+        (before, uri) => before == uri,
+    }
+}
