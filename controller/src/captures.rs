@@ -87,15 +87,16 @@ impl Captures {
             _ => None,
         };
         let deed = decide(report, &Known { node, annotation, sidecar });
-        if let Some(redirection) = deed.redirection {
-            self.annotate(report, redirection).await?;
-        }
         let uid = report.uid.to_string();
         let about = About { kind: "Pod", namespace: &report.namespace, name: &report.name, uid: &uid };
+        // Events first: what is annotated is not told again.
         for notice in &deed.notices {
             self.events.tell(&about, notice).await?;
         }
-        Ok(())
+        match deed.redirection {
+            Some(redirection) => self.annotate(report, redirection).await,
+            None => Ok(()),
+        }
     }
 
     /// The container by which another mesh carries the pod's connections.
@@ -119,8 +120,8 @@ impl Captures {
                 debug!(pod = report.pod(), ?redirection, "the annotation of a pod is written");
                 Ok(())
             }
-            // It is gone, or another.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            // It is gone, or another: an ID cannot be changed.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409 | 422) => Ok(()),
             Err(error) => Err(error),
         }
     }

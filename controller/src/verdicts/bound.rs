@@ -2,8 +2,8 @@
 
 use ambit_api::resource::{Resource, WaypointWish};
 use ambit_api::{Kind, labels};
-use ambit_model::waypoint::{self, Bound, Unavailable, of_service};
-use ambit_model::{Service, ServiceKey, Snapshot, Waypoint, WaypointKey, Workload};
+use ambit_model::waypoint::{Bound, Unavailable, of_service};
+use ambit_model::{Service, ServiceKey, Snapshot, Waypoint, WaypointKey};
 use kube::ResourceExt;
 
 use super::Subject;
@@ -15,7 +15,7 @@ pub(super) const BOUND: &str = "istio.io/WaypointBound";
 /// The condition of a ServiceEntry whose hosts nobody can be told from, unless a waypoint does.
 pub(super) const MISSING: &str = "istio.io/WaypointMissing";
 
-/// What is said of `subject`, a namespace, a Service, a ServiceEntry or a WorkloadEntry, if anything.
+/// What is said of `subject`, a namespace, a Service or a ServiceEntry, if anything.
 pub(super) fn condition(subject: &Subject<'_>, snapshot: &Snapshot) -> Option<Condition> {
     if subject.kind == Kind::Service {
         let namespace = subject.object.namespace()?;
@@ -30,7 +30,6 @@ pub(super) fn condition(subject: &Subject<'_>, snapshot: &Snapshot) -> Option<Co
         Resource::ServiceEntry(entry) => {
             entry.hosts.iter().find_map(|host| of(snapshot.service(&host.key())?, snapshot))
         }
-        Resource::WorkloadEntry(entry) => of_workload(snapshot.workload(&entry.workload.uid)?, snapshot),
         _ => None,
     }
 }
@@ -48,17 +47,6 @@ pub(super) fn missing(subject: &Subject<'_>, snapshot: &Snapshot) -> Option<Cond
             "ServiceEntry will not apply until it is bound to a valid waypoint: label it istio.io/use-waypoint";
         Condition::yes(MISSING, "NoWaypointForWildcardService", message)
     })
-}
-
-/// What is said of what is reached by its own address. What its namespace asks for is said there.
-fn of_workload(workload: &Workload, snapshot: &Snapshot) -> Option<Condition> {
-    let wanted = workload.waypoint.as_ref()?;
-    match waypoint::of_workload(snapshot, workload) {
-        Bound::Waypoint(waypoint) if waypoint.service(snapshot).is_some() => Some(attached(&wanted.key)),
-        Bound::Waypoint(_) | Bound::Unavailable(Unavailable::Missing) => Some(not_ready(&wanted.key, snapshot)),
-        Bound::Unavailable(Unavailable::AttachmentDenied) => Some(denied(&wanted.key)),
-        Bound::None => (!wanted.inherited).then(|| other_traffic(&wanted.key, "workload")),
-    }
 }
 
 /// The waypoint that `service` is reached by.

@@ -53,11 +53,6 @@ kind: ServiceEntry
 metadata: {name: wild, namespace: shop}
 spec: {hosts: [\"*.example.com\"], ports: [{number: 443, name: tls, protocol: TLS}]}
 ---
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: vm, namespace: shop, labels: {istio.io/use-waypoint: waypoint}}
-spec: {address: 192.0.2.1}
----
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {name: needs-http, namespace: shop}
@@ -99,8 +94,7 @@ fn what_becomes_of_objects_is_said_and_taken_back() {
     for what in objects {
         bound(what, "False WaypointIsNotReady");
     }
-    let (vm, wild) = (("workloadentry", "vm"), ("serviceentry", "wild"));
-    bound(vm, "False WaypointIsNotReady");
+    let wild = ("serviceentry", "wild");
     once(&world, wild, |status| of(&status["conditions"], MISSING) == "True NoWaypointForWildcardService");
     let policy = |expected: &str| {
         once(&world, ("authorizationpolicy", "of-reviews"), |status| {
@@ -125,10 +119,6 @@ fn what_becomes_of_objects_is_said_and_taken_back() {
     }
     once(&world, wild, |status| of(&status["conditions"], MISSING).is_empty());
     bound(wild, "True WaypointAccepted");
-    // It is for services unless a label says otherwise.
-    bound(vm, "False UnsupportedTrafficType");
-    world.kubectl().run(&["label", "gateway", "waypoint", "-n", "shop", "istio.io/waypoint-for=all"]).unwrap();
-    bound(vm, "True WaypointAccepted");
     policy("True Accepted");
     let route = once(&world, ("httproute", "reviews"), |status| {
         of(&status["parents"][0]["conditions"], "Accepted") == "True Accepted"

@@ -77,7 +77,7 @@ impl Resource {
             Self::Service(service) => named(Kind::Service, &service.namespace, &service.name),
             Self::EndpointSlice(slice) => named(Kind::EndpointSlice, &slice.namespace, &slice.name),
             Self::ServiceEntry(entry) => named(Kind::ServiceEntry, &entry.namespace, &entry.name),
-            Self::WorkloadEntry(entry) => named(Kind::WorkloadEntry, &entry.workload.namespace, &entry.workload.name),
+            Self::WorkloadEntry(entry) => named(Kind::WorkloadEntry, &entry.namespace, &entry.name),
             Self::PeerAuthentication(policy) => of_policy(Kind::PeerAuthentication, &policy.key),
             Self::AuthorizationPolicy(policy) => of_policy(Kind::AuthorizationPolicy, &policy.key),
             Self::VirtualService(service) => of_policy(Kind::VirtualService, &service.key),

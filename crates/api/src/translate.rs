@@ -55,7 +55,7 @@ pub fn translate(object: &Object, mesh: &Mesh) -> Result<Translated, Vec<FieldEr
         Object::Service(service) => service::translate(service, &id, mesh, &mut findings),
         Object::EndpointSlice(slice) => endpoint_slice::translate(slice, &id, mesh, &mut findings),
         Object::ServiceEntry(entry) => service_entry::translate(entry, &id, mesh, &mut findings),
-        Object::WorkloadEntry(entry) => written::workload_entry(entry, &id, mesh, &mut findings),
+        Object::WorkloadEntry(entry) => written::workload_entry(entry, &id, &mut findings),
         Object::PeerAuthentication(policy) => policy::peer_authentication(policy, &id, mesh, &mut findings),
         Object::AuthorizationPolicy(policy) => policy::authorization(policy, &id, mesh, &mut findings),
         Object::VirtualService(service) => virtual_service::translate(service, &id, mesh, &mut findings),

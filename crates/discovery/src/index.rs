@@ -53,8 +53,6 @@ type PodKey = (Arc<str>, Arc<str>);
 #[derive(Default)]
 struct Touched {
     pods: BTreeSet<PodKey>,
-    /// WorkloadEntries, by namespace and name.
-    entries: BTreeSet<PodKey>,
     services: BTreeSet<ServiceKey>,
     waypoints: BTreeSet<WaypointKey>,
     routes: BTreeSet<RouteId>,
@@ -98,9 +96,6 @@ impl Index {
         }
         for (namespace, name) in std::mem::take(&mut touched.pods) {
             touched.anything |= self.join_pod(&namespace, &name);
-        }
-        for (namespace, name) in std::mem::take(&mut touched.entries) {
-            touched.anything |= self.join_workload_entry(&namespace, &name);
         }
         touched.services.extend(self.allocation.settle());
         for key in std::mem::take(&mut touched.services) {
@@ -148,8 +143,8 @@ impl Index {
             Resource::Service(service) => self.set_service(service.key(), Some(service), touched),
             Resource::ServiceEntry(entry) => self.set_hosts(&entry.namespace, &entry.name, &entry.hosts, touched),
             Resource::WorkloadEntry(entry) => {
-                let (namespace, name) = (entry.workload.namespace.clone(), entry.workload.name.clone());
-                self.set_workload_entry(&namespace, &name, Some(entry), touched);
+                let (namespace, name) = (entry.namespace.clone(), entry.name.clone());
+                touched.services.extend(self.namespace(&namespace).set_workload_entry(&name, Some(entry)));
             }
             Resource::EndpointSlice(slice) => {
                 let (namespace, name) = (slice.namespace.clone(), slice.name.clone());
@@ -192,7 +187,9 @@ impl Index {
             Kind::Pod => self.set_pod(namespace, name, None, touched),
             Kind::Service => self.set_service(ServiceKey::new(namespace, name), None, touched),
             Kind::ServiceEntry => self.set_hosts(namespace, name, &[], touched),
-            Kind::WorkloadEntry => self.set_workload_entry(namespace, name, None, touched),
+            Kind::WorkloadEntry => {
+                touched.services.extend(self.namespace(namespace).set_workload_entry(name, None));
+            }
             Kind::EndpointSlice => self.set_slice(namespace, name, None, touched),
             Kind::PeerAuthentication | Kind::AuthorizationPolicy | Kind::VirtualService | Kind::DestinationRule => {
                 let key = PolicyKey { namespace: namespace.clone(), name: name.clone() };
@@ -244,7 +241,6 @@ impl Index {
         if namespace.waypoint != written.waypoint {
             namespace.waypoint.clone_from(&written.waypoint);
             touched.pods.extend(namespace.pods.keys().map(|pod| (name.clone(), pod.clone())));
-            touched.entries.extend(namespace.workload_entries.keys().map(|entry| (name.clone(), entry.clone())));
             touched.services.extend(namespace.inheriting_waypoint().cloned());
         }
         if namespace.labels != written.labels {
@@ -337,17 +333,6 @@ impl Index {
         touched.pods.insert(key);
     }
 
-    fn set_workload_entry(
-        &mut self,
-        namespace: &Arc<str>,
-        name: &Arc<str>,
-        entry: Option<Arc<resource::WorkloadEntry>>,
-        touched: &mut Touched,
-    ) {
-        touched.services.extend(self.namespace(namespace).set_workload_entry(name, entry));
-        touched.entries.insert((namespace.clone(), name.clone()));
-    }
-
     fn set_slice(
         &mut self,
         namespace: &Arc<str>,
@@ -367,7 +352,10 @@ impl Index {
     fn join_pod(&mut self, namespace: &Arc<str>, name: &Arc<str>) -> bool {
         let home = self.namespaces.get(namespace);
         let Some((home, pod)) = home.and_then(|home| Some((home, home.pods.get(name)?))) else {
-            return self.remove_workload(&WorkloadUid::pod(&self.snapshot.mesh.cluster, namespace, name));
+            let uid = WorkloadUid::pod(&self.snapshot.mesh.cluster, namespace, name);
+            let known = self.snapshot.workload(&uid).is_some();
+            self.snapshot.remove_workload(&uid);
+            return known;
         };
         let (region, zone, subzone) = locality(self.snapshot.node(&pod.workload.node).map(|node| &**node));
         let own = gateway_of(&pod.workload).and_then(|gateway| self.waypoints.binding(&gateway));
@@ -379,33 +367,12 @@ impl Index {
         };
         let wanted = || waypoints::wanted(pod.waypoint.as_ref(), home.waypoint.as_ref());
         let waypoint = if own.is_none() { wanted() } else { None };
-        self.insert_workload(Workload { enrolment, waypoint, region, zone, subzone, ..pod.workload.clone() })
-    }
-
-    /// Joins a WorkloadEntry with its namespace. False if that changed nothing.
-    fn join_workload_entry(&mut self, namespace: &Arc<str>, name: &Arc<str>) -> bool {
-        let home = self.namespaces.get(namespace);
-        let Some((home, entry)) = home.and_then(|home| Some((home, home.workload_entries.get(name)?))) else {
-            return self.remove_workload(&WorkloadUid::entry(&self.snapshot.mesh.cluster, namespace, name));
-        };
-        let waypoint = waypoints::wanted(entry.waypoint.as_ref(), home.waypoint.as_ref());
-        self.insert_workload(Workload { waypoint, ..entry.workload.clone() })
-    }
-
-    /// False if it is known as it is.
-    fn insert_workload(&mut self, workload: Workload) -> bool {
+        let workload = Workload { enrolment, waypoint, region, zone, subzone, ..pod.workload.clone() };
         if self.snapshot.workload(&workload.uid).is_some_and(|known| **known == workload) {
             return false;
         }
         self.snapshot.insert_workload(Arc::new(workload));
         true
-    }
-
-    /// False if it was not known.
-    fn remove_workload(&mut self, uid: &WorkloadUid) -> bool {
-        let known = self.snapshot.workload(uid).is_some();
-        self.snapshot.remove_workload(uid);
-        known
     }
 
     /// Joins a service with its endpoints.
@@ -478,7 +445,6 @@ fn wish(resource: &Resource) -> Option<WaypointKey> {
     let wish = match resource {
         Resource::Namespace(namespace) => namespace.waypoint.as_ref(),
         Resource::Pod(pod) => pod.waypoint.as_ref(),
-        Resource::WorkloadEntry(entry) => entry.waypoint.as_ref(),
         Resource::Service(service) => service.waypoint.as_ref(),
         Resource::ServiceEntry(entry) => entry.hosts.first().and_then(|host| host.waypoint.as_ref()),
         _ => None,

@@ -65,17 +65,37 @@ pub struct Announced {
 }
 
 impl Decision {
-    /// Where it leads, unless it is a refusal.
+    /// What is to be known of it if nobody is there; none of a refusal.
     #[must_use]
-    pub const fn endpoint(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Local(upstream)
-            | Self::Tunnel(upstream)
-            | Self::Waypoint { upstream, .. }
-            | Self::Passthrough(upstream) => Some(upstream.address),
-            Self::Refuse(_) | Self::Deny(..) => None,
-        }
+    pub const fn tried(&self) -> Option<Tried> {
+        let (way, upstream) = match self {
+            Self::Local(upstream) | Self::Tunnel(upstream) => (Way::Mesh, upstream),
+            Self::Waypoint { upstream, .. } => (Way::Waypoint, upstream),
+            Self::Passthrough(upstream) => (Way::Clear, upstream),
+            Self::Refuse(_) | Self::Deny(..) => return None,
+        };
+        Some(Tried { address: upstream.address, way })
     }
+}
+
+/// An endpoint where a connection has found nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// Where.
+    pub address: SocketAddr,
+    /// How it was to go there.
+    pub way: Way,
+}
+
+/// How a connection goes to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To a pod of the mesh.
+    Mesh,
+    /// To a waypoint's pod.
+    Waypoint,
+    /// To what is outside the mesh.
+    Clear,
 }
 
 impl Upstream {
@@ -95,12 +115,16 @@ pub fn decide(snapshot: &Snapshot, connection: &Connection) -> Decision {
 /// Where `connection` goes if none of `tried` is asked again, the endpoints where it found nobody; none if there is nobody else
 /// who may have it: one that dialled a pod and no service can only go there.
 #[must_use]
-pub fn decide_again(snapshot: &Snapshot, connection: &Connection, tried: &[SocketAddr]) -> Option<Decision> {
+pub fn decide_again(snapshot: &Snapshot, connection: &Connection, tried: &[Tried]) -> Option<Decision> {
     let decision = decide_among(snapshot, connection, tried);
-    decision.endpoint().is_some_and(|endpoint| !tried.contains(&endpoint)).then_some(decision)
+    let next = decision.tried()?;
+    // Whoever keeps a connection from the mesh must not bring it about that it goes in clear.
+    let is_in_clear = next.way == Way::Clear && tried.iter().any(|tried| tried.way != Way::Clear);
+    let is_another = tried.iter().all(|tried| tried.address != next.address);
+    (is_another && !is_in_clear).then_some(decision)
 }
 
-fn decide_among(snapshot: &Snapshot, connection: &Connection, tried: &[SocketAddr]) -> Decision {
+fn decide_among(snapshot: &Snapshot, connection: &Connection, tried: &[Tried]) -> Decision {
     let decided = match connection {
         Connection::Outbound { source, destination, draw } => outbound(snapshot, source, *destination, *draw, tried),
         Connection::InboundHbone { pod, peer, identity, authority } => peer_is_whom_it_says(snapshot, *peer, identity)
@@ -140,7 +164,7 @@ fn outbound(
     source: &WorkloadUid,
     dialled: SocketAddr,
     draw: u64,
-    tried: &[SocketAddr],
+    tried: &[Tried],
 ) -> Result<Decision, Reason> {
     let source = snapshot.workload(source).ok_or(Reason::UnknownWorkload)?;
     let dialled = SocketAddr::new(dialled.ip().to_canonical(), dialled.port());
@@ -198,7 +222,7 @@ struct Call<'a> {
     dialled: SocketAddr,
     draw: u64,
     /// Where nobody was.
-    tried: &'a [SocketAddr],
+    tried: &'a [Tried],
 }
 
 impl Call<'_> {
@@ -207,7 +231,7 @@ impl Call<'_> {
         let Self { snapshot, source, dialled, draw, tried } = self;
         let port = service.port(dialled.port()).ok_or(Reason::NoSuchServicePort)?;
         let targets = service.targets(port, dialled.ip()).iter();
-        let targets = targets.filter(|target| !tried.contains(&target.address));
+        let targets = targets.filter(|target| tried.iter().all(|tried| tried.address != target.address));
         let target = choose::choose(snapshot, source, service, targets, draw).ok_or(Reason::NoHealthyUpstream)?;
         let workload = behind(snapshot, target).cloned();
         Ok(Upstream::new(target.address, workload, Some(service.clone())))
@@ -231,7 +255,9 @@ impl Call<'_> {
             }
             (None, Waypoints::Required) => Err(Reason::WaypointUnavailable),
             // A waypoint that has been asked is not gone around.
-            (None, Waypoints::Preferred) if !self.tried.is_empty() => Err(Reason::WaypointUnavailable),
+            (None, Waypoints::Preferred) if self.tried.iter().any(|tried| tried.way == Way::Waypoint) => {
+                Err(Reason::WaypointUnavailable)
+            }
             (None, Waypoints::Preferred) => Ok(None),
         }
     }
@@ -245,7 +271,9 @@ impl Call<'_> {
             SocketAddr::new(target.address.ip(), port)
         };
         let targets = service.targets(waypoint.port(service)?, dialled.ip()).iter();
-        let usable = targets.filter(|target| waypoint.pod(snapshot, target).is_some() && !tried.contains(&at(target)));
+        let usable = targets.filter(|target| {
+            waypoint.pod(snapshot, target).is_some() && tried.iter().all(|tried| tried.address != at(target))
+        });
         let target = choose::choose(snapshot, source, service, usable, draw)?;
         Some(Upstream::new(at(target), waypoint.pod(snapshot, target).cloned(), None))
     }

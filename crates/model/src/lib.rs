@@ -22,7 +22,7 @@ pub mod workload;
 
 pub use cidr::{Cidr, CidrError};
 pub use connection::{Authority, Connection};
-pub use decide::{Decision, Upstream, decide, decide_again, judge};
+pub use decide::{Decision, Tried, Upstream, Way, decide, decide_again, judge};
 pub use distribution::{Distribution, Locality, Scope};
 pub use identity::{Identity, TrustDomain, TrustDomains};
 pub use policy::{Access, Denial, Policies};

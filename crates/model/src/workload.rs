@@ -1,4 +1,4 @@
-//! A workload: a pod as the mesh sees it, or what a WorkloadEntry says of somebody else. Knows nothing of the node's kernel.
+//! A workload: a pod as the mesh sees it. Knows nothing of the node's kernel.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,13 +23,6 @@ impl WorkloadUid {
     #[must_use]
     pub fn pod(cluster: &str, namespace: &str, name: &str) -> Self {
         Self(Arc::from(format!("{cluster}//Pod/{namespace}/{name}")))
-    }
-
-    /// The ID of the WorkloadEntry `name` in `namespace` of `cluster`. After those of pods: of an address that both claim
-    /// the pod is believed.
-    #[must_use]
-    pub fn entry(cluster: &str, namespace: &str, name: &str) -> Self {
-        Self(Arc::from(format!("{cluster}/networking.istio.io/WorkloadEntry/{namespace}/{name}")))
     }
 
     /// The ID as text.
@@ -127,8 +120,6 @@ pub enum Excluded {
     Waypoint,
     /// The pod serves HBONE on port 15008 itself (label `networking.istio.io/tunnel: http`).
     SpeaksHbone,
-    /// It is no pod but a WorkloadEntry, which no agent looks after.
-    Entry,
 }
 
 /// What created the pod, as metrics name it.
@@ -140,7 +131,7 @@ pub struct Owner {
     pub name: Arc<str>,
 }
 
-/// A pod as the mesh sees it, or what a WorkloadEntry says of somebody else.
+/// A pod as the mesh sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Workload {
     /// Unique across clusters.

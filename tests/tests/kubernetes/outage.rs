@@ -18,7 +18,7 @@ use crate::release::{HOME, captured, images, install};
 use crate::shop::{SERVICE, SOON, Shop, running, serving};
 
 /// How long certificates last, in seconds: half of it is soon over.
-const TTL: u64 = 150;
+const TTL: u64 = 240;
 /// The command of an agent.
 const AGENT: &[u8] = b"/usr/local/bin/ztunnel\0";
 /// That of a server.

@@ -2,7 +2,6 @@
 //! (there is no `preStop`), and nobody's request fails.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
 
 use ambit_tests::image::TESTAPP;
 use ambit_tests::mesh::mount_bpffs;
@@ -58,8 +57,19 @@ fn asked_while(shop: &Shop, from: &str, work: impl FnOnce()) -> u64 {
         let asking = scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 let to = format!("{API}:80");
-                let asks =
-                    ["requests", "--to", &to, "--every", "10", "--count", "200", "--patience", "10000", "--open", "--verbose"];
+                let asks = [
+                    "requests",
+                    "--to",
+                    &to,
+                    "--every",
+                    "10",
+                    "--count",
+                    "200",
+                    "--patience",
+                    "10000",
+                    "--open",
+                    "--verbose",
+                ];
                 let told = shop.exec(from, &asks).unwrap();
                 let report: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
                 assert_eq!(report["failed"], 0, "{told}\n{}", logs(shop));
@@ -70,7 +80,9 @@ fn asked_while(shop: &Shop, from: &str, work: impl FnOnce()) -> u64 {
         done.store(true, Ordering::Relaxed);
         asking.join().unwrap();
     });
-    asked.into_inner()
+    let asked = asked.into_inner();
+    assert!(asked > 0);
+    asked
 }
 
 /// What agents and waypoints said last.
@@ -78,7 +90,8 @@ fn logs(shop: &Shop) -> String {
     let kubectl = shop.cluster.kubectl();
     let of = |namespace: &str, label: &str| {
         let told = kubectl.run(&["logs", "-n", namespace, "-l", label, "--prefix", "--tail=300"]).unwrap_or_default();
-        let bad = |line: &&str| ["error", "warn", "stop", "drain"].iter().any(|word| line.to_lowercase().contains(word));
+        let bad =
+            |line: &&str| ["error", "warn", "stop", "drain"].iter().any(|word| line.to_lowercase().contains(word));
         told.lines().filter(bad).map(|line| format!("{line}\n")).collect::<String>()
     };
     let pods = kubectl.run(&["get", "pods", "-n", "shop", "-o", "wide"]).unwrap_or_default();
@@ -147,13 +160,14 @@ fn nobody_notices_that_applications_and_waypoints_are_rolled_out_and_scaled() {
 
     let asked = asked_while(&shop, &from, || {
         does(&shop.cluster, "waypoint apply -n shop --enroll-namespace --wait");
-        let stage = Instant::now();
-        eprintln!("waypoint there at {:?}", stage.elapsed());
         [3, 1].into_iter().for_each(|replicas| scaled(&shop, "deployment/waypoint", replicas));
-        eprintln!("scaled at {:?}", stage.elapsed());
         rolled(&shop, "deployment/waypoint");
         (0..ROUNDS).for_each(|_| rolled(&shop, "deployment/api"));
     });
     println!("{asked} requests while the waypoint came, was scaled and rolled out");
+    let through = "dst.workload=\"waypoint-";
+    let logs = kubectl.run(&["logs", "-n", HOME, "-l", "app=ztunnel", "--tail=-1"]).unwrap();
+    let through = logs.lines().filter(|line| line.contains(through) && line.contains("api.shop.svc")).count();
+    assert!(through as u64 > asked / 4, "{through} of {asked} went through the waypoint");
     shop.close();
 }

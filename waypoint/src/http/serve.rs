@@ -157,7 +157,10 @@ where
 /// Resolves when no request is expected any more.
 async fn left(proxy: &Proxy) {
     proxy.leaving().await;
-    tokio::time::sleep(LAST).await;
+    tokio::select! {
+        () = tokio::time::sleep(LAST) => {}
+        () = proxy.cut() => {}
+    }
 }
 
 /// Tells whoever has sent a request by HTTP/1.1 that it was the last on its connection.

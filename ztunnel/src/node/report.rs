@@ -124,13 +124,15 @@ fn state(workload: &Workload, uid: PodUid, status: &Status, is_namespace_enrolle
         Some("none") => false,
         _ => is_namespace_enrolled,
     };
+    // One of its name that was there before is another pod.
+    let captured = status.captured.get(&workload.uid).filter(|captured| captured.pod == Some(uid));
     match workload.enrolment {
+        // It is about to be let go.
+        Enrolment::Outside(_) if captured.is_some() => return None,
         Enrolment::Outside(Excluded::Sidecar) if asked => return Some(State::OtherMesh),
         Enrolment::Outside(_) => return Some(State::Outside),
         Enrolment::Enrolled => {}
     }
-    // One of its name that was there before is another pod.
-    let captured = status.captured.get(&workload.uid).filter(|captured| captured.pod == Some(uid));
     let obstacle = status.uncaptured.get(&workload.uid).filter(|uncaptured| !uncaptured.is_passing);
     match (captured, obstacle.map(|uncaptured| uncaptured.why.clone())) {
         (Some(_), obstacle) => Some(State::Captured { obstacle }),

@@ -12,8 +12,11 @@ use bytes::Bytes;
 use super::failure::Failure;
 use super::session::Server;
 
-/// How much is kept of what one caller says, in bytes: what is sent in one flight. He waits with more than that.
+/// How much is kept of what one caller says before he has to wait, in bytes: what is sent in one flight. What he says at once when
+/// there is room still is kept whole, and is 64 KiB at the most.
 const MOST: usize = 64 * 1024;
+/// What a chunk counts for at the least, for the buffer that it is in.
+const LEAST: usize = 1024;
 
 /// Why a connection comes to nothing.
 pub(crate) enum Stop {
@@ -44,6 +47,8 @@ pub(super) struct Said {
     /// What is left of the one that is being handed on.
     sending: Bytes,
     ended: bool,
+    /// What is kept, in bytes.
+    kept: usize,
 }
 
 impl Said {
@@ -73,11 +78,14 @@ impl Said {
                     Poll::Ready(Err(_)) => broken = true,
                     Poll::Pending => break,
                 }
-                if self.ended || self.len() >= MOST {
+                if self.ended || self.kept >= MOST {
                     break;
                 }
                 match source.poll_receive(cx) {
-                    Poll::Ready(Ok(Some(chunk))) => self.chunks.push(chunk),
+                    Poll::Ready(Ok(Some(chunk))) => {
+                        self.kept += chunk.len().max(LEAST);
+                        self.chunks.push(chunk);
+                    }
                     Poll::Ready(Ok(None)) => self.ended = true,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(gone(&error))),
                     Poll::Pending => return Poll::Pending,
@@ -115,10 +123,6 @@ impl Said {
             self.sent += 1;
         }
         Poll::Ready(Ok(()))
-    }
-
-    fn len(&self) -> usize {
-        self.chunks.iter().map(Bytes::len).sum()
     }
 }
 

@@ -50,8 +50,9 @@ pub(super) async fn carry<C: Caller>(worker: &Worker, guest: &Guest, caller: C, 
     let mut verdict = worker.decide(guest, &connection).await;
     let (mut begun, mut tried) = (Begun::from(caller), Vec::new());
     loop {
-        tried.extend(verdict.decision.endpoint());
+        let endpoint = verdict.decision.tried();
         let Some(unserved) = attempt(worker, guest, begun, &call, (&connection, verdict)).await else { return };
+        tried.extend(endpoint);
         let another = tried.len() < ENDPOINTS && unserved.reason().is_of_endpoint();
         let snapshot = worker.shared.snapshots.load();
         match another.then(|| decide_again(&snapshot, &connection, &tried)).flatten() {

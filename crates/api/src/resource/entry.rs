@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use ambit_model::{Topology, Workload};
+use ambit_model::Topology;
 
-use super::{Port, Service, TargetPort, WaypointWish};
+use super::{Port, Service, TargetPort};
 
 /// A ServiceEntry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,10 +23,12 @@ pub struct ServiceEntry {
 /// A WorkloadEntry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkloadEntry {
-    /// Who it is. Its labels are its own and those of its `spec`; its `waypoint` is for whoever knows its namespace.
-    pub workload: Workload,
-    /// What its labels ask for.
-    pub waypoint: Option<WaypointWish>,
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// What selectors match: its own labels and those of its `spec`.
+    pub labels: BTreeMap<Arc<str>, Arc<str>>,
     /// Where it is.
     pub endpoint: Written,
 }

@@ -6,8 +6,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use ambit_model::workload::{Excluded, Owner};
-use ambit_model::{Enrolment, Identity, Mesh, NetworkMode, Topology, Workload, WorkloadUid};
+use ambit_model::Topology;
 
 use super::{shared, waypoint};
 use crate::field::{Findings, Severity};
@@ -20,52 +19,18 @@ use crate::object::workload_entry::WorkloadEntrySpec;
 use crate::resource::{self, Resource, Written};
 
 /// A WorkloadEntry.
-pub(super) fn workload_entry(entry: &WorkloadEntry, id: &ObjectRef, mesh: &Mesh, findings: &mut Findings) -> Resource {
-    let waypoint = waypoint::wish(&entry.metadata, &id.namespace, findings);
+pub(super) fn workload_entry(entry: &WorkloadEntry, id: &ObjectRef, findings: &mut Findings) -> Resource {
+    if waypoint::wish(&entry.metadata, &id.namespace, findings).is_some() {
+        let path = format!("metadata.labels[{}]", labels::USE_WAYPOINT);
+        let message =
+            "is not in effect on a WorkloadEntry in this version: label the ServiceEntry or Service that selects it";
+        findings.remark(Severity::Warning, path, message);
+    }
     let Some(endpoint) = endpoint(&entry.spec, "spec", findings) else { return Resource::Inert(id.clone()) };
     let mut labels = shared(&entry.metadata.labels);
     labels.extend(shared(&entry.spec.labels));
-    let workload = workload(&entry.spec, labels, &endpoint, id, mesh);
-    Resource::WorkloadEntry(Arc::new(resource::WorkloadEntry { workload, waypoint, endpoint }))
-}
-
-/// Who is at `endpoint`, as far as `spec` says: nobody of this cluster.
-fn workload(
-    spec: &WorkloadEntrySpec,
-    own: BTreeMap<Arc<str>, Arc<str>>,
-    endpoint: &Written,
-    id: &ObjectRef,
-    mesh: &Mesh,
-) -> Workload {
-    let account = if spec.service_account.is_empty() { "default" } else { &spec.service_account };
-    let first_of = |keys: [&str; 3]| keys.into_iter().find_map(|key| own.get(key)).cloned();
-    let place = endpoint.topology.as_deref().cloned().unwrap_or_default();
-    Workload {
-        uid: WorkloadUid::entry(&mesh.cluster, &id.namespace, &id.name),
-        name: id.name.clone(),
-        namespace: id.namespace.clone(),
-        identity: Identity::new(mesh.trust_domains.own.clone(), &id.namespace, account),
-        addresses: vec![endpoint.address],
-        node: Arc::default(),
-        network_mode: NetworkMode::Standard,
-        enrolment: Enrolment::Outside(Excluded::Entry),
-        ready: true,
-        dns_capture: false,
-        // As Istio has it, for whom it is a pod in metrics.
-        owner: Owner { kind: Arc::from("pod"), name: id.name.clone() },
-        canonical_name: first_of([labels::CANONICAL_NAME, labels::APP_NAME, labels::APP])
-            .unwrap_or_else(|| id.name.clone()),
-        canonical_revision: first_of([labels::CANONICAL_REVISION, labels::APP_VERSION, labels::VERSION])
-            .unwrap_or_else(|| Arc::from("latest")),
-        labels: own,
-        cluster: mesh.cluster.clone(),
-        region: place.region,
-        zone: place.zone,
-        subzone: place.subzone,
-        waypoint: None,
-        pod_uid: None,
-        netns: None,
-    }
+    let (namespace, name) = (id.namespace.clone(), id.name.clone());
+    Resource::WorkloadEntry(Arc::new(resource::WorkloadEntry { namespace, name, labels, endpoint }))
 }
 
 /// The endpoint at `path`; none if it has no address, which is an error or at least remarked on.

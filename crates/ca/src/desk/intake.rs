@@ -1,6 +1,6 @@
 //! What agents report of their pods, from the token to those that may be taken: who says it, and is he the one to say it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 
@@ -10,6 +10,7 @@ use super::Desk;
 use crate::caller::{Authenticate, Caller};
 use crate::error::Refusal;
 use crate::report::{Denied, PodReport, check};
+use crate::reporter::AT_ONCE;
 use crate::wire::{RefusedMessage, ReportRequest, ReportResponse};
 
 /// Takes what the agent of a node reports of pods that run there, and answers with those of which it could not be taken.
@@ -75,6 +76,11 @@ impl<A: Authenticate> Desk<A> {
             Caller::Workload(caller) => return Err(Refusal::NotAnAgent { caller }),
         };
         let reports = request.pods.iter().map(PodReport::read).collect::<Result<Vec<_>, _>>()?;
+        let pods: BTreeSet<_> = reports.iter().map(|report| report.uid).collect();
+        if pods.len() < reports.len() || reports.len() > AT_ONCE {
+            let cause = format!("a report is of {AT_ONCE} pods at the most, and of each once");
+            return Err(Refusal::BadRequest(cause));
+        }
         let snapshot = (self.snapshot)();
         let (mut allowed, mut denied) = (Vec::new(), Vec::new());
         for report in reports {

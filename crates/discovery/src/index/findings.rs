@@ -41,7 +41,7 @@ fn label(snapshot: &Snapshot, object: &ObjectRef, key: &WaypointKey) -> Option<F
         ),
         Some(waypoint) => {
             let (serves, remedy) = match object.kind {
-                Kind::Pod | Kind::WorkloadEntry => (waypoint.serves.workloads(), "workload or all"),
+                Kind::Pod => (waypoint.serves.workloads(), "workload or all"),
                 Kind::Namespace => {
                     (waypoint.serves.services() || waypoint.serves.workloads(), "service, workload or all")
                 }

@@ -30,7 +30,7 @@ pub(super) struct Namespace {
     /// The hosts of every ServiceEntry, by its name.
     hosts: BTreeMap<Arc<str>, BTreeSet<ServiceKey>>,
     /// By name.
-    pub(super) workload_entries: BTreeMap<Arc<str>, Arc<WorkloadEntry>>,
+    workload_entries: BTreeMap<Arc<str>, Arc<WorkloadEntry>>,
     slices: BTreeMap<Arc<str>, Arc<EndpointSlice>>,
     /// The names of the slices of a service, whether that is known or not.
     slices_by_service: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
@@ -92,13 +92,13 @@ impl Namespace {
     ) -> BTreeSet<ServiceKey> {
         let mut affected = BTreeSet::new();
         if let Some(old) = self.workload_entries.remove(name) {
-            for service in self.selectors_of(&old.workload.labels) {
+            for service in self.selectors_of(&old.labels) {
                 self.services.get_mut(&service).map(|selecting| selecting.workload_entries.remove(name));
                 affected.insert(service);
             }
         }
         if let Some(new) = entry {
-            for service in self.selectors_of(&new.workload.labels) {
+            for service in self.selectors_of(&new.labels) {
                 self.services.get_mut(&service).map(|selecting| selecting.workload_entries.insert(name.clone()));
                 affected.insert(service);
             }
@@ -116,7 +116,7 @@ impl Namespace {
         let Some(service) = service else { return old };
         let pods = self.pods.iter().filter(|(_, pod)| selects(&service, &pod.workload.labels));
         let pods = pods.map(|(name, _)| name.clone()).collect();
-        let entries = self.workload_entries.iter().filter(|(_, entry)| selects(&service, &entry.workload.labels));
+        let entries = self.workload_entries.iter().filter(|(_, entry)| selects(&service, &entry.labels));
         let workload_entries = entries.map(|(name, _)| name.clone()).collect();
         if let Some(label) = first_label(&service) {
             self.services_by_label.entry(label).or_default().insert(key.clone());

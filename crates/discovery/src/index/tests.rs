@@ -446,7 +446,7 @@ fn naive_members(service: &resource::Service, state: &BTreeMap<ObjectRef, Resour
     };
     let written = state.values().filter_map(|r| if let Resource::WorkloadEntry(w) = r { Some(w) } else { None });
     let written = written.filter(|entry| {
-        !service.selector.is_empty() && service.selector.iter().all(|(k, v)| entry.workload.labels.get(k) == Some(v))
+        !service.selector.is_empty() && service.selector.iter().all(|(k, v)| entry.labels.get(k) == Some(v))
     });
     let number = if let resource::TargetPort::Number(number) = &service.ports[0].target { Some(*number) } else { None };
     let written = written.filter_map(|entry| Some(format!("{}:{}", entry.endpoint.address, number?)));

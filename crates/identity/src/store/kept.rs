@@ -23,6 +23,8 @@ use crate::error::Error;
 /// A key and its chain take about 2 KiB; what is longer than this is another file.
 const LONGEST: u64 = 64 * 1024;
 const SUFFIX: &str = ".pem";
+/// What the name of a file begins with that is being written.
+const UNFINISHED: &str = ".new-";
 
 /// A key and its chain, as they were kept.
 pub(super) struct Found {
@@ -53,7 +55,13 @@ impl Kept {
         }
         let mut identities = BTreeSet::new();
         for entry in fs::read_dir(directory).map_err(failed)? {
-            identities.extend(entry.map_err(failed)?.file_name().to_str().and_then(identity_of));
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            if name.to_string_lossy().starts_with(UNFINISHED) {
+                // Whoever wrote it was killed.
+                fs::remove_file(entry.path()).map_err(failed)?;
+            }
+            identities.extend(name.to_str().and_then(identity_of));
         }
         Ok(Self { directory: directory.to_owned(), identities: Mutex::new(identities) })
     }
@@ -65,7 +73,8 @@ impl Kept {
 
     /// The key and the chain of `identity`, if they are kept; an error says why they cannot be read.
     pub(super) fn find(&self, identity: &Identity) -> Option<Result<Found, String>> {
-        self.known().contains(identity).then(|| read(&self.path(identity)))
+        let is_kept = self.known().contains(identity);
+        is_kept.then(|| read(&self.path(identity)))
     }
 
     /// Keeps what was just obtained in the place of what was kept of `identity`, whole or not at all. A failure is logged:
@@ -105,7 +114,7 @@ impl Kept {
     /// Beside its place first, so that nobody ever finds half of it. Temporary files are their owner's only. When it was obtained
     /// is when the file was modified.
     fn write(&self, identity: &Identity, Found { key, chain, since }: &Found) -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.directory)?;
+        let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.directory)?;
         file.write_all(to_pem("PRIVATE KEY", key.secret_pkcs8_der()).as_bytes())?;
         chain_to_pem(chain).iter().try_for_each(|certificate| file.write_all(certificate.as_bytes()))?;
         file.as_file().set_modified(*since)?;

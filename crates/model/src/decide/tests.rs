@@ -164,10 +164,10 @@ fn three_thousand_connections_spread_evenly_over_three_endpoints() {
     assert!(drawn.values().all(|count| (1000 - 129..=1000 + 129).contains(count)), "{drawn:?}");
 }
 
-/// Uniform numbers, the same in every run: SplitMix64 (Steele, Lea, Flood 2014).
 /// Where a connection of `web` goes that has found nobody at `tried`, whatever is drawn.
-fn again_from_web(world: &World, destination: &str, tried: &[&str]) -> Vec<String> {
-    let tried: Vec<_> = tried.iter().map(|address| address.parse().unwrap()).collect();
+fn again_from_web(world: &World, destination: &str, tried: &[(Way, &str)]) -> Vec<String> {
+    let tried: Vec<_> =
+        tried.iter().map(|(way, address)| Tried { address: address.parse().unwrap(), way: *way }).collect();
     let again = |draw| {
         let dialled = Connection::Outbound { source: uid("web"), destination: destination.parse().unwrap(), draw };
         decide_again(&world.snapshot(), &dialled, &tried).map(|decision| told(&decision))
@@ -177,21 +177,32 @@ fn again_from_web(world: &World, destination: &str, tried: &[&str]) -> Vec<Strin
 
 #[test]
 fn who_finds_nobody_asks_another_endpoint_of_the_same_service_and_nobody_else() {
-    let endpoints = [("near", "10.0.0.2:80"), ("far", "10.0.0.3:80"), ("plain", "10.0.0.4:80")];
-    let world = World { services: vec![service("three", &["10.96.0.9"], vec![port(80, &endpoints)])], ..shop() };
-    let three = "10.96.0.9:80";
-    let [near, far, plain] = ["Local near 10.0.0.2:80", "Tunnel far 10.0.0.3:80", "Passthrough plain 10.0.0.4:80"]
-        .map(|to| format!("{to} via shop/three"));
-    assert_eq!(again_from_web(&world, three, &["10.0.0.2:80"]), [plain.clone(), far.clone()]);
-    assert_eq!(again_from_web(&world, three, &["10.0.0.2:80", "10.0.0.4:80"]), [far]);
-    assert_eq!(again_from_web(&world, three, &["10.0.0.3:80", "10.0.0.4:80"]), [near]);
-    assert_eq!(again_from_web(&world, three, &endpoints.map(|(_, address)| address)), [] as [&str; 0]);
+    let endpoints = [("near", "10.0.0.2:80"), ("far", "10.0.0.3:80"), ("plain", "10.0.0.4:80"), ("", "203.0.113.9:80")];
+    let world = World { services: vec![service("four", &["10.96.0.9"], vec![port(80, &endpoints)])], ..shop() };
+    let four = "10.96.0.9:80";
+    let [near, far, plain, outside] = [
+        "Local near 10.0.0.2:80",
+        "Tunnel far 10.0.0.3:80",
+        "Passthrough plain 10.0.0.4:80",
+        "Passthrough - 203.0.113.9:80",
+    ]
+    .map(|to| format!("{to} via shop/four"));
+    let [near_tried, far_tried] = ["10.0.0.2:80", "10.0.0.3:80"].map(|address| (Way::Mesh, address));
+    let [plain_tried, outside_tried] = ["10.0.0.4:80", "203.0.113.9:80"].map(|address| (Way::Clear, address));
+    assert_eq!(again_from_web(&world, four, &[plain_tried]), [near.clone(), outside, far.clone()]);
+    assert_eq!(again_from_web(&world, four, &[plain_tried, outside_tried]), [near.clone(), far.clone()]);
+    // What was to go by the mesh goes by the mesh, or not at all.
+    assert_eq!(again_from_web(&world, four, &[near_tried]), [far]);
+    assert_eq!(again_from_web(&world, four, &[far_tried]), [near]);
+    assert_eq!(again_from_web(&world, four, &[near_tried, far_tried]), [] as [&str; 0]);
+    assert!(again_from_web(&world, four, &[outside_tried]).contains(&plain));
     // A pod that was dialled is the one that was meant, and what is refused is refused for good.
-    assert_eq!(again_from_web(&world, "10.0.0.3:80", &["10.0.0.3:80"]), [] as [&str; 0]);
-    assert_eq!(again_from_web(&world, "10.96.0.9:81", &["10.0.0.3:80"]), [] as [&str; 0]);
-    assert_eq!(again_from_web(&world, "203.0.113.9:80", &["203.0.113.9:80"]), [] as [&str; 0]);
+    assert_eq!(again_from_web(&world, "10.0.0.3:80", &[far_tried]), [] as [&str; 0]);
+    assert_eq!(again_from_web(&world, "10.96.0.9:81", &[far_tried]), [] as [&str; 0]);
+    assert_eq!(again_from_web(&world, "203.0.113.9:80", &[outside_tried]), [] as [&str; 0]);
 }
 
+/// Uniform numbers, the same in every run: SplitMix64 (Steele, Lea, Flood 2014).
 fn draws() -> impl Iterator<Item = u64> {
     (1..).map(|n: u64| {
         let z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);

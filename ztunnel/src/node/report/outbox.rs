@@ -47,7 +47,11 @@ impl Outbox {
     /// has to be waited for.
     pub(super) fn due(&mut self, pods: &BTreeMap<PodUid, Option<Standing>>, now: Instant) -> Vec<PodReport> {
         self.told.retain(|uid, _| pods.contains_key(uid));
-        self.mended.retain(|uid, _| pods.contains_key(uid));
+        // One that has left and come back is counted anew.
+        self.mended.retain(|uid, told| {
+            let standing = pods.get(uid).map(|standing| standing.as_ref().map(|standing| standing.mended));
+            standing.is_some_and(|mended| mended.is_none_or(|mended| mended >= *told))
+        });
         if self.refresh.is_some_and(|at| at <= now) {
             self.refresh = None;
             self.told.clear();

@@ -141,6 +141,14 @@ async fn a_caller_who_says_much_waits_until_somebody_agrees() {
 }
 
 #[tokio::test]
+async fn a_caller_who_says_little_at_a_time_takes_no_more_memory() {
+    let mut client = (Speaker::of(&["x"; 100]), Taking::with_room(0));
+    let (mut said, sink) = (Said::default(), Taking::with_room(100));
+    assert!(tell(&mut said, &mut client, sink.clone(), Ok(())).await.is_ok());
+    assert_eq!((sink.heard().len(), client.0.0.len()), (MOST / LEAST, 100 - MOST / LEAST));
+}
+
+#[tokio::test]
 async fn an_end_is_not_passed_on_and_an_abort_is_the_end() {
     let mut client = (Speaker::of(&["bye"]), Taking::with_room(0));
     client.0.0.push_back(Ok(None));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ambit_model::policy::{Attribute, Rule, Term, Values};
 
 use super::{refuse_unknown, value};
-use crate::field::Findings;
+use crate::field::{Findings, Severity};
 use crate::kind::ObjectRef;
 use crate::name;
 use crate::object::policy::{self as written};
@@ -94,7 +94,7 @@ fn source(key: &str, written: &Written<'_>, id: &ObjectRef, findings: &mut Findi
         "namespaces" => Attribute::Namespace,
         "trustDomains" => Attribute::TrustDomain,
         "serviceAccounts" => {
-            refuse_many_accounts(written, "serviceAccounts", findings);
+            remark_on_many_accounts(written, "serviceAccounts", findings);
             Attribute::ServiceAccount
         }
         "ipBlocks" => return Some(Term::SourceIp(values(key, written, value::parsed, findings))),
@@ -142,7 +142,7 @@ fn condition(held: &written::Condition, path: String, id: &ObjectRef, findings: 
         _ => {
             let attribute = findings.take(format_args!("{}.key", written.path), attribute(key))?;
             if attribute == Attribute::ServiceAccount {
-                refuse_many_accounts(&written, "", findings);
+                remark_on_many_accounts(&written, "", findings);
             }
             text(attribute, "", &written, id, findings)
         }
@@ -230,12 +230,13 @@ fn refuse_key(key: &str, written: &Written<'_>, known: &str, findings: &mut Find
     None
 }
 
-/// An error where more accounts stand at `key` than Istio lets there be.
-fn refuse_many_accounts(written: &Written<'_>, key: &str, findings: &mut Findings) {
+/// A remark where more accounts stand at `key` than Istio lets there be.
+fn remark_on_many_accounts(written: &Written<'_>, key: &str, findings: &mut Findings) {
     for (list, texts) in [written.any, written.none] {
         if texts.len() > ACCOUNTS {
             let message = format!("has {} accounts, and may have {ACCOUNTS}: write several sources", texts.len());
-            findings.error(format_args!("{}.{}", written.path, field(list, key)), message);
+            // Harmless, and a policy that is not in force is not.
+            findings.remark(Severity::Warning, format_args!("{}.{}", written.path, field(list, key)), message);
         }
     }
 }

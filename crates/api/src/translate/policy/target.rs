@@ -28,13 +28,14 @@ pub(super) fn read(
         findings.error(format_args!("{path}.kind"), message);
         return None;
     };
+    // The kind alone says it, so that the group may be missing.
     let core = kind.group().is_empty() && target.group == "core";
-    if target.group != kind.group() && !core {
-        let message = format!("is {:?} for a {}: write that", kind.group(), kind.name());
+    if !target.group.is_empty() && target.group != kind.group() && !core {
+        let message = format!("is {:?} for a {}: write that or nothing", kind.group(), kind.name());
         findings.error(format_args!("{path}.group"), message);
     }
-    if !target.namespace.is_empty() {
-        let message = "is always the policy's own: remove it, and write the policy in the target's namespace";
+    if !target.namespace.is_empty() && *target.namespace != *id.namespace {
+        let message = "is another than the policy's own: remove it, and write the policy in the target's namespace";
         findings.error(format_args!("{path}.namespace"), message);
     }
     if kind == TargetKind::GatewayClass && *id.namespace != *mesh.root_namespace {

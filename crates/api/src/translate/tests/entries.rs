@@ -191,7 +191,7 @@ fn a_workload_entry_is_an_endpoint_with_labels() {
     let object = json!({"metadata": {"name": "vm", "namespace": "shop", "labels": {"app": "old", "tier": "db"}},
                         "spec": {"address": "198.51.100.1", "labels": {"app": "new"}, "ports": {"sql": 5432}}});
     let Resource::WorkloadEntry(entry) = read(Kind::WorkloadEntry, object).unwrap().resource else { panic!() };
-    let labels: Vec<_> = entry.workload.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let labels: Vec<_> = entry.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     assert_eq!(labels, ["app=new", "tier=db"]);
     assert_eq!(entry.endpoint.address.to_string(), "198.51.100.1");
     let wrong_one = json!({"metadata": {"name": "vm"}, "spec": {"address": "198.51.100", "port": 1}});

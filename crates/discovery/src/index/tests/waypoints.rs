@@ -1,8 +1,6 @@
 //! Waypoints in the index: whose labels count, who is let in, what is not captured, and what is reported.
 
-use ambit_model::connection::{Authority, Connection};
-use ambit_model::waypoint::{Allowed, Asked, Bound, Serves, asked, of_service, of_workload};
-use ambit_model::{Decision, decide};
+use ambit_model::waypoint::{Allowed, Bound, Serves, of_service, of_workload};
 
 use super::*;
 
@@ -200,63 +198,5 @@ fn rules_from_a_namespace_that_has_no_say_are_reported() {
     assert!(told.len() == 1 && told[0].contains("services of other namespaces"), "{told:?}");
     index.apply(upserts(&rules.replace("namespace: consumer", "namespace: default")));
     index.apply(vec![Event::Delete(ObjectRef::new(Kind::VirtualService, "consumer", "v"))]);
-    assert_eq!(found(&index), [""; 0]);
-}
-
-#[test]
-fn what_a_workload_entry_says_of_a_waypoint_holds_for_its_address() {
-    let entry = |labels: &str| {
-        format!(
-            "---\n{{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {{name: vm, labels: {{{labels}}}}}, \
-             spec: {{address: 192.0.2.7, labels: {{app: vm}}, serviceAccount: vm, locality: eu/eu-1}}}}\n"
-        )
-    };
-    let service = "---\n{apiVersion: v1, kind: Service, metadata: {name: wp}, spec: {clusterIP: 10.96.0.9, \
-                   selector: {gateway.networking.k8s.io/gateway-name: wp}, ports: [{name: mesh, port: 15008}]}}\n";
-    let (asking, none) = ("istio.io/use-waypoint: wp", "istio.io/use-waypoint: none");
-    let uid = WorkloadUid::entry("Kubernetes", "default", "vm");
-    let (vm, client) = ("192.0.2.7:5432".parse().unwrap(), WorkloadUid::pod("Kubernetes", "default", "client"));
-    let mut index = joined(
-        &[
-            gateway("default", "wp", "istio.io/waypoint-for: workload", ""),
-            service.to_owned(),
-            ready_pod("wp-1", "gateway.networking.k8s.io/gateway-name: wp", &["10.0.0.9"]),
-            ready_pod("client", "istio.io/dataplane-mode: ambient", &["10.0.0.1"]),
-        ]
-        .concat(),
-    );
-    for (of_namespace, own, by) in
-        [("", "", false), ("", asking, true), (asking, "", true), (asking, none, false), (none, asking, true)]
-    {
-        assert!(index.apply(upserts(&[namespace("default", of_namespace), entry(own)].concat())));
-        let snapshot = index.snapshot();
-        let workload = snapshot.workload(&uid).unwrap();
-        assert_eq!(told(of_workload(&snapshot, workload)), if by { "default/wp" } else { "-" }, "{of_namespace} {own}");
-        // Who dials it is led to the waypoint, and who is a waypoint may be asked for it.
-        let dialling = Connection::Outbound { source: client.clone(), destination: vm, draw: 0 };
-        match decide(&snapshot, &dialling) {
-            Decision::Waypoint { authority, .. } => assert!(by && authority == vm, "{of_namespace} {own}"),
-            Decision::Passthrough(upstream) => {
-                assert!(!by && upstream.workload.is_some_and(|workload| workload.uid == uid), "{of_namespace} {own}");
-            }
-            other => panic!("{other:?}"),
-        }
-        let key = WaypointKey::new("default", "wp");
-        let served = asked(&snapshot, &key, "default", &Authority::Address(vm));
-        assert_eq!(served, by.then(|| Asked::Workload(workload, vm)), "{of_namespace} {own}");
-        assert_eq!(workload.identity.to_string(), "spiffe://cluster.local/ns/default/sa/vm");
-        assert_eq!((&*workload.region, &*workload.zone, &workload.labels["app"][..]), ("eu", "eu-1", "vm"));
-    }
-    // An address that a pod claims as well is the pod's.
-    index.apply(upserts(&ready_pod("web", "app: web", &["192.0.2.7"])));
-    assert_eq!(&*index.snapshot().workload_at(vm.ip()).unwrap().name, "web");
-    assert!(index.apply(vec![Event::Delete(ObjectRef::new(Kind::WorkloadEntry, "default", "vm"))]));
-    assert!(index.snapshot().workload(&uid).is_none());
-    // It asks for what the waypoint does not serve.
-    let mut index = joined(&[gateway("default", "wp", "", ""), entry(asking)].concat());
-    let said =
-        "WorkloadEntry default/vm the waypoint default/wp does not serve a WorkloadEntry (UnsupportedTrafficType)";
-    assert!(found(&index)[0].starts_with(said), "{:?}", found(&index));
-    index.apply(upserts(&entry("")));
     assert_eq!(found(&index), [""; 0]);
 }

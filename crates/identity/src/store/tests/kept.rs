@@ -132,12 +132,14 @@ async fn keys_are_their_owners_only_and_go_when_they_are_forgotten() {
     }
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&directory), mode(&file(&directory))), (0o700, 0o600));
+    fs::write(directory.join(".new-half"), "").unwrap();
     for foreign in ["readme", "shop_reviews.pem", "Upper_shop_reviews.pem"] {
         fs::write(directory.join(foreign), "").unwrap();
     }
 
-    // Nobody has asked for them yet, and they are known.
+    // Nobody has asked for them yet, and they are known. What was not finished is removed.
     let second = after(&first, &directory);
+    assert!(!directory.join(".new-half").exists());
     assert_eq!(second.identities().into_iter().collect::<Vec<_>>(), [identity(RATINGS), identity(REVIEWS)]);
     second.forget(&identity(REVIEWS));
     assert!(!file(&directory).exists());

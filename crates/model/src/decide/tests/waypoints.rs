@@ -262,9 +262,9 @@ fn a_waypoint_behind_its_agent_may_have_a_port_of_its_own_in_its_service() {
 #[test]
 fn of_a_waypoint_another_pod_is_asked_and_it_is_never_gone_around() {
     let far = "10.96.0.3:80";
-    let (first, second) = ("10.0.0.8:15008", "10.0.0.9:15008");
+    let [first, second] = ["10.0.0.8:15008", "10.0.0.9:15008"].map(|address| (Way::Waypoint, address));
     for world in [bound(Serves::Services), preferred(bound(Serves::Services))] {
-        let other = format!("Waypoint wp-1 {second} via shop/far for {far}");
+        let other = format!("Waypoint wp-1 {} via shop/far for {far}", second.1);
         assert_eq!(again_from_web(&world, far, &[first]), [other]);
         assert_eq!(again_from_web(&world, far, &[first, second]), [] as [&str; 0]);
     }
