@@ -49,7 +49,6 @@ where
 
 impl<CR: ByteSource, CW: ByteSink, SR: ByteSource, SW: ByteSink> Relay<'_, CR, CW, SR, SW> {
     /// The same, `first` being what the client has said already and the server has not had.
-    #[must_use]
     pub fn beginning_with(mut self, first: Bytes) -> Self {
         if !first.is_empty() {
             self.up = Flow::Sending(first);

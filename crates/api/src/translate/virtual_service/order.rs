@@ -53,7 +53,7 @@ fn of_list<B: Default>(list: &str, rules: &[&[B]], covers: impl Fn(&B, &B) -> bo
             }
         }
         let room = COMPARED.saturating_sub(before.len());
-        before.extend(own.into_iter().take(room).map(|(place, block)| (place, block)));
+        before.extend(own.into_iter().take(room));
     }
 }
 
