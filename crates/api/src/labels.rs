@@ -2,7 +2,7 @@
 
 /// Label on a namespace or pod: `ambient` enrols, `none` opts out.
 pub const DATAPLANE_MODE: &str = "istio.io/dataplane-mode";
-/// Label on a namespace, Service, ServiceEntry, pod or WorkloadEntry: the waypoint by which it is reached; `none` for none.
+/// Label on a namespace, Service, ServiceEntry or pod: the waypoint by which it is reached; `none` for none.
 pub const USE_WAYPOINT: &str = "istio.io/use-waypoint";
 /// Label beside it: the waypoint's namespace, if that is another.
 pub const USE_WAYPOINT_NAMESPACE: &str = "istio.io/use-waypoint-namespace";
@@ -18,7 +18,7 @@ pub const EXPORT_TO: &str = "networking.istio.io/exportTo";
 pub const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 /// Label on a pod: `http` says that it serves HBONE on port 15008 itself.
 pub const TUNNEL: &str = "networking.istio.io/tunnel";
-/// Annotation that the mesh puts on a pod whose connections it captures: `enabled`.
+/// What the mesh annotates a pod with whose connections it captures: `enabled`.
 pub const REDIRECTION: &str = "ambient.istio.io/redirection";
 /// Label on a namespace: `enabled` asks Istio for sidecars.
 pub const INJECTION: &str = "istio-injection";

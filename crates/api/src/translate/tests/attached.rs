@@ -27,16 +27,19 @@ fn targets_are_read_in_the_policys_own_namespace() {
         ("shop", "Service", "", Service),
         ("shop", "Service", "core", Service),
         ("shop", "Gateway", "gateway.networking.k8s.io", Gateway),
+        ("shop", "Gateway", "", Gateway),
         ("shop", "ServiceEntry", "networking.istio.io", ServiceEntry),
         ("istio-system", "GatewayClass", "gateway.networking.k8s.io", GatewayClass),
     ] {
-        let target = json!({"kind": kind, "group": group, "name": "a"});
-        let object = written(namespace, json!([target]), json!({}));
-        assert_eq!(remarked(Kind::AuthorizationPolicy, object.clone()), [], "{object}");
-        let scope = read_policy(object).scope.clone();
-        assert_eq!(scope, Scope::Targets(vec![TargetRef::new(expected, namespace, "a")]));
+        for own in ["", namespace] {
+            let target = json!({"kind": kind, "group": group, "name": "a", "namespace": own});
+            let object = written(namespace, json!([target]), json!({}));
+            assert_eq!(remarked(Kind::AuthorizationPolicy, object.clone()), [], "{object}");
+            let scope = read_policy(object).scope.clone();
+            assert_eq!(scope, Scope::Targets(vec![TargetRef::new(expected, namespace, "a")]));
+        }
     }
-    let both = json!([{"kind": "Service", "name": "a"}, {"kind": "Gateway", "group": "gateway.networking.k8s.io", "name": "w"}]);
+    let both = json!([{"kind": "Service", "name": "a"}, {"kind": "Gateway", "name": "w"}]);
     let expected = vec![TargetRef::new(Service, "shop", "a"), TargetRef::new(Gateway, "shop", "w")];
     assert_eq!(read_policy(written("shop", both, json!({}))).scope, Scope::Targets(expected));
     let single = json!({"metadata": {"name": "p", "namespace": "shop"},
@@ -57,12 +60,7 @@ fn targets_that_are_none_are_named() {
         (json!({"kind": "Gateway", "group": "networking.istio.io", "name": "a"}), path(".group")),
         (json!({"kind": "Gateway", "group": "core", "name": "a"}), path(".group")),
         (json!({"kind": "Service", "name": "a", "namespace": "other"}), path(".namespace")),
-        (json!({"kind": "Service", "name": "a", "namespace": "shop"}), path(".namespace")),
-        (json!({"kind": "Gateway", "name": "a"}), path(".group")),
-        (
-            json!({"kind": "GatewayClass", "group": "gateway.networking.k8s.io", "name": "istio-waypoint"}),
-            path(".kind"),
-        ),
+        (json!({"kind": "GatewayClass", "name": "istio-waypoint"}), path(".kind")),
         (json!({"kind": "Service", "name": "a", "sectionName": "http"}), path(".sectionName")),
     ] {
         let object = written("shop", json!([target]), json!({}));
