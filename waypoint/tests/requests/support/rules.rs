@@ -14,7 +14,9 @@ pub(crate) fn subsets() -> String {
 pub(crate) fn destination_rule(host: &str, policy: &str) -> String {
     let subset = |version: &str| format!("{{name: {version}, labels: {{version: {version}}}}}");
     let subsets = ["v1", "v2", "v3", "none"].map(subset).join(", ");
-    of("DestinationRule", host, &format!("host: {host}\nsubsets: [{subsets}]\ntrafficPolicy: {policy}"))
+    // One that says nothing is refused.
+    let policy = if policy == "{}" { String::new() } else { format!("trafficPolicy: {policy}") };
+    of("DestinationRule", host, &format!("host: {host}\nsubsets: [{subsets}]\n{policy}"))
 }
 
 fn of(kind: &str, name: &str, spec: &str) -> String {
