@@ -11,9 +11,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ambit_net::stream::{ByteSink, ByteSource};
-use futures_util::future::{FutureExt, LocalBoxFuture};
-use http::header::CONNECTION;
-use http::{HeaderValue, Response, StatusCode};
+use futures_util::future::LocalBoxFuture;
+use http::Response;
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::{http1, http2};
@@ -51,10 +50,6 @@ const FIELDS: usize = 256;
 
 /// How long a connection may rest between two requests.
 const IDLE: Duration = Duration::from_secs(3600);
-
-/// How long a connection may be used after this waypoint has begun to stop: a request may be on its way, and to close the
-/// connection then would be to lose it. Whoever is answered meanwhile by HTTP/1.1 is told to use another.
-const LAST: Duration = Duration::from_secs(5);
 
 /// Requests that a client may have open on one HTTP/2 connection.
 const STREAMS: u32 = 1024;
@@ -106,7 +101,7 @@ where
 {
     let mut connection =
         http1::Builder::new().max_headers(FIELDS).max_buf_size(HEAD as usize).serve_connection(stream, requests);
-    let mut leaving = pin!(left(proxy));
+    let mut leaving = pin!(proxy.leaving());
     let mut cut = pin!(proxy.cut());
     let mut told = false;
     poll_fn(|cx| {
@@ -138,7 +133,7 @@ where
     builder.initial_stream_window_size(256 << 10).initial_connection_window_size(16 << 20).max_send_buf_size(256 << 10);
     builder.keep_alive_interval(Duration::from_secs(60)).keep_alive_timeout(Duration::from_secs(20));
     let mut connection = pin!(builder.serve_connection(stream, requests));
-    let mut leaving = pin!(left(proxy));
+    let mut leaving = pin!(proxy.leaving());
     let mut cut = pin!(proxy.cut());
     let mut told = false;
     poll_fn(|cx| {
@@ -152,22 +147,6 @@ where
         connection.as_mut().poll(cx)
     })
     .await
-}
-
-/// Resolves when no request is expected any more.
-async fn left(proxy: &Proxy) {
-    proxy.leaving().await;
-    tokio::select! {
-        () = tokio::time::sleep(LAST) => {}
-        () = proxy.cut() => {}
-    }
-}
-
-/// Tells whoever has sent a request by HTTP/1.1 that it was the last on its connection.
-fn last<B>(response: &mut Response<B>, version: http::Version) {
-    if version <= http::Version::HTTP_11 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
 }
 
 /// What is done with the requests of one connection.
@@ -185,15 +164,8 @@ impl Service<http::Request<Incoming>> for Requests {
 
     fn call(&self, request: http::Request<Incoming>) -> Self::Future {
         let open = self.patience.begin();
-        let (proxy, version) = (self.proxy.clone(), request.version());
         let life = live(self.proxy.clone(), self.arrival.clone(), self.channel.clone(), request);
-        Box::pin(async move {
-            let mut response = life.await.map(|body| body.during(open));
-            if proxy.leaving().now_or_never().is_some() {
-                last(&mut response, version);
-            }
-            Ok(response)
-        })
+        Box::pin(async move { Ok(life.await.map(|body| body.during(open))) })
     }
 }
 
