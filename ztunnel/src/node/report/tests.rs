@@ -77,9 +77,16 @@ fn a_pod_of_the_mesh_is_captured_or_it_is_said_why_not_or_nothing_yet() {
 }
 
 #[test]
-fn a_pod_outside_is_outside_whatever_was_captured_before() {
+fn a_pod_outside_is_outside_once_it_is_captured_no_longer() {
     for (labels, namespace) in [(Value::Null, None), (json!({DATAPLANE_MODE: "none"}), Some("ambient"))] {
-        assert_eq!(told(&mesh(&labels, &["web"], namespace), &captured(UID)), Some(State::Outside));
+        let mesh = mesh(&labels, &["web"], namespace);
+        for (status, expected) in [
+            (captured(UID), None),
+            (Status::default(), Some(State::Outside)),
+            (captured(OTHER), Some(State::Outside)),
+        ] {
+            assert_eq!(told(&mesh, &status), expected, "{labels} {namespace:?} {status:?}");
+        }
     }
 }
 
