@@ -14,6 +14,7 @@ mod probe;
 mod programs;
 pub mod recipe;
 mod settings;
+mod template;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -53,6 +54,16 @@ pub struct Plan {
     images: Vec<PathBuf>,
     settings: Settings,
     binaries: Option<Binaries>,
+    origin: Origin,
+}
+
+/// What a cluster begins with.
+#[derive(Clone, Copy, Debug)]
+enum Origin {
+    /// What others like it have come to when they were ready, if what is run was built here.
+    Template,
+    /// Nothing: it becomes the template of clusters with nodes, or of those without.
+    Nothing { for_nodes: bool },
 }
 
 /// A cluster: its control plane and its nodes; all of it is removed on drop.
@@ -80,6 +91,7 @@ impl Plan {
             images: Vec::new(),
             settings: Settings::from_environment(),
             binaries: None,
+            origin: Origin::Template,
         }
     }
 
@@ -118,6 +130,20 @@ impl Plan {
     pub fn binaries(mut self, binaries: Binaries) -> Self {
         self.binaries = Some(binaries);
         self
+    }
+
+    /// What a cluster like this one begins with.
+    fn template(&self) -> Self {
+        let name = format!("{PREFIX}-{}-template", std::process::id());
+        let origin = Origin::Nothing { for_nodes: self.nodes > 0 };
+        let settings = Settings { assets: None, existing: None, ..self.settings.clone() };
+        Self { name, nodes: 0, lasting: false, images: Vec::new(), settings, binaries: self.binaries.clone(), origin }
+    }
+
+    /// Whether its EndpointSlices are Kubernetes' own: where nodes are, kube-proxy reads them, betas or not.
+    fn has_own_slices(&self, minor: u32) -> bool {
+        let for_nodes = matches!(self.origin, Origin::Nothing { for_nodes: true });
+        self.nodes > 0 || for_nodes || serves_endpoint_slices(minor)
     }
 
     fn launcher(&self, logs: Option<PathBuf>) -> anyhow::Result<Launcher> {
@@ -183,12 +209,23 @@ impl Cluster {
             directory,
             claim: Some(claim),
         };
-        cluster.start_control_plane(&programs, node_programs.as_ref(), &launcher)?;
+        let own_slices = plan.has_own_slices(programs.minor);
+        if settings.assets.is_none() && matches!(plan.origin, Origin::Template) {
+            template::copy(&settings.cache(), plan.nodes > 0, &cluster.directory, || Self::settled(&plan.template()))?;
+        }
+        cluster.start_control_plane((&programs, own_slices), node_programs.as_ref(), &launcher)?;
         cluster.open_to(&cluster.here()?, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0), &kubeconfig)?;
-        cluster.define(plan.nodes > 0 || serves_endpoint_slices(programs.minor))?;
+        cluster.define(own_slices)?;
         if let Some(programs) = &node_programs {
             cluster.start_nodes(plan, programs, &launcher)?;
         }
+        Ok(cluster)
+    }
+
+    /// One that has come up and has ended in order: its files are left.
+    fn settled(plan: &Plan) -> anyhow::Result<Self> {
+        let mut cluster = Self::start(plan)?;
+        cluster.control_plane.take().context("no control plane")?.stop()?;
         Ok(cluster)
     }
 
@@ -235,6 +272,24 @@ impl Cluster {
         control_plane.open_to(place, listen, kubeconfig)
     }
 
+    /// Takes the power from the node `name`, and starts it again with what is on its disk.
+    ///
+    /// # Errors
+    /// When there is no such node, or it does not start; it is gone then.
+    pub fn reboot(&mut self, name: &str) -> anyhow::Result<()> {
+        let place = self.nodes.iter().position(|node| node.name == name).with_context(|| format!("no node {name}"))?;
+        let nodes = u8::try_from(self.nodes.len())?;
+        let node = self.nodes.remove(place);
+        let (number, cgroup, programs) = (node.number, node.cgroup.clone(), node.programs().clone());
+        node.cut_power(&self.name)?;
+        let control_plane = self.control_plane.as_ref().context("no control plane")?;
+        network::unplug_node(control_plane.netns(), number)?;
+        let (launcher, directory) = (&self.launcher, self.directory.join(name));
+        let ground = node::Ground { programs: &programs, launcher, control_plane, directory, cgroup };
+        self.nodes.insert(place, Node::start(&ground, &self.name, number, nodes)?);
+        Ok(())
+    }
+
     /// Does `work` while the API server takes connections and answers nobody.
     ///
     /// # Errors
@@ -270,13 +325,13 @@ impl Cluster {
 
     fn start_control_plane(
         &mut self,
-        programs: &Programs,
+        (programs, own_slices): (&Programs, bool),
         nodes: Option<&NodePrograms>,
         launcher: &Launcher,
     ) -> anyhow::Result<()> {
         let netns = Netns::create(&format!("{}-cp", self.name))?;
         let cgroup = self.cgroup("control-plane")?;
-        let mut plane = ControlPlane::start((programs, nodes.is_some()), launcher, (netns, &cgroup), &self.directory)?;
+        let mut plane = ControlPlane::start((programs, own_slices), launcher, (netns, &cgroup), &self.directory)?;
         if let Some(program) = &programs.controller_manager {
             plane.start_controllers(program, programs.minor)?;
         }

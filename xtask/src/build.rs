@@ -26,7 +26,7 @@ pub(crate) fn dev() -> anyhow::Result<Binaries> {
 /// # Errors
 /// When they do not build; the compiler has said why.
 pub(crate) fn release() -> anyhow::Result<Binaries> {
-    cargo(&["build", "--release", "--workspace", "--bins"])?;
+    cargo(&["build", "--release", "--workspace", "--exclude", "xtask", "--bins"])?;
     Ok(Binaries::within(&root().join("target/release")))
 }
 

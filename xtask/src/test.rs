@@ -51,10 +51,11 @@ const CHECKS: [Step; 5] = [
     ("clippy", || cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
 ];
 
-const PROOFS: [Step; 6] = [
+const PROOFS: [Step; 7] = [
     ("eBPF object", || xtask(&["ebpf", "--check"])),
     ("Kubernetes", || xtask(&["cluster", "build"])),
     ("programs", || cargo(&["build", "--workspace", "--bins", "--locked"])),
+    ("building the tests", || cargo(&["nextest", "run", "--no-run", "--workspace", "--locked"])),
     ("tests", || cargo(&["nextest", "run", "--workspace", "--locked"])),
     ("documentation tests", || cargo(&["test", "--workspace", "--doc", "--locked", "--quiet"])),
     ("demo", demo),
@@ -69,18 +70,23 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     prepare(args.quick)?;
     let proofs: &[Step] = if args.quick { &QUICK } else { &PROOFS };
     let mut took = Vec::new();
+    let mut outcome = Ok(());
     for (name, step) in CHECKS.iter().chain(proofs) {
         eprintln!("── {name}");
         let begun = Instant::now();
-        step().with_context(|| format!("the step `{name}` failed"))?;
+        outcome = step().with_context(|| format!("the step `{name}` failed"));
         took.push((*name, begun.elapsed()));
+        if outcome.is_err() {
+            break;
+        }
     }
     eprintln!();
     for (name, elapsed) in &took {
         eprintln!("{:>9}  {name}", seconds(*elapsed));
     }
-    eprintln!("{:>9}  in all: everything passed", seconds(started.elapsed()));
-    Ok(())
+    let verdict = if outcome.is_ok() { ": everything passed" } else { "" };
+    eprintln!("{:>9}  in all{verdict}", seconds(started.elapsed()));
+    outcome
 }
 
 fn prepare(quick: bool) -> anyhow::Result<()> {

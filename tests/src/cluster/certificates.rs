@@ -7,14 +7,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
+
+const CERTIFICATE: &str = "ca.crt";
+const KEY: &str = "ca.key";
 
 /// The authority of a cluster, and the directory that its certificates are in.
 #[derive(Debug)]
 pub(crate) struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    issuer: Issuer<'static, KeyPair>,
+    certificate: String,
     directory: PathBuf,
 }
 
@@ -62,23 +66,27 @@ impl<'a> Subject<'a> {
 }
 
 impl Authority {
-    /// Makes an authority whose certificates are written to `directory`.
-    pub(crate) fn create(directory: &Path) -> anyhow::Result<Self> {
+    /// The authority whose certificates are in `directory`: the one that is there already, or a new one.
+    pub(crate) fn of(directory: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(directory)?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "ambit tests");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        let authority = Self { issuer, directory: directory.to_owned() };
-        authority.write("ca.crt", &authority.certificate())?;
-        authority.write("ca.key", &authority.issuer.key().serialize_pem())?;
-        Ok(authority)
+        let (certificate, key) = (directory.join(CERTIFICATE), directory.join(KEY));
+        if !key.exists() {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, "ambit tests");
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+            let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+            write(&certificate, &issuer.pem())?;
+            write(&key, &issuer.key().serialize_pem())?;
+        }
+        let (certificate, key) = (read(&certificate)?, KeyPair::from_pem(&read(&key)?)?);
+        let issuer = Issuer::from_ca_cert_pem(&certificate, key)?;
+        Ok(Self { issuer, certificate, directory: directory.to_owned() })
     }
 
     /// Its own certificate, PEM.
-    pub(crate) fn certificate(&self) -> String {
-        self.issuer.pem()
+    pub(crate) fn certificate(&self) -> &str {
+        &self.certificate
     }
 
     /// The file `name` of its directory.
@@ -109,17 +117,30 @@ impl Authority {
         })
     }
 
-    /// Makes a key pair that nothing is certified of: `<name>.key` and `<name>.pub`.
+    /// A key pair that nothing is certified of, the one that is there already or a new one: `<name>.key` and `<name>.pub`.
     pub(crate) fn key_pair(&self, name: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
-        let key = KeyPair::generate()?;
-        let private = self.write(&format!("{name}.key"), &key.serialize_pem())?;
-        Ok((private, self.write(&format!("{name}.pub"), &key.public_key_pem())?))
+        let (private, public) = (self.file(&format!("{name}.key")), self.file(&format!("{name}.pub")));
+        if !private.exists() {
+            let key = KeyPair::generate()?;
+            write(&private, &key.serialize_pem())?;
+            write(&public, &key.public_key_pem())?;
+        }
+        Ok((private, public))
     }
 
     fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
         let path = self.file(name);
-        let file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&path);
-        std::io::Write::write_all(&mut file.with_context(|| format!("{}", path.display()))?, text.as_bytes())?;
+        write(&path, text)?;
         Ok(path)
     }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("{}", path.display()))
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    let file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
+    let written = file.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()));
+    written.with_context(|| format!("{}", path.display()))
 }

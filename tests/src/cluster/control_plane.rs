@@ -22,6 +22,10 @@ use crate::until::await_ready_within;
 
 /// How long a component may take to be ready on a busy machine.
 pub(crate) const READY: Duration = Duration::from_secs(90);
+/// The directory of its certificates, below the cluster's.
+pub(crate) const CERTIFICATES: &str = "certificates";
+/// The directory of what is stored, below the cluster's.
+pub(crate) const STORE: &str = "etcd";
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const CONTROLLER_MANAGER: SocketAddr = SocketAddr::new(LOOPBACK, 10257);
 const SCHEDULER: SocketAddr = SocketAddr::new(LOOPBACK, 10259);
@@ -44,19 +48,18 @@ pub(crate) struct ControlPlane {
 
 impl ControlPlane {
     /// Starts etcd and the API server in the network namespace `netns` and the cgroup at `cgroup`, with everything that
-    /// they write below `directory`, and waits until the API server is ready. A server that has betas of EndpointSlices
-    /// alone serves none of them unless there are `nodes`.
+    /// they write below `directory`, and waits until the API server is ready. What is there of an earlier one is gone on
+    /// with. EndpointSlices are Kubernetes' own, or they are not served.
     pub(crate) fn start(
-        (programs, nodes): (&Programs, bool),
+        (programs, own_slices): (&Programs, bool),
         launcher: &Launcher,
         place: (Netns, &Path),
         directory: &Path,
     ) -> anyhow::Result<Self> {
         let (netns, cgroup) = place;
-        let own_slices = nodes || serves_endpoint_slices(programs.minor);
         fs::create_dir_all(cgroup)?;
         network::lay_control_plane(&netns)?;
-        let authority = Authority::create(&directory.join("certificates"))?;
+        let authority = Authority::of(&directory.join(CERTIFICATES))?;
         let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
         let addresses = [LOOPBACK, CONTROL_PLANE, API_SERVICE];
         let serving = authority.issue("serving", Subject::user("kube-apiserver").serving(&names, &addresses))?;
@@ -66,7 +69,7 @@ impl ControlPlane {
         let (processes, launcher, directory) = (Vec::new(), launcher.clone(), directory.to_owned());
         let mut plane =
             Self { processes, netns, place, launcher, directory, authority, serving, admin, probe, own_slices };
-        plane.run("etcd", etcd(&programs.etcd, &plane.directory.join("etcd"))?)?;
+        plane.run("etcd", etcd(&programs.etcd, &plane.directory.join(STORE))?)?;
         let server = plane.apiserver(programs)?;
         plane.run("kube-apiserver", server)?;
         plane.await_well(API_SERVER, "/readyz")?;
@@ -133,6 +136,14 @@ impl ControlPlane {
     pub(crate) fn signal_api_server(&self, signal: Signal) -> anyhow::Result<()> {
         let server = self.processes.iter().find(|process| process.label().ends_with("/kube-apiserver"));
         server.context("no API server was started here")?.signal(signal)
+    }
+
+    /// Has everything end in order, the store last.
+    ///
+    /// # Errors
+    /// When something does not end.
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
+        self.processes.into_iter().rev().try_for_each(|process| process.stop(READY).map(drop))
     }
 
     /// Its network namespace.

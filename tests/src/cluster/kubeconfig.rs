@@ -20,7 +20,7 @@ pub(crate) fn write(
     let encode = |pem: &str| STANDARD.encode(pem);
     let cluster = json!({
         "server": format!("https://{server}"),
-        "certificate-authority-data": encode(&authority.certificate()),
+        "certificate-authority-data": encode(authority.certificate()),
     });
     let user = json!({
         "client-certificate-data": encode(&credential.certificate),

@@ -47,7 +47,7 @@ pub(crate) fn lay_node(control_plane: &Netns, netns: &Netns, number: u8, nodes: 
     let mut batch = Batch::default();
     batch.add(format!("link add {far} type veth peer name eth0 netns {}", netns.name()));
     batch.add(format!("link set {far} master nodes up"));
-    batch.add(format!("route add {} via {address}", pods(number)));
+    batch.add(format!("route replace {} via {address}", pods(number)));
     batch.run(control_plane)?;
     let mut batch = Batch::default();
     batch.add("link set lo up");
@@ -64,6 +64,13 @@ pub(crate) fn lay_node(control_plane: &Netns, netns: &Netns, number: u8, nodes: 
         // The kernel may have no such filter, and then bridged packets are nothing that could miss it.
         let _ = fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "1");
     })
+}
+
+/// Takes away the link to the node numbered `number`.
+pub(crate) fn unplug_node(control_plane: &Netns, number: u8) -> anyhow::Result<()> {
+    let mut batch = Batch::default();
+    batch.add(format!("link del node{number}"));
+    batch.run(control_plane)
 }
 
 fn forward(netns: &Netns) -> anyhow::Result<()> {

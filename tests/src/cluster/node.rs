@@ -17,6 +17,7 @@ use super::control_plane::{ControlPlane, READY};
 use super::kubeconfig;
 use super::network::{self, API_SERVER};
 use super::programs::NodePrograms;
+use crate::leftovers::BPFFS;
 use crate::netns::Netns;
 use crate::place::{self, Place};
 use crate::process::{Launcher, Process};
@@ -30,7 +31,7 @@ pub(super) struct Ground<'a> {
     pub(super) programs: &'a NodePrograms,
     pub(super) launcher: &'a Launcher,
     pub(super) control_plane: &'a ControlPlane,
-    /// The directory of the node's files, which does not exist yet.
+    /// The directory of the node's files; what is in it is what the node finds on its disk.
     pub(super) directory: PathBuf,
     /// The cgroup (v2) that everything of the node is in.
     pub(super) cgroup: PathBuf,
@@ -67,7 +68,7 @@ impl Node {
         let place = Place { netns: netns.path(), cgroup: ground.cgroup.join("components") };
         fs::create_dir_all(&place.cgroup)?;
         // Where there are controllers of cgroup v1, the kubelet limits its pods by those.
-        let group = ground.cgroup.strip_prefix(place::cgroup_root()?)?.to_owned();
+        let group = group(&ground.cgroup)?;
         place::make_cgroups_v1(&group)?;
         let directory = &ground.directory;
         fs::create_dir_all(directory)?;
@@ -94,6 +95,18 @@ impl Node {
         let proxy = node.kube_proxy(ground)?;
         node.proxy = Some(node.run("kube-proxy", proxy)?);
         Ok(node)
+    }
+
+    /// Ends it as the loss of its power does: whatever runs on it, its pods included, is killed at once, and what was in its
+    /// memory is gone: its network, what is pinned for it, what it had mounted.
+    pub(super) fn cut_power(self, cluster: &str) -> anyhow::Result<()> {
+        place::remove_cgroup(&self.cgroup)?;
+        place::remove_cgroups_v1(&group(&self.cgroup)?)?;
+        let pins = Path::new(BPFFS).join(cluster).join(&self.name);
+        if pins.exists() {
+            fs::remove_dir_all(&pins).with_context(|| format!("cannot remove {}", pins.display()))?;
+        }
+        Ok(())
     }
 
     /// Imports the images of `archives`, as `docker save` writes them.
@@ -173,6 +186,11 @@ impl Node {
         self.proxy.into_iter().chain(self.kubelet).chain([self.containerd]).for_each(Process::detach);
     }
 
+    /// The programs that it runs.
+    pub(super) fn programs(&self) -> &NodePrograms {
+        &self.programs
+    }
+
     fn kubelet(&self, ground: &Ground<'_>, group: &Path) -> anyhow::Result<Command> {
         let address: [IpAddr; 1] = [self.address.into()];
         let names = [self.name.as_str()];
@@ -204,6 +222,11 @@ impl Node {
         let path = ground.directory.join(format!("{name}.kubeconfig"));
         kubeconfig::write(&path, API_SERVER, ground.control_plane.authority(), credential)
     }
+}
+
+/// The cgroup at `path` by its place below the root.
+fn group(path: &Path) -> anyhow::Result<PathBuf> {
+    Ok(path.strip_prefix(place::cgroup_root()?)?.to_owned())
 }
 
 /// Starts containerd in a file system of the node's own and waits until it answers.
