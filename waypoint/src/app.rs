@@ -123,6 +123,7 @@ fn limits(settings: &Settings) -> Limits {
         handshake: settings.handshake_timeout,
         header: settings.header_timeout,
         patience: settings.patience,
+        termination_drain: settings.termination_drain_duration,
         normalization: settings.path_normalization,
         forwarded_for: settings.forwarded_for,
         tunnel: hbone::Config { drain_timeout: None, ..hbone::Config::default() },

@@ -153,7 +153,7 @@ async fn http_version(proxy: &Proxy, source: &mut StreamSource, read: &mut Bytes
     let begins = tokio::select! {
         biased;
         begins = begins => begins?,
-        () = proxy.leaving() => false,
+        () = proxy.resting_over() => false,
     };
     if !begins {
         return Ok(None);

@@ -11,7 +11,7 @@ use ambit_identity::store::Certificates;
 use ambit_model::route::Normalization;
 use ambit_model::waypoint::WaypointKey;
 use ambit_model::{Identity, Reason};
-use ambit_process::drain::{Drain, Guard};
+use ambit_process::drain::{Drain, Guard, Phase};
 use ambit_telemetry::{AccessLog, Meter};
 use ambit_transport::Failure;
 use ambit_transport::credentials::Signer;
@@ -51,6 +51,8 @@ pub(crate) struct Limits {
     pub(crate) header: Duration,
     /// How long a client is held of whom the mesh may not know everything yet.
     pub(crate) patience: Duration,
+    /// How long connections on which no request is open are kept for one once the process stops.
+    pub(crate) termination_drain: Duration,
     /// What is done to paths before anybody looks at them.
     pub(crate) normalization: Normalization,
     /// What becomes of `x-forwarded-for`.
@@ -67,12 +69,8 @@ impl Shared {
     /// # Errors
     /// None could be had.
     pub(crate) async fn certificate(&self) -> Result<(), Failure> {
-        let patience = self.limits.handshake;
-        match tokio::time::timeout(patience, self.certificates.ensure(&self.identity)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Failure::new(Reason::IdentityUnavailable, error.to_string())),
-            Err(_) => Err(Failure::new(Reason::IdentityUnavailable, format!("none within {patience:?}"))),
-        }
+        let ensured = self.certificates.ensure_within(&self.identity, self.limits.handshake).await;
+        ensured.map_err(|error| Failure::new(Reason::IdentityUnavailable, error.to_string()))
     }
 }
 
@@ -100,6 +98,21 @@ impl Proxy {
     /// Resolves when the process begins to stop.
     pub(crate) async fn leaving(&self) {
         self.drain.graceful().await;
+    }
+
+    /// Resolves when connections are closed on which no request is open: some time after the process has begun to stop, for
+    /// a request may be on its way, and to close the connection then would be to lose it.
+    pub(crate) async fn resting_over(&self) {
+        self.leaving().await;
+        tokio::select! {
+            () = tokio::time::sleep(self.shared.limits.termination_drain) => {}
+            () = self.cut() => {}
+        }
+    }
+
+    /// Whether the process stops.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.drain.phase() >= Phase::Graceful
     }
 
     /// Resolves when what is open has to end.

@@ -123,6 +123,17 @@ pub(crate) struct Settings {
     #[arg(long, env = "WAYPOINT_DRAIN_DEADLINE", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) drain_deadline: Duration,
 
+    /// Seconds for which connections on which no request is open are kept for one more once the waypoint stops, as Istio's
+    /// terminationDrainDuration: by HTTP/1.1 the response then says that it is the last.
+    #[arg(
+        long,
+        env = "WAYPOINT_TERMINATION_DRAIN_DURATION",
+        value_name = "SECONDS",
+        default_value = "5",
+        value_parser = seconds
+    )]
+    pub(crate) termination_drain_duration: Duration,
+
     /// What is done to the paths of requests before routes, policies and applications see them, as Istio's
     /// pathNormalization: NONE, BASE, MERGE_SLASHES or DECODE_AND_MERGE_SLASHES.
     #[arg(long, env = "WAYPOINT_PATH_NORMALIZATION", value_name = "NAME", default_value = "BASE")]

@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, error, info, warn};
 
 use crate::client::Issuer;
@@ -77,6 +78,29 @@ impl<I: Issuer> Certificates<I> {
         let obtained = self.obtain(identity, &entry).await;
         self.changed.notify_one();
         obtained
+    }
+
+    /// The same for whoever can wait as long as `patience`: after a failure the issuer is asked again, if that is due by then.
+    ///
+    /// # Errors
+    /// As [`ensure`](Self::ensure), of the last request; [`Error::TimedOut`] where that was not answered in time.
+    pub async fn ensure_within(&self, identity: &Identity, patience: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let error = match timeout_at(deadline, self.ensure(identity)).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(Error::TimedOut { identity: identity.clone(), limit: patience }),
+            };
+            // Whoever asks next is told when the next request is due.
+            if let Error::BackingOff { wait, .. } = error {
+                let due = Instant::now() + wait;
+                if due > deadline {
+                    return Err(error);
+                }
+                sleep_until(due).await;
+            }
+        }
     }
 
     /// Drops `identity`'s key and certificate. Connections that are open stay so.

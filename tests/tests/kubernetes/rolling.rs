@@ -1,5 +1,5 @@
-//! An application that is rolled out anew and scaled while it is asked: it does not wait before it stops (there is no
-//! `preStop`), and nobody's request fails.
+//! Applications and waypoints that are rolled out anew and scaled while they are asked: none of them waits before it stops
+//! (there is no `preStop`), and nobody's request fails.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -8,6 +8,7 @@ use ambit_tests::mesh::mount_bpffs;
 use ambit_tests::until;
 use serde_json::{Value, json};
 
+use crate::cli::does;
 use crate::release::{HOME, captured, images, install};
 use crate::shop::{SERVICE, SOON, Shop, pod, strict};
 
@@ -84,7 +85,7 @@ fn asked_while(shop: &Shop, from: &str, work: impl FnOnce()) -> u64 {
     asked
 }
 
-/// What agents said last.
+/// What agents and waypoints said last.
 fn logs(shop: &Shop) -> String {
     let kubectl = shop.cluster.kubectl();
     let of = |namespace: &str, label: &str| {
@@ -94,7 +95,7 @@ fn logs(shop: &Shop) -> String {
         told.lines().filter(bad).map(|line| format!("{line}\n")).collect::<String>()
     };
     let pods = kubectl.run(&["get", "pods", "-n", "shop", "-o", "wide"]).unwrap_or_default();
-    [of(HOME, "app=ztunnel"), pods].join("---\n")
+    [of(HOME, "app=ztunnel"), of("shop", "gateway.networking.k8s.io/gateway-name=waypoint"), pods].join("---\n")
 }
 
 /// Has the Deployment rolled out anew, and waits until it has been.
@@ -139,7 +140,7 @@ fn asks_to_its_end(shop: &Shop) {
 }
 
 #[test]
-fn nobody_notices_that_an_application_is_rolled_out_and_scaled() {
+fn nobody_notices_that_applications_and_waypoints_are_rolled_out_and_scaled() {
     mount_bpffs().unwrap();
     let shop = Shop::of(images);
     let kubectl = shop.cluster.kubectl();
@@ -157,5 +158,16 @@ fn nobody_notices_that_an_application_is_rolled_out_and_scaled() {
     });
     println!("{asked} requests while the application was rolled out {ROUNDS} times");
 
+    let asked = asked_while(&shop, &from, || {
+        does(&shop.cluster, "waypoint apply -n shop --enroll-namespace --wait");
+        [3, 1].into_iter().for_each(|replicas| scaled(&shop, "deployment/waypoint", replicas));
+        rolled(&shop, "deployment/waypoint");
+        (0..ROUNDS).for_each(|_| rolled(&shop, "deployment/api"));
+    });
+    println!("{asked} requests while the waypoint came, was scaled and rolled out");
+    let through = "dst.workload=\"waypoint-";
+    let logs = kubectl.run(&["logs", "-n", HOME, "-l", "app=ztunnel", "--tail=-1"]).unwrap();
+    let through = logs.lines().filter(|line| line.contains(through) && line.contains("api.shop.svc")).count();
+    assert!(through as u64 > asked / 4, "{through} of {asked} went through the waypoint");
     shop.close();
 }

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use ambit_net::stream::{ByteSink, ByteSource};
 use futures_util::future::LocalBoxFuture;
-use http::Response;
+use http::header::CONNECTION;
+use http::{HeaderValue, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::{http1, http2};
@@ -101,7 +102,7 @@ where
 {
     let mut connection =
         http1::Builder::new().max_headers(FIELDS).max_buf_size(HEAD as usize).serve_connection(stream, requests);
-    let mut leaving = pin!(proxy.leaving());
+    let mut leaving = pin!(proxy.resting_over());
     let mut cut = pin!(proxy.cut());
     let mut told = false;
     poll_fn(|cx| {
@@ -149,6 +150,13 @@ where
     .await
 }
 
+/// Tells whoever has sent a request by HTTP/1.1 that it was the last on its connection.
+fn last<B>(response: &mut Response<B>, version: http::Version) {
+    if version <= http::Version::HTTP_11 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
 /// What is done with the requests of one connection.
 struct Requests {
     proxy: Rc<Proxy>,
@@ -164,8 +172,15 @@ impl Service<http::Request<Incoming>> for Requests {
 
     fn call(&self, request: http::Request<Incoming>) -> Self::Future {
         let open = self.patience.begin();
+        let (proxy, version) = (self.proxy.clone(), request.version());
         let life = live(self.proxy.clone(), self.arrival.clone(), self.channel.clone(), request);
-        Box::pin(async move { Ok(life.await.map(|body| body.during(open))) })
+        Box::pin(async move {
+            let mut response = life.await.map(|body| body.during(open));
+            if proxy.is_leaving() {
+                last(&mut response, version);
+            }
+            Ok(response)
+        })
     }
 }
 

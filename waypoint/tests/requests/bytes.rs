@@ -145,7 +145,7 @@ fn what_begins_like_a_request_and_stops_is_carried_as_bytes() {
 #[test]
 fn what_is_under_way_ends_before_the_process_does() {
     run(async {
-        let mut mesh = Mesh::new("").await;
+        let mut mesh = Mesh::with("", &["--termination-drain-duration", "0.2"]).await;
         let mut servers = Vec::new();
         for address in ["10.9.1.1:9080", "10.9.1.2:9080", "10.9.1.3:9080"] {
             servers.push(
@@ -159,7 +159,7 @@ fn what_is_under_way_ends_before_the_process_does() {
             );
         }
         let client = mesh.client("client").await;
-        // One that rests, and one that has not said anything yet, hold up nobody.
+        // One that rests, and one that has not said anything yet, are not kept for longer than that.
         let mut resting = client.http1(REVIEWS).await;
         assert_eq!(resting.get("/", &[]).await.status, 200);
         let silent = client.raw(REVIEWS).await;
@@ -177,5 +177,37 @@ fn what_is_under_way_ends_before_the_process_does() {
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         assert!(tokio::net::TcpStream::connect("10.9.0.1:15008").await.is_err());
         drop(silent);
+    });
+}
+
+#[test]
+fn what_is_asked_on_an_open_connection_of_a_process_that_stops_is_answered_as_the_last() {
+    run(async {
+        let mut mesh = Mesh::new("").await;
+        let _servers = [
+            Server::named("10.9.1.1:9080", "v1").await,
+            Server::named("10.9.1.2:9080", "v2").await,
+            Server::named("10.9.1.3:9080", "v3").await,
+        ];
+        let client = mesh.client("client").await;
+        let mut resting = client.http1(REVIEWS).await;
+        assert_eq!(resting.get("/", &[]).await.field("connection"), "");
+        let (mut silent, mut begun) = (client.raw(REVIEWS).await, client.raw(REVIEWS).await);
+        begun.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        let stopping = Instant::now();
+        mesh.terminate();
+        until("it takes no more tunnels", async || tokio::net::TcpStream::connect("10.9.0.1:15008").await.is_err())
+            .await;
+        let answer = resting.get("/", &[]).await;
+        assert_eq!((answer.status, answer.field("connection")), (200, "close"));
+        silent.write_all(b"GET / HTTP/1.1\r\nhost: reviews\r\n\r\n").await.unwrap();
+        begun.write_all(b"host: reviews\r\n\r\n").await.unwrap();
+        for mut stream in [silent, begun] {
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("it ends in good order");
+            assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"), "{answer}");
+        }
+        assert!(mesh.ended().await.success());
+        assert!(stopping.elapsed() < Duration::from_secs(5), "nobody is waited for who has been answered");
     });
 }

@@ -14,7 +14,6 @@ use ambit_net::socket::Keepalive;
 use ambit_transport::credentials::Signer;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use super::failure::Failure;
 
@@ -94,10 +93,7 @@ impl Shared {
 
     /// Waits until there is a certificate for `identity`, as long as patience lasts.
     pub(crate) async fn certificate(&self, identity: &Identity) -> Result<(), Failure> {
-        let unavailable = |detail: String| Failure::new(Reason::IdentityUnavailable, detail);
-        match timeout(self.limits.patience, self.certificates.ensure(identity)).await {
-            Ok(outcome) => outcome.map_err(|error| unavailable(error.to_string())),
-            Err(_) => Err(unavailable(format!("no certificate for {identity} in time"))),
-        }
+        let ensured = self.certificates.ensure_within(identity, self.limits.patience).await;
+        ensured.map_err(|error| Failure::new(Reason::IdentityUnavailable, error.to_string()))
     }
 }

@@ -307,6 +307,35 @@ async fn a_failing_issuer_is_asked_by_the_schedule_and_not_by_every_caller() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_can_wait_has_the_certificate_of_a_later_request_and_nobody_waits_in_vain() {
+    let (store, reviews, patience) = (store(), identity(REVIEWS), Duration::from_secs(5));
+    store.issuer.answer(Answer::Refuse);
+    let recovers = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        store.issuer.answer(Answer::Sign);
+    };
+    let (served, ()) = tokio::join!(store.ensure_within(&reviews, patience), recovers);
+    served.unwrap();
+    assert_eq!(store.issuer.requests(), 2);
+
+    // Where the next request is not due in time, it is said at once what the last one came to.
+    store.issuer.answer(Answer::Refuse);
+    let ratings = identity(RATINGS);
+    let begun = Instant::now();
+    let error = store.ensure_within(&ratings, patience).await.unwrap_err();
+    assert!(matches!(&error, Error::BackingOff { failures, wait, .. } if *failures > 1 && !wait.is_zero()), "{error}");
+    assert!(begun.elapsed() < patience, "{:?}", begun.elapsed());
+    let at_once = Instant::now();
+    store.ensure_within(&ratings, Duration::ZERO).await.unwrap_err();
+    assert_eq!(at_once.elapsed(), Duration::ZERO);
+
+    store.issuer.answer(Answer::Hang);
+    let details = identity("spiffe://cluster.local/ns/shop/sa/details");
+    let error = store.ensure_within(&details, patience).await.unwrap_err();
+    assert!(matches!(&error, Error::TimedOut { limit, .. } if *limit == patience), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_issuer_that_hangs_is_given_up_and_holds_up_nobody_else() {
     let store = store();
     store.issuer.answer(Answer::Hang);
