@@ -95,7 +95,7 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
     let events = cluster.as_ref().map(|cluster| Arc::new(Events::new(cluster.client.clone(), replica.clone())));
     let desk = Desk::new(signing, callers, move || current.load(), longest, Clock::system());
     let desk = Arc::new(match cluster.clone().zip(events.clone()) {
-        Some((cluster, events)) => desk.with_intake(intake(Captures::new(cluster, events))),
+        Some((cluster, events)) => desk.with_intake(intake(Captures::new(cluster, events, snapshots.clone()))),
         None => desk,
     });
 

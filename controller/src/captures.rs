@@ -10,15 +10,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ambit_api::labels::REDIRECTION;
-use ambit_ca::{Denial, Denied, PodReport, State};
-use ambit_discovery::resource;
-use ambit_model::PodUid;
+use ambit_ca::{Denial, Denied, PodReport};
+use ambit_discovery::{Snapshots, resource};
+use ambit_model::{Enrolment, Excluded, PodUid, Sidecar, WorkloadUid};
 use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tracing::debug;
 
-use self::decide::{ENABLED, Known, Redirection, decide, sidecar};
+use self::decide::{ENABLED, Known, Redirection, decide};
 use crate::cluster::{Cluster, Why};
 use crate::events::{About, Events};
 
@@ -31,12 +31,13 @@ const FEW: usize = 8;
 pub(crate) struct Captures {
     cluster: Cluster,
     events: Arc<Events>,
+    snapshots: Snapshots,
 }
 
 impl Captures {
-    /// Writes to `cluster`, and Events by `events`.
-    pub(crate) fn new(cluster: Cluster, events: Arc<Events>) -> Self {
-        Self { cluster, events }
+    /// Writes to `cluster`, and Events by `events`, of pods that `snapshots` knows.
+    pub(crate) fn new(cluster: Cluster, events: Arc<Events>, snapshots: Snapshots) -> Self {
+        Self { cluster, events, snapshots }
     }
 
     /// Writes what is new of what the agent of `node` reports of pods that run there, as has been made sure. Those of which it
@@ -82,11 +83,7 @@ impl Captures {
     }
 
     async fn write(&self, node: &str, report: &PodReport, annotation: Option<&str>) -> kube::Result<()> {
-        let sidecar = match report.state {
-            State::OtherMesh => self.sidecar(report).await?,
-            _ => None,
-        };
-        let deed = decide(report, &Known { node, annotation, sidecar });
+        let deed = decide(report, &Known { node, annotation, sidecar: self.sidecar(report) });
         let uid = report.uid.to_string();
         let about = About { kind: "Pod", namespace: &report.namespace, name: &report.name, uid: &uid };
         // Events first: what is annotated is not told again.
@@ -99,11 +96,14 @@ impl Captures {
         }
     }
 
-    /// The container by which another mesh carries the pod's connections.
-    async fn sidecar(&self, report: &PodReport) -> kube::Result<Option<&'static str>> {
-        let api = self.cluster.within(&report.namespace, &resource("v1", "Pod", "pods"));
-        let pod = api.get_opt(&report.name).await?;
-        Ok(pod.and_then(|pod| sidecar(&pod.data)))
+    /// What another mesh carries the pod's connections by.
+    fn sidecar(&self, report: &PodReport) -> Option<Sidecar> {
+        let snapshot = self.snapshots.load();
+        let uid = WorkloadUid::pod(&snapshot.mesh.cluster, &report.namespace, &report.name);
+        match snapshot.workload(&uid)?.enrolment {
+            Enrolment::Outside(Excluded::Sidecar { sidecar, .. }) => Some(sidecar),
+            _ => None,
+        }
     }
 
     async fn annotate(&self, report: &PodReport, redirection: Redirection) -> kube::Result<()> {

@@ -2,19 +2,12 @@
 
 use ambit_api::labels;
 use ambit_ca::{PodReport, State};
-use serde_json::Value;
+use ambit_model::Sidecar;
 
 use crate::events::Notice;
-use crate::json::at;
 
 /// What the annotation says of a pod that is captured, as Istio has it.
 pub(super) const ENABLED: &str = "enabled";
-
-/// The containers by which other meshes carry a pod's connections, with whose they are and what asks for them.
-const SIDECARS: [(&str, &str, &str); 2] = [
-    ("istio-proxy", "Istio", "the label istio-injection, istio.io/rev or sidecar.istio.io/inject that asks for it"),
-    ("linkerd-proxy", "Linkerd", "the annotation linkerd.io/inject that asks for it"),
-];
 
 /// What is known of a pod.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +16,8 @@ pub(super) struct Known<'a> {
     pub(super) node: &'a str,
     /// What its annotation says.
     pub(super) annotation: Option<&'a str>,
-    /// The container by which another mesh carries its connections.
-    pub(super) sidecar: Option<&'static str>,
+    /// What another mesh carries its connections by.
+    pub(super) sidecar: Option<Sidecar>,
 }
 
 /// What becomes of the annotation.
@@ -73,7 +66,8 @@ pub(super) fn decide(report: &PodReport, known: &Known<'_>) -> Deed {
         }
         State::OtherMesh => {
             deed.redirection = removed;
-            deed.notices.push(other_mesh(known.sidecar));
+            // An agent may know of it a moment earlier.
+            deed.notices.push(other_mesh(known.sidecar.unwrap_or(Sidecar::Annotated)));
         }
         State::Failed { obstacle } => {
             deed.redirection = removed;
@@ -93,31 +87,18 @@ fn failed(message: String) -> Notice {
 }
 
 /// What is told of a pod that another mesh's `sidecar` keeps out.
-fn other_mesh(sidecar: Option<&str>) -> Notice {
-    let mode = labels::DATAPLANE_MODE;
-    let whose = SIDECARS.iter().find(|(container, ..)| Some(*container) == sidecar);
-    let (what, remedy) = match whose {
-        Some((container, mesh, asks)) => (format!("the container {container} of {mesh}"), *asks),
-        None => ("a sidecar of another mesh (annotation sidecar.istio.io/status)".to_owned(), "what asks for it"),
-    };
+fn other_mesh(sidecar: Sidecar) -> Notice {
     let message = format!(
-        "left out of the mesh: {what} carries its connections, and two meshes do not carry one connection; remove {remedy}, and \
-         create the pod anew; or label it {mode}=none"
+        "left out of the mesh: {sidecar} carries its connections, and two meshes do not carry one connection; remove {}, and \
+         create the pod anew; or label it {}=none",
+        sidecar.asked_for_by(),
+        labels::DATAPLANE_MODE
     );
     Notice { reason: "OtherMeshSidecar", warns: true, message }
 }
 
-/// The container by which another mesh carries the connections of `pod`.
-pub(super) fn sidecar(pod: &Value) -> Option<&'static str> {
-    let lists = ["containers", "initContainers"].map(|list| at(pod, &["spec", list]).as_array());
-    let mut names = lists.into_iter().flatten().flatten().filter_map(|container| container["name"].as_str());
-    names.find_map(|name| SIDECARS.iter().map(|(container, ..)| *container).find(|container| *container == name))
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     const KNOWN: Known<'_> = Known { node: "a", annotation: None, sidecar: None };
@@ -177,24 +158,12 @@ mod tests {
     fn who_is_left_out_is_told_by_which_container_and_what_to_do() {
         let told =
             |sidecar| decide(&report(State::OtherMesh, None), &Known { sidecar, ..KNOWN }).notices.remove(0).message;
-        let istio = told(Some("istio-proxy"));
+        let istio = told(Some(Sidecar::Istio));
         assert!(istio.contains("the container istio-proxy of Istio") && istio.contains("istio-injection"), "{istio}");
-        let linkerd = told(Some("linkerd-proxy"));
+        let linkerd = told(Some(Sidecar::Linkerd));
         assert!(linkerd.contains("linkerd-proxy of Linkerd") && linkerd.contains("linkerd.io/inject"), "{linkerd}");
         for message in [istio, linkerd, told(None)] {
             assert!(message.contains("create the pod anew; or label it istio.io/dataplane-mode=none"), "{message}");
         }
-    }
-
-    #[test]
-    fn a_sidecar_is_found_among_containers_and_those_that_begin_before_them() {
-        let pod = |containers: &[&str], init: &[&str]| {
-            let named = |names: &[&str]| names.iter().map(|name| json!({"name": name})).collect::<Vec<_>>();
-            sidecar(&json!({"spec": {"containers": named(containers), "initContainers": named(init)}}))
-        };
-        assert_eq!(pod(&["app", "istio-proxy"], &[]), Some("istio-proxy"));
-        assert_eq!(pod(&["app"], &["setup", "linkerd-proxy"]), Some("linkerd-proxy"));
-        assert_eq!(pod(&["app", "istio-proxy-2"], &[]), None);
-        assert_eq!(sidecar(&Value::Null), None);
     }
 }

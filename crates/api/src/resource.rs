@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ambit_model::destination::DestinationRule;
 use ambit_model::policy::{PeerAuthentication, Policy, PolicyKey};
 use ambit_model::route::{VirtualService, Visibility};
-use ambit_model::{Cidr, Distribution, Node, Resolution, ServiceKey, Topology, Workload, WorkloadUid};
+use ambit_model::{Cidr, Distribution, Node, Resolution, ServiceKey, Sidecar, Topology, Workload, WorkloadUid};
 
 use crate::kind::{Kind, ObjectRef};
 
@@ -122,8 +122,8 @@ pub struct Pod {
     pub workload: Workload,
     /// What its own label asks for.
     pub mode: Option<DataplaneMode>,
-    /// It carries a sidecar.
-    pub sidecar: bool,
+    /// What another mesh carries its connections by.
+    pub sidecar: Option<Sidecar>,
     /// What its own labels ask for.
     pub waypoint: Option<WaypointWish>,
     /// It is ready but for its termination, if it terminates.

@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 
 use crate::distribution::Locality;
 use crate::identity::Identity;
+use crate::sidecar::Sidecar;
 use crate::waypoint::UseWaypoint;
 
 /// A workload's unique ID across clusters, written as Istio does: `<cluster>/<group>/<kind>/<namespace>/<name>`,
@@ -112,8 +113,13 @@ pub enum Excluded {
     OptedOut,
     /// The pod runs in the node's network namespace.
     HostNetwork,
-    /// The pod carries a sidecar (`sidecar.istio.io/status`).
-    Sidecar,
+    /// Another mesh carries the pod's connections.
+    Sidecar {
+        /// By this.
+        sidecar: Sidecar,
+        /// Labels ask for this mesh all the same.
+        asked: bool,
+    },
     /// The namespace is one that the settings leave out.
     NamespaceExcluded,
     /// The pod is a waypoint's (label `gateway.networking.k8s.io/gateway-name`), which serves port 15008 itself.

@@ -5,10 +5,9 @@
 
 mod outbox;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ambit_api::labels::DATAPLANE_MODE;
 use ambit_ca::{PodReport, Reporter, State, Unanswered};
 use ambit_discovery::Snapshots;
 use ambit_model::{Enrolment, Excluded, PodUid, Snapshot, Workload};
@@ -104,10 +103,9 @@ fn note(answered: &Result<Vec<ambit_ca::reporter::Refused>, Unanswered>, trouble
 
 /// How each pod of `node` stands: none while that cannot be told yet.
 fn standings(snapshot: &Snapshot, node: &str, status: &Status) -> BTreeMap<PodUid, Option<Standing>> {
-    let enrolled: BTreeSet<&str> = snapshot.enrolled_namespaces().map(|name| &**name).collect();
     let here = snapshot.workloads().filter(|workload| *workload.node == *node);
     let standing = |workload: &Workload, uid: PodUid| {
-        let state = state(workload, uid, status, enrolled.contains(&*workload.namespace))?;
+        let state = state(workload, uid, status)?;
         let Mended { times, what } = status.mended.get(&workload.uid).cloned().unwrap_or_default();
         let (namespace, name) = (workload.namespace.to_string(), workload.name.to_string());
         let report = PodReport { namespace, name, uid, state, mended: Some(what) };
@@ -117,19 +115,14 @@ fn standings(snapshot: &Snapshot, node: &str, status: &Status) -> BTreeMap<PodUi
     here.filter_map(|workload| Some((workload.pod_uid?, standing(workload, workload.pod_uid?)))).collect()
 }
 
-/// What has become of the capture of `workload`, whose namespace is in the mesh or not.
-fn state(workload: &Workload, uid: PodUid, status: &Status, is_namespace_enrolled: bool) -> Option<State> {
-    let asked = match workload.labels.get(DATAPLANE_MODE).map(|mode| &**mode) {
-        Some("ambient") => true,
-        Some("none") => false,
-        _ => is_namespace_enrolled,
-    };
+/// What has become of the capture of `workload`.
+fn state(workload: &Workload, uid: PodUid, status: &Status) -> Option<State> {
     // One of its name that was there before is another pod.
     let captured = status.captured.get(&workload.uid).filter(|captured| captured.pod == Some(uid));
     match workload.enrolment {
         // It is about to be let go.
         Enrolment::Outside(_) if captured.is_some() => return None,
-        Enrolment::Outside(Excluded::Sidecar) if asked => return Some(State::OtherMesh),
+        Enrolment::Outside(Excluded::Sidecar { asked: true, .. }) => return Some(State::OtherMesh),
         Enrolment::Outside(_) => return Some(State::Outside),
         Enrolment::Enrolled => {}
     }

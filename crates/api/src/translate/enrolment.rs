@@ -15,8 +15,9 @@ pub fn enrolment(pod: &Pod, namespace: Option<DataplaneMode>, excluded: bool) ->
     if pod.workload.network_mode == NetworkMode::HostNetwork {
         return outside(Excluded::HostNetwork);
     }
-    if pod.sidecar {
-        return outside(Excluded::Sidecar);
+    let asked = pod.mode.or(namespace);
+    if let Some(sidecar) = pod.sidecar {
+        return outside(Excluded::Sidecar { sidecar, asked: !excluded && asked == Some(DataplaneMode::Ambient) });
     }
     if speaks_hbone(pod) {
         return outside(Excluded::SpeaksHbone);
@@ -24,7 +25,7 @@ pub fn enrolment(pod: &Pod, namespace: Option<DataplaneMode>, excluded: bool) ->
     if excluded {
         return outside(Excluded::NamespaceExcluded);
     }
-    match pod.mode.or(namespace) {
+    match asked {
         Some(DataplaneMode::Ambient) => Enrolment::Enrolled,
         Some(DataplaneMode::None) => outside(Excluded::OptedOut),
         None => outside(Excluded::NotLabelled),

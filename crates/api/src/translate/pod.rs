@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use ambit_model::workload::Excluded;
-use ambit_model::{Enrolment, Identity, Mesh, NetworkMode, PodUid, Workload, WorkloadUid};
+use ambit_model::{Enrolment, Identity, Mesh, NetworkMode, PodUid, Sidecar, Workload, WorkloadUid};
 
 use super::{enrolment, is_tcp, owner, shared, waypoint};
 use crate::field::{Findings, Severity};
@@ -15,12 +15,6 @@ use crate::name;
 use crate::object::pod::{Container, PodSpec, PodStatus};
 use crate::object::{self, ObjectMeta};
 use crate::resource::{DataplaneMode, Pod, Resource};
-
-/// The containers that carry a pod's connections where another mesh has injected one, with whose they are and what asks for them.
-const SIDECARS: [(&str, &str, &str); 2] = [
-    ("istio-proxy", "Istio", "sidecar.istio.io/inject or istio-injection"),
-    ("linkerd-proxy", "Linkerd", "linkerd.io/inject"),
-];
 
 pub(super) fn translate(pod: &object::Pod, id: &ObjectRef, mesh: &Mesh, findings: &mut Findings) -> Resource {
     let object::Pod { metadata, spec, status } = pod;
@@ -79,24 +73,29 @@ pub(super) fn translate(pod: &object::Pod, id: &ObjectRef, mesh: &Mesh, findings
     Resource::Pod(Arc::new(pod))
 }
 
-/// True if a proxy of its own carries the pod's connections already: Istio's, or Linkerd's.
-fn sidecar(metadata: &ObjectMeta, spec: &PodSpec, mode: Option<DataplaneMode>, findings: &mut Findings) -> bool {
-    if metadata.annotations.contains_key(labels::SIDECAR_STATUS) {
-        return true;
-    }
-    let containers = || spec.containers.iter().chain(&spec.init_containers);
-    let found = SIDECARS.iter().find(|(name, ..)| containers().any(|container| container.name == *name));
+/// What another mesh carries the pod's connections by.
+fn sidecar(
+    metadata: &ObjectMeta,
+    spec: &PodSpec,
+    mode: Option<DataplaneMode>,
+    findings: &mut Findings,
+) -> Option<Sidecar> {
+    let containers = spec.containers.iter().chain(&spec.init_containers);
+    let container = containers.map(|container| Sidecar::of_container(&container.name)).find(Option::is_some).flatten();
     // A gateway's proxy that others reach by HBONE is no sidecar.
-    let found = found.filter(|_| metadata.label(labels::TUNNEL) != Some("http"));
-    if let Some((_, whose, asks)) = found.filter(|_| mode == Some(DataplaneMode::Ambient)) {
+    let container = container.filter(|_| metadata.label(labels::TUNNEL) != Some("http"));
+    let annotated = metadata.annotations.contains_key(labels::SIDECAR_STATUS).then_some(Sidecar::Annotated);
+    let found = container.or(annotated)?;
+    if mode == Some(DataplaneMode::Ambient) {
         let path = format!("metadata.labels[{}]", labels::DATAPLANE_MODE);
         let message = format!(
-            "has no effect: the pod has a sidecar of {whose}, and two meshes do not carry one connection; remove {asks} and \
-             create the pod anew"
+            "has no effect: {found} carries the pod's connections, and two meshes do not carry one connection; remove {} and \
+             create the pod anew",
+            found.asked_for_by()
         );
         findings.remark(Severity::Warning, path, message);
     }
-    found.is_some()
+    Some(found)
 }
 
 /// `status.podIPs`, or the older `status.podIP`, which is the first of them.

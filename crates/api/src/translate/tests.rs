@@ -1,7 +1,7 @@
 //! Tests of the translation: tables of what is written and what it means.
 
 use ambit_model::workload::Excluded;
-use ambit_model::{Enrolment, NetworkMode, Topology};
+use ambit_model::{Enrolment, NetworkMode, Sidecar, Topology};
 use serde_json::{Value, json};
 
 use super::*;
@@ -54,15 +54,21 @@ fn remarked(kind: Kind, object: Value) -> Vec<(Severity, String)> {
     remarks.into_iter().map(|remark| (remark.severity, remark.field.path)).collect()
 }
 
+const fn left_out(sidecar: Sidecar, asked: bool) -> Enrolment {
+    Enrolment::Outside(Excluded::Sidecar { sidecar, asked })
+}
+
 #[test]
 fn a_pod_with_another_meshs_sidecar_is_left_out_and_it_is_said_why() {
-    for (list, proxy) in
-        [("containers", "linkerd-proxy"), ("initContainers", "linkerd-proxy"), ("containers", "istio-proxy")]
-    {
+    for (list, proxy, sidecar) in [
+        ("containers", "linkerd-proxy", Sidecar::Linkerd),
+        ("initContainers", "linkerd-proxy", Sidecar::Linkerd),
+        ("containers", "istio-proxy", Sidecar::Istio),
+    ] {
         let spec = json!({list: [{"name": "web"}, {"name": proxy}]});
         let labels = json!({"istio.io/dataplane-mode": "ambient"});
         let object = json!({"metadata": {"name": "p", "labels": labels}, "spec": spec});
-        assert_eq!(pod(object.clone()).workload.enrolment, Enrolment::Outside(Excluded::Sidecar), "{list}");
+        assert_eq!(pod(object.clone()).workload.enrolment, left_out(sidecar, true), "{list}");
         let said = vec![(Severity::Warning, "metadata.labels[istio.io/dataplane-mode]".to_owned())];
         assert_eq!(remarked(Kind::Pod, object), said);
     }
@@ -101,7 +107,13 @@ fn the_pods_label_comes_before_the_namespaces() {
         assert_eq!(enrolment(&host, namespace, false), Enrolment::Outside(Excluded::HostNetwork));
         let annotations = json!({"sidecar.istio.io/status": "{}"});
         let sidecar = pod(json!({"metadata": {"name": "p", "labels": labels, "annotations": annotations}}));
-        assert_eq!(enrolment(&sidecar, namespace, false), Enrolment::Outside(Excluded::Sidecar));
+        let asked = expected == enrolled;
+        assert_eq!(
+            enrolment(&sidecar, namespace, false),
+            left_out(Sidecar::Annotated, asked),
+            "{namespace:?} {label:?}"
+        );
+        assert_eq!(enrolment(&sidecar, namespace, true), left_out(Sidecar::Annotated, false));
         assert_eq!(enrolment(&plain, namespace, true), Enrolment::Outside(Excluded::NamespaceExcluded));
     }
 }

@@ -34,12 +34,33 @@ pub(super) struct Outbox {
     mended: BTreeMap<PodUid, u32>,
     /// When everything is told again; none while that is being done.
     refresh: Option<Instant>,
-    not_before: Option<Instant>,
-    failures: u32,
+    /// Nothing is told before that is over.
+    pause: Pause,
+    /// The pods of which it was not taken, and nothing is told of before that is over.
+    refused: BTreeMap<PodUid, Pause>,
     /// What is being told, and of how many mendings: told once it is taken.
     sent: BTreeMap<PodUid, u32>,
     /// True if what is being told is all that there is.
     is_last: bool,
+}
+
+/// What is waited for, ever longer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pause {
+    failures: u32,
+    until: Option<Instant>,
+}
+
+impl Pause {
+    fn is_over(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| until <= now)
+    }
+
+    fn back_off(&mut self, now: Instant, spread: f64) {
+        let wait = RETRY.0.saturating_mul(1 << self.failures.min(16)).min(RETRY.1);
+        self.failures = self.failures.saturating_add(1);
+        self.until = Some(now + wait.mul_f64(spread));
+    }
 }
 
 impl Outbox {
@@ -56,10 +77,14 @@ impl Outbox {
             self.refresh = None;
             self.told.clear();
         }
-        if self.not_before.is_some_and(|at| now < at) {
+        self.refused.retain(|uid, _| pods.contains_key(uid));
+        if !self.pause.is_over(now) {
             return Vec::new();
         }
         let is_due = |uid: &PodUid, standing: &Standing| {
+            if let Some(pause) = self.refused.get(uid) {
+                return pause.is_over(now);
+            }
             let is_news = match self.told.get(uid) {
                 Some(told) => *told != standing.report.state,
                 // A pod that begins outside the mesh was never said to be in it. One that was there before may have been.
@@ -92,34 +117,28 @@ impl Outbox {
     ) {
         let refused: BTreeSet<PodUid> = match answered {
             Ok(refused) => refused.into_iter().map(|one| one.uid).collect(),
-            Err(Unanswered::Failed(_)) => return self.back_off(now, spread),
+            Err(Unanswered::Failed(_)) => return self.pause.back_off(now, spread),
             Err(Unanswered::NotServed(_)) => {
-                self.not_before = Some(now + REFRESH.mul_f64(spread));
+                self.pause.until = Some(now + REFRESH.mul_f64(spread));
                 return;
             }
         };
         for report in sent.iter().filter(|report| !refused.contains(&report.uid)) {
+            self.refused.remove(&report.uid);
             self.told.insert(report.uid, report.state.clone());
             self.mended.extend(self.sent.get(&report.uid).map(|mended| (report.uid, *mended)));
         }
         if self.is_last {
             self.told_everything(now);
         }
-        if refused.is_empty() {
-            (self.failures, self.not_before) = (0, Some(now + QUIET));
-        } else {
-            self.back_off(now, spread);
+        for uid in refused {
+            self.refused.entry(uid).or_default().back_off(now, spread);
         }
+        self.pause = Pause { failures: 0, until: Some(now + QUIET) };
     }
 
     fn told_everything(&mut self, now: Instant) {
         self.refresh.get_or_insert(now + REFRESH);
-    }
-
-    fn back_off(&mut self, now: Instant, spread: f64) {
-        let wait = RETRY.0.saturating_mul(1 << self.failures.min(16)).min(RETRY.1);
-        self.failures = self.failures.saturating_add(1);
-        self.not_before = Some(now + wait.mul_f64(spread));
     }
 }
 
@@ -236,14 +255,25 @@ mod tests {
 
     #[test]
     fn what_is_refused_of_one_pod_is_told_again_and_of_the_others_not() {
-        let (mut outbox, now) = (Outbox::default(), Instant::now());
-        let pods = pods(&[captured(), captured()]);
-        let due = outbox.due(&pods, now);
-        let refused = Refused { uid: uid(1), code: "unknown-pod".to_owned(), text: String::new() };
-        outbox.answered(&due, Ok(vec![refused]), (now, 1.0));
-        assert_eq!(told(&mut outbox, &pods, now), [0; 0]);
-        assert_eq!(told(&mut outbox, &pods, now + RETRY.0), [1]);
-        assert_eq!(told(&mut outbox, &pods, now + 4 * RETRY.0), [0; 0]);
+        let (mut outbox, mut now) = (Outbox::default(), Instant::now());
+        let first = pods(&[captured(), State::Outside]);
+        let refused = || Refused { uid: uid(1), code: "unknown-pod".to_owned(), text: String::new() };
+        for _ in 0..4 {
+            let due = outbox.due(&first, now);
+            outbox.answered(&due, Ok(vec![refused()]), (now, 1.0));
+            while !outbox.refused[&uid(1)].is_over(now) {
+                assert_eq!(told(&mut outbox, &first, now), [0; 0]);
+                now += QUIET;
+            }
+        }
+        // It is waited for sixteen seconds now, and nobody else is for that.
+        let due = outbox.due(&first, now);
+        outbox.answered(&due, Ok(vec![refused()]), (now, 1.0));
+        let later = pods(&[State::Outside, State::Outside]);
+        assert_eq!(told(&mut outbox, &later, now + QUIET), [0]);
+        assert_eq!(told(&mut outbox, &later, now + 2 * QUIET), [0; 0]);
+        assert_eq!(told(&mut outbox, &later, now + 16 * RETRY.0), [1]);
+        assert_eq!(told(&mut outbox, &later, now + 32 * RETRY.0), [0; 0]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is told of pods, by what the snapshot and the node agent's status say.
 
+use ambit_api::labels::DATAPLANE_MODE;
 use ambit_model::Mesh;
 use serde_json::{Value, json};
 
@@ -80,11 +81,9 @@ fn a_pod_of_the_mesh_is_captured_or_it_is_said_why_not_or_nothing_yet() {
 fn a_pod_outside_is_outside_once_it_is_captured_no_longer() {
     for (labels, namespace) in [(Value::Null, None), (json!({DATAPLANE_MODE: "none"}), Some("ambient"))] {
         let mesh = mesh(&labels, &["web"], namespace);
-        for (status, expected) in [
-            (captured(UID), None),
-            (Status::default(), Some(State::Outside)),
-            (captured(OTHER), Some(State::Outside)),
-        ] {
+        for (status, expected) in
+            [(captured(UID), None), (Status::default(), Some(State::Outside)), (captured(OTHER), Some(State::Outside))]
+        {
             assert_eq!(told(&mesh, &status), expected, "{labels} {namespace:?} {status:?}");
         }
     }

@@ -10,11 +10,13 @@ const COMPARED: usize = 512;
 
 /// Remarks on each of the rules of `service`, and each of their matches, that is never reached.
 pub(super) fn remark(service: &VirtualService, findings: &mut Findings) {
-    let http: Vec<&[HttpMatch]> = service.http.iter().map(|route| &route.matches[..]).collect();
-    of_list("http", &http, covers, findings);
+    let http: Vec<Vec<Block<'_>>> =
+        service.http.iter().map(|route| route.matches.iter().map(Block::of).collect()).collect();
+    of_list("http", &http, &Block::of(&HttpMatch::default()), Block::covers, findings);
     for (list, routes) in [("tls", &service.tls), ("tcp", &service.tcp)] {
         let blocks: Vec<&[StreamMatch]> = routes.iter().map(|route| &route.matches[..]).collect();
-        of_list(list, &blocks, |before, block| *before == StreamMatch::default() || before == block, findings);
+        let all = StreamMatch::default();
+        of_list(list, &blocks, &all, |before, block| *before == all || before == block, findings);
     }
 }
 
@@ -22,14 +24,19 @@ pub(super) fn remark(service: &VirtualService, findings: &mut Findings) {
 type Place = (usize, Option<usize>);
 
 /// Those of `rules`, each by its blocks of which one is enough, where `covers` says whether the first takes all that is
-/// the second's.
-fn of_list<B: Default>(list: &str, rules: &[&[B]], covers: impl Fn(&B, &B) -> bool, findings: &mut Findings) {
-    let all = B::default();
+/// the second's; `all` takes everything.
+fn of_list<B>(
+    list: &str,
+    rules: &[impl AsRef<[B]>],
+    all: &B,
+    covers: impl Fn(&B, &B) -> bool,
+    findings: &mut Findings,
+) {
     let mut before: Vec<(Place, &B)> = Vec::new();
     for (rule, blocks) in rules.iter().enumerate() {
-        let own: Vec<(Place, &B)> = match blocks {
-            [] => vec![((rule, None), &all)],
-            _ => blocks.iter().enumerate().map(|(place, block)| ((rule, Some(place)), block)).collect(),
+        let own: Vec<(Place, &B)> = match blocks.as_ref() {
+            [] => vec![((rule, None), all)],
+            blocks => blocks.iter().enumerate().map(|(place, block)| ((rule, Some(place)), block)).collect(),
         };
         let taken: Vec<(Place, Place)> = own
             .iter()
@@ -39,8 +46,8 @@ fn of_list<B: Default>(list: &str, rules: &[&[B]], covers: impl Fn(&B, &B) -> bo
             })
             .collect();
         if let (Some((_, first)), true) = (taken.first(), taken.len() == own.len()) {
-            let (_, taker) = before.iter().find(|(place, _)| place == first).copied().unwrap_or((*first, &all));
-            let message = if covers(taker, &all) {
+            let (_, taker) = before.iter().find(|(place, _)| place == first).copied().unwrap_or((*first, all));
+            let message = if covers(taker, all) {
                 format!("is never reached: spec.{list}[{}] takes everything", first.0)
             } else {
                 format!("is never reached: {} takes what it is for", written(list, *first))
@@ -64,19 +71,34 @@ fn written(list: &str, (rule, block): Place) -> String {
     }
 }
 
-/// True if every request that is `block`'s is `before`'s.
-fn covers(before: &HttpMatch, block: &HttpMatch) -> bool {
-    let rest = |block: &HttpMatch| HttpMatch { name: None, uri: None, ignore_uri_case: false, ..block.clone() };
-    let paths = takes_any_path(before)
-        || (before.ignore_uri_case == block.ignore_uri_case && takes_path(before.uri.as_ref(), block.uri.as_ref()));
-    paths && (rest(before) == HttpMatch::default() || rest(before) == rest(block))
+/// A block of an HTTP rule as it is compared with hundreds of others.
+struct Block<'a> {
+    uri: Option<&'a Text>,
+    ignore_uri_case: bool,
+    takes_any_path: bool,
+    /// What it asks besides, and whether that is nothing.
+    rest: HttpMatch,
+    asks_nothing_else: bool,
 }
 
-fn takes_any_path(block: &HttpMatch) -> bool {
-    match &block.uri {
-        None | Some(Text::Present) => true,
-        Some(Text::Prefix(prefix)) => matches!(&**prefix, "" | "/"),
-        _ => false,
+impl<'a> Block<'a> {
+    fn of(block: &'a HttpMatch) -> Self {
+        let takes_any_path = match &block.uri {
+            None | Some(Text::Present) => true,
+            Some(Text::Prefix(prefix)) => matches!(&**prefix, "" | "/"),
+            _ => false,
+        };
+        let rest = HttpMatch { name: None, uri: None, ignore_uri_case: false, ..block.clone() };
+        let asks_nothing_else = rest == HttpMatch::default();
+        let (uri, ignore_uri_case) = (block.uri.as_ref(), block.ignore_uri_case);
+        Self { uri, ignore_uri_case, takes_any_path, rest, asks_nothing_else }
+    }
+
+    /// True if every request that is `other`'s is this one's.
+    fn covers(&self, other: &Self) -> bool {
+        let paths =
+            self.takes_any_path || (self.ignore_uri_case == other.ignore_uri_case && takes_path(self.uri, other.uri));
+        paths && (self.asks_nothing_else || self.rest == other.rest)
     }
 }
 
