@@ -25,6 +25,7 @@ mod held;
 mod lockdown;
 mod migration;
 mod observe;
+mod placement;
 mod policy;
 mod probes;
 mod protocols;
