@@ -3,20 +3,25 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use ambit_discovery::resource;
 use anyhow::Context;
 use bytes::Bytes;
 use clap::{CommandFactory, Parser};
 use futures_util::StreamExt;
 use futures_util::stream;
+use kube::api::ListParams;
 use serde_json::{Map, Value};
 
+use crate::check::{self, network_policy};
 use crate::cluster::Cluster;
 use crate::cluster::forward::Place;
 use crate::cluster::pods::Pod;
 use crate::config::{certificate, connection, dump, policy, service, workload};
 use crate::error::Error;
 use crate::output::{Format, View, screen, written};
-use crate::settings::{Agent, Config, Reach, Settings, Status, Verb, Version, Waypoint, Whose, is_plain, levels};
+use crate::settings::{
+    Agent, Check, Config, Reach, Settings, Status, Verb, Version, Waypoint, Whose, is_plain, levels,
+};
 use crate::status::{self, Proxy};
 use crate::version::{self, Found, Remote};
 use crate::waypoint::{self, verbs};
@@ -38,6 +43,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
             Verb::Waypoint(verb) => on_waypoints(&reach, verb).await,
             Verb::Config(verb) => on_config(&reach, verb).await,
             Verb::Status(asked) => on_status(&reach, asked).await,
+            Verb::Check(asked) => on_check(&reach, asked).await,
             Verb::Version(asked) => on_version(&reach, asked).await,
             Verb::Completion { shell } => {
                 let mut words = Vec::new();
@@ -307,6 +313,24 @@ async fn said_by(cluster: &Cluster, pods: &[Pod], port: u16) -> Vec<Proxy> {
 async fn said_at(place: &Place) -> Result<status::Said, String> {
     let text = place.get("/status").await.map_err(|error| error.to_string())?;
     dump::parse(&place.to_string(), &text).map_err(|error| error.to_string())
+}
+
+async fn on_check(reach: &Reach, asked: Check) -> Result<(), Error> {
+    let cluster = Cluster::open(reach).await?;
+    let namespace = (!asked.all_namespaces).then_some(cluster.namespace.as_str());
+    let (policies, everything) =
+        (resource("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"), ListParams::default());
+    let pods = resource("v1", "Pod", "pods");
+    let (policies, pods) = futures_util::try_join!(
+        cluster.list(namespace, &policies, &everything),
+        cluster.list(namespace, &pods, &everything)
+    )?;
+    let outcomes = [network_policy::check(&policies, &pods)];
+    show(&check::view(&outcomes), asked.output.output)?;
+    match check::count(&outcomes) {
+        0 => Ok(()),
+        count => Err(Error::Found(count)),
+    }
 }
 
 async fn on_version(reach: &Reach, asked: Version) -> Result<(), Error> {

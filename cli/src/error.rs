@@ -52,6 +52,9 @@ pub(crate) enum Error {
     /// stdout takes nothing more.
     #[error("cannot write: {0}")]
     Stdout(#[from] std::io::Error),
+    /// A check has found something; what, and what to do, has been shown.
+    #[error("found in the mesh's way: {0}")]
+    Found(usize),
     /// Several things have failed; each has been told.
     #[error("{0} of these have failed")]
     Several(usize),

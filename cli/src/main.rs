@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod check;
 mod cluster;
 mod config;
 mod error;

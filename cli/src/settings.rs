@@ -57,6 +57,9 @@ pub(crate) enum Verb {
     #[command(name = "proxy-status", visible_alias = "ps")]
     Status(Status),
 
+    /// What stands in the mesh's way, such as NetworkPolicies that let no HBONE through. Ends with 1 if anything does.
+    Check(Check),
+
     /// The versions of this program, of the control plane and of the proxies.
     Version(Version),
 
@@ -65,6 +68,17 @@ pub(crate) enum Verb {
         /// The shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// What is checked.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// In all namespaces.
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// In what form something is shown.

@@ -143,6 +143,41 @@ fn waypoints_are_applied_waited_for_listed_and_deleted() {
     assert_eq!(does(&cluster, "waypoint list -A"), "No waypoints found.\n");
 }
 
+#[test]
+fn a_network_policy_that_lets_no_hbone_in_is_named_with_its_pods() {
+    let cluster = own().start().unwrap();
+    namespace(&cluster, "shop", &json!({}));
+    let pod = |name: &str, app: &str| {
+        let annotations = json!({"ambient.istio.io/redirection": "enabled"});
+        let metadata = json!({"name": name, "namespace": "shop", "labels": {"app": app}, "annotations": annotations});
+        let spec = json!({"containers": [{"name": "one", "image": "localhost/none:1"}]});
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    };
+    let account = || cluster.kubectl().get(&["serviceaccount", "default", "-n", "shop"]).is_ok();
+    until::until(SOON, account).expect("no account");
+    cluster.kubectl().apply(&[pod("web-1", "web"), pod("web-2", "web"), pod("api-1", "api")]).unwrap();
+    let policy = |ports: Value| {
+        let metadata = json!({"name": "only-http", "namespace": "shop"});
+        let spec = json!({"podSelector": {"matchLabels": {"app": "web"}}, "ingress": [{"ports": ports}]});
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec})
+    };
+    assert!(
+        does(&cluster, "check -n shop")
+            .contains("OK      NetworkPolicy          0 NetworkPolicies, 3 pods of the mesh")
+    );
+    cluster.kubectl().apply(&[policy(json!([{"port": 8080}]))]).unwrap();
+    let found = ambit(&cluster, "check -A");
+    assert!(!found.well && found.stderr.contains("found in the mesh's way: 1"), "{}", found.stderr);
+    let line =
+        found.stdout.lines().find(|line| line.starts_with("FAILED")).unwrap_or_else(|| panic!("{}", found.stdout));
+    for part in ["NetworkPolicy shop/only-http", "2 pods of the mesh (web-1, web-2)", "TCP port 15008"] {
+        assert!(line.contains(part), "{line}");
+    }
+    assert!(does(&cluster, "check -n default").starts_with("STATUS"));
+    cluster.kubectl().apply(&[policy(json!([{"port": 8080}, {"port": 15008}]))]).unwrap();
+    assert!(does(&cluster, "check -n shop -o json").contains("\"findings\": []"));
+}
+
 fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }

@@ -3,12 +3,14 @@
 //! application can notice»).
 
 use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use ambit_tests::netns;
 use serde_json::{Value, json};
 
 use super::{INTO_THE_MESH, PASSTHROUGH, RAW, SAME_NODE, Seen, TUNNEL, event, seen, show};
-use crate::world::{SHOP, SOON, World, by_name};
+use crate::world::{SHOP, SOON, WHOAMI, World, by_name};
 
 /// How long an agent waits for a pod of its own node that is not there yet, in these tests.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -78,6 +80,38 @@ fn an_unreachable_destination_is_a_reset() {
             assert!(after < raw + within, "{name}, {ip}: {after:?}, without us {raw:?}");
             logged(&world, "a", log, reason);
         }
+    }
+}
+
+#[test]
+fn where_a_network_policy_lets_no_hbone_in_the_log_says_so() {
+    let world = World::with(&["--connect-timeout", "1"]);
+    let _far = world.serve("far");
+    // A policy that lets the application's port in alone, as CNIs enforce it: on the way to the pod, without an answer.
+    let [v4, v6] = world.pod("far").addresses();
+    let rules = format!(
+        "table inet cni {{ chain to_pods {{ type filter hook forward priority 0; \
+         ip daddr {v4} tcp dport != {WHOAMI} drop; ip6 daddr {v6} tcp dport != {WHOAMI} drop; }}; }}"
+    );
+    let nft = |rules: &str| {
+        let mut nft = Command::new("nft");
+        nft.arg(rules);
+        let node = world.topology.node("b").unwrap();
+        assert!(netns::run_in(&node.netns.path(), || nft.status()).unwrap().unwrap().success(), "nft {rules}");
+    };
+    nft(&rules);
+    for to in world.at("far", WHOAMI) {
+        // Who does not speak HBONE gets in, as the policy says.
+        assert!(world.answered("outsider-a", to), "{to}");
+        let log = world.process("a").mark();
+        assert_eq!(outcome(&world, "client", to).0, "reset", "{to}");
+        let line = world.process("a").wait_line_after(log, "reason=tunnel-port-blocked", SOON).unwrap().text;
+        assert!(line.contains("connection timed out, maybe a NetworkPolicy is blocking HBONE port 15008"), "{line}");
+        assert!(line.contains(&SocketAddr::new(to.ip(), 15008).to_string()), "{line}");
+    }
+    nft("delete table inet cni");
+    for to in world.at("far", WHOAMI) {
+        assert!(world.answered("client", to), "{to}");
     }
 }
 
