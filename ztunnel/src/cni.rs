@@ -34,6 +34,12 @@ pub(crate) struct Settings {
     #[arg(long, env = "ZTUNNEL_CNI_CONF_DIR", value_name = "DIR")]
     pub(crate) cni_conf_dir: Option<PathBuf>,
 
+    /// File in it, first by name, that the agent keeps as a configuration of its own: the network's, with the plugin. Whoever
+    /// writes the network's anew, as many installers do when a node boots, does not take the plugin out. Default: the
+    /// plugin is chained into the network's.
+    #[arg(long, env = "ZTUNNEL_CNI_OWN_CONF", value_name = "NAME", value_parser = own_conf, requires = "cni_conf_dir")]
+    pub(crate) cni_own_conf: Option<String>,
+
     /// Directory of the network's plugins.
     #[arg(long, env = "ZTUNNEL_CNI_BIN_DIR", value_name = "DIR", default_value = "/opt/cni/bin")]
     pub(crate) cni_bin_dir: PathBuf,
@@ -49,6 +55,14 @@ pub(crate) struct Settings {
     /// What becomes of new pods of the mesh's namespaces while the agent is away.
     #[arg(long, env = "ZTUNNEL_CNI_WHEN_AWAY", value_enum, default_value_t = WhenAway::Wait)]
     pub(crate) cni_when_away: WhenAway,
+}
+
+/// The name of a list of plugins in a directory.
+fn own_conf(name: &str) -> Result<String, String> {
+    if name.contains('/') || name.starts_with('.') || !name.ends_with(".conflist") {
+        return Err(format!("{name:?} is no name of a list of plugins: write one such as 00-ambit.conflist"));
+    }
+    Ok(name.to_owned())
 }
 
 impl Settings {

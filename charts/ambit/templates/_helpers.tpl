@@ -20,6 +20,7 @@ template gives text.
 {{- $_ := set $cni $name (index $values.cni $name | default (index ($platform.cni | default dict) $name) | default $usual) -}}
 {{- end -}}
 {{- $_ := set $cni "whenAway" $values.cni.whenAway -}}
+{{- $_ := set $cni "ownConf" (ternary $values.cni.istioOwnedCNIConfigFileName "" $values.cni.istioOwnedCNIConfig) -}}
 {{- $_ := set $values "cni" $cni -}}
 {{- $_ := set $values "cgroup" ($values.cgroup | default $platform.cgroup | default "") -}}
 {{- $_ := set $values "seLinuxOptions" ($values.seLinuxOptions | default $platform.seLinuxOptions | default dict) -}}

@@ -99,6 +99,9 @@ capabilities:
 - --proc=/host/proc
 - --pins={{ $values.ztunnel.pinsDir }}
 - --cni-conf-dir={{ $values.cni.confDir }}
+{{- with $values.cni.ownConf }}
+- --cni-own-conf={{ . }}
+{{- end }}
 - --cni-bin-dir={{ $values.cni.binDir }}
 - --cni-socket=/var/run/ambit/cni.sock
 - --cni-state-dir={{ $values.ztunnel.stateDir }}/cni

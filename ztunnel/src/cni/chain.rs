@@ -6,6 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::NAME;
 
+/// The field of the plugin's entry that tells a configuration of the agent's own.
+pub(super) const OWN: &str = "own";
+
 /// Why a configuration cannot be chained to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unusable {
@@ -49,6 +52,13 @@ pub(super) fn without(text: &str, original: Option<&str>) -> Result<Option<Strin
     plugins.retain(|plugin| !is_ours(plugin));
     let same = original.filter(|original| read(original).is_ok_and(|original| original == configuration));
     Ok(Some(same.map_or_else(|| written(&configuration), str::to_owned)))
+}
+
+/// True if `text` is a configuration of the agent's own, by which `owned` marks its plugin.
+pub(super) fn is_own(text: &str) -> bool {
+    let Ok(mut configuration) = read(text) else { return false };
+    let marked = |plugin: &Value| is_ours(plugin) && plugin.get(OWN) == Some(&Value::Bool(true));
+    plugins(&mut configuration).is_ok_and(|plugins| plugins.iter().any(marked))
 }
 
 /// True if `text` has several plugins, as a `.conflist` does.

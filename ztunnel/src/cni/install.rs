@@ -32,6 +32,14 @@ pub(crate) enum Misplaced {
         /// What is wrong with it.
         why: String,
     },
+    /// Runtimes take another configuration than the agent's own.
+    #[error("{own} is not the first network configuration, {first} is: name another with --cni-own-conf")]
+    NotFirst {
+        /// The agent's own.
+        own: PathBuf,
+        /// The one that is taken in its place.
+        first: String,
+    },
     /// The system does not let it.
     #[error("{what}: {error}")]
     Io {
@@ -86,9 +94,10 @@ impl Installation {
     /// What could not be taken out.
     pub(crate) fn remove(&self) -> Result<(), Misplaced> {
         let mut outcome = Ok(());
-        for name in names(&self.directory)? {
-            outcome = outcome.and(self.unchain(&name));
+        for name in names(&self.directory)?.iter().filter(|name| self.is_own(name)) {
+            outcome = outcome.and(self.discard(name));
         }
+        outcome = outcome.and(self.unchain_all());
         for path in [self.program(), self.settings.known(), self.settings.cni_socket.clone()] {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -104,9 +113,71 @@ impl Installation {
     fn place(&mut self) -> Result<PathBuf, Misplaced> {
         // First what is called, then who calls it.
         self.copy().map_err(|error| failed(&format!("{} cannot be written", self.program().display()), &error))?;
-        let name = chain::first(names(&self.directory)?);
-        let name = name.ok_or_else(|| Misplaced::NoNetwork(self.directory.clone()))?;
-        let path = self.directory.join(&name);
+        let own = self.settings.cni_own_conf.as_deref();
+        if own.is_some() {
+            // Those of others are as they were found.
+            self.unchain_all()?;
+        }
+        let name = chain::first(self.of_others()?);
+        let Some(name) = name else {
+            // Where the network's is taken away there is to be no network.
+            own.map_or(Ok(()), |own| self.discard(own))?;
+            return Err(Misplaced::NoNetwork(self.directory.clone()));
+        };
+        match own {
+            Some(own) => self.keep_own(own, &name),
+            None => self.chain_into(&name),
+        }
+    }
+
+    /// The names of what is there; what is the agent's own, by settings that no longer hold, is removed.
+    fn of_others(&self) -> Result<Vec<String>, Misplaced> {
+        let own = self.settings.cni_own_conf.as_deref();
+        let mut others = Vec::new();
+        for name in names(&self.directory)? {
+            match self.is_own(&name) {
+                true if own != Some(&name) => self.discard(&name)?,
+                true => {}
+                false => others.push(name),
+            }
+        }
+        Ok(others)
+    }
+
+    fn is_own(&self, name: &str) -> bool {
+        fs::read_to_string(self.directory.join(name)).is_ok_and(|text| chain::is_own(&text))
+    }
+
+    fn discard(&self, name: &str) -> Result<(), Misplaced> {
+        let path = self.directory.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed(&format!("{} cannot be removed", path.display()), &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps the configuration `own`: what `name` says, with the plugin, which is not in that.
+    fn keep_own(&self, own: &str, name: &str) -> Result<PathBuf, Misplaced> {
+        let path = self.directory.join(own);
+        if name < own {
+            return Err(Misplaced::NotFirst { own: path, first: name.to_owned() });
+        }
+        let of = self.directory.join(name);
+        let text = fs::read_to_string(&of).map_err(|error| failed(&of.display().to_string(), &error))?;
+        let chained = chain::with(&text, &self.entry());
+        let chained = chained.map_err(|why| Misplaced::Unusable { path: of, why: why.to_string() })?.unwrap_or(text);
+        if fs::read_to_string(&path).ok().as_ref() != Some(&chained) {
+            let cannot = |error: io::Error| failed(&format!("{} cannot be written", path.display()), &error);
+            replace(&path, chained.as_bytes()).map_err(cannot)?;
+        }
+        Ok(path)
+    }
+
+    /// Sees that the plugin is in the configuration `name`.
+    fn chain_into(&self, name: &str) -> Result<PathBuf, Misplaced> {
+        let path = self.directory.join(name);
         let text = fs::read_to_string(&path).map_err(|error| failed(&path.display().to_string(), &error))?;
         let unusable = |why: Unusable| Misplaced::Unusable { path: path.clone(), why: why.to_string() };
         let Some(chained) = chain::with(&text, &self.entry()).map_err(unusable)? else { return Ok(path) };
@@ -115,7 +186,7 @@ impl Installation {
                 .map_err(|error| failed(&format!("{} cannot be written", path.display()), &error))
         };
         if !chained_already(&text) {
-            write(&self.original(&name), &text)?;
+            write(&self.original(name), &text)?;
         }
         if chain::is_list(&text) {
             write(&path, &chained)?;
@@ -126,6 +197,15 @@ impl Installation {
         let aside = self.directory.join(format!("{name}.{ASIDE}"));
         fs::rename(&path, aside).map_err(|error| failed(&format!("{} cannot be set aside", path.display()), &error))?;
         Ok(list)
+    }
+
+    /// Takes it out of the configurations of others.
+    fn unchain_all(&self) -> Result<(), Misplaced> {
+        let mut outcome = Ok(());
+        for name in names(&self.directory)?.iter().filter(|name| !self.is_own(name)) {
+            outcome = outcome.and(self.unchain(name));
+        }
+        outcome
     }
 
     /// Takes it out of the configuration `name`.
@@ -184,12 +264,16 @@ impl Installation {
     /// The plugin's own part of the configuration.
     fn entry(&self) -> Value {
         let Settings { cni_socket, cni_when_away, .. } = &self.settings;
-        json!({
+        let mut entry = json!({
             "type": NAME,
             "socket": cni_socket,
             "known": self.settings.known(),
             "whenAway": cni_when_away,
-        })
+        });
+        if let (Some(fields), true) = (entry.as_object_mut(), self.settings.cni_own_conf.is_some()) {
+            fields.insert(chain::OWN.to_owned(), true.into());
+        }
+        entry
     }
 }
 

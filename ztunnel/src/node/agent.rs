@@ -288,7 +288,8 @@ impl Agent {
             return Err(refused("it is said to be in the node's own network namespace", &wanted.netns.display()));
         }
         let mut addresses = netns.addresses().map_err(unopened)?;
-        addresses.extend_from_slice(&wanted.addresses);
+        let own = self.here.finder.own(&wanted.addresses, &addresses);
+        addresses.extend_from_slice(&own);
         addresses.sort_unstable();
         addresses.dedup();
         let (pod, identity, dns) = (wanted.pod, wanted.identity.clone(), wanted.dns);
@@ -297,7 +298,7 @@ impl Agent {
             uid: uid.clone(),
             identity: wanted.identity.clone(),
             netns,
-            addresses: wanted.addresses.clone(),
+            addresses: own,
             path: wanted.netns.clone(),
         };
         Ok((Arc::new(pod), place))

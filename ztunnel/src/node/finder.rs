@@ -91,9 +91,19 @@ impl Finder {
         if addresses.is_empty() && matches!(self, Self::Cluster(_)) {
             // The API server hears of them later.
             addresses = NetNs::open(&netns).and_then(|netns| netns.addresses()).unwrap_or_default();
-            addresses.retain(|address| !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()));
+            addresses.retain(is_a_pods);
         }
         if addresses.is_empty() { Err(Obstacle::NoAddress) } else { Ok(Spot { netns, addresses }) }
+    }
+
+    /// The addresses of a pod that is said to have those `said`, and whose namespace has those `found`. Where a pod's network was
+    /// made anew, as after a reboot, the API server tells for a while of addresses that it no longer has.
+    pub(super) fn own(&self, said: &[IpAddr], found: &[IpAddr]) -> Vec<IpAddr> {
+        if matches!(self, Self::Annotations) || said.iter().any(|address| found.contains(address)) {
+            return said.to_vec();
+        }
+        let there: Vec<_> = found.iter().copied().filter(is_a_pods).collect();
+        if there.is_empty() { said.to_vec() } else { there }
     }
 
     /// True if what was opened at `netns` is the pod's: a process's number can have been given to another since it was
@@ -109,6 +119,11 @@ impl Finder {
     }
 }
 
+/// True if others reach a pod by it.
+fn is_a_pods(address: &IpAddr) -> bool {
+    !address.is_loopback() && !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
 impl Cluster {
     /// The network namespace of `workload`, as it was announced or by its processes.
     fn netns(&self, workload: &Workload) -> Option<PathBuf> {
@@ -117,5 +132,32 @@ impl Cluster {
         let announced = self.announced.get(&workload.uid);
         let announced = announced.filter(|announced| announced.pod.is_none() || announced.pod == pod);
         announced.map(|announced| announced.netns.clone()).or_else(|| self.processes.netns(pod?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_pod_has_the_addresses_of_its_namespace_where_it_is_told_of_others_alone() {
+        let cluster = Finder::of_cluster(Path::new("/proc"));
+        let found = addresses(&["10.244.2.13", "fd00::13", "fe80::1", "127.0.0.1"]);
+        let there = addresses(&["10.244.2.13", "fd00::13"]);
+        for (said, expected) in [
+            (addresses(&["10.244.2.13"]), addresses(&["10.244.2.13"])),
+            (addresses(&["fd00::13", "10.244.2.13"]), addresses(&["fd00::13", "10.244.2.13"])),
+            (addresses(&["10.244.2.4"]), there.clone()),
+            (Vec::new(), there),
+        ] {
+            assert_eq!(cluster.own(&said, &found), expected, "{said:?}");
+        }
+        let stale = addresses(&["10.244.2.4"]);
+        assert_eq!(cluster.own(&stale, &addresses(&["127.0.0.1"])), stale, "its network is not there yet");
+        assert_eq!(Finder::Annotations.own(&stale, &found), stale);
     }
 }

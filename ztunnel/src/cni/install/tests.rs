@@ -28,8 +28,14 @@ impl Node {
     }
 
     fn installation(&self) -> Installation {
+        self.installation_of(None)
+    }
+
+    /// One that keeps a configuration of its own of this name, if there is one.
+    fn installation_of(&self, own: Option<&str>) -> Installation {
         let settings = Settings {
             cni_conf_dir: Some(self.path("net.d")),
+            cni_own_conf: own.map(str::to_owned),
             cni_bin_dir: self.path("bin"),
             cni_socket: self.path("cni.sock"),
             cni_state_dir: self.path("state"),
@@ -89,6 +95,59 @@ fn whoever_writes_the_configuration_anew_does_not_lose_it() {
     // Another agent, which knows nothing of the first.
     node.installation().remove().unwrap();
     assert_eq!(node.read("10-pods.conflist"), other);
+}
+
+#[test]
+fn a_configuration_of_its_own_is_the_networks_with_the_plugin_whoever_writes_that_anew() {
+    const OWN_CONF: &str = "00-ambit.conflist";
+    let flannel = r#"{"type": "flannel", "name": "pods"}"#;
+    for (primary, text) in [("10-pods.conflist", LIST), ("10-pods.conf", flannel)] {
+        let node = Node::new(&[(primary, text)]);
+        let before = node.all();
+        // One that was chained in before is taken out.
+        assert!(node.installation().look());
+        let mut installation = node.installation_of(Some(OWN_CONF));
+        assert!(installation.look());
+        assert_eq!(node.read(primary), text, "the network's own is as it was found");
+        assert_eq!(chain::first(names(&node.path("net.d")).unwrap()).as_deref(), Some(OWN_CONF));
+        let own = node.read(OWN_CONF);
+        assert!(
+            own.contains(NAME) && own.contains(if primary.ends_with("list") { "bridge" } else { "flannel" }),
+            "{own}"
+        );
+        let placed = node.all();
+        assert!(installation.look());
+        assert_eq!(node.all(), placed, "what is in its place is left there");
+
+        // Written anew, as at boot: the plugin is in force all along, and what is new is taken over.
+        let anew = text.replace("bridge", "ptp").replace("flannel", "ptp");
+        node.write(primary, &anew);
+        assert_eq!(node.read(OWN_CONF), own);
+        assert!(installation.look());
+        assert!(node.read(OWN_CONF).contains("ptp") && node.read(OWN_CONF).contains(NAME), "{}", node.read(OWN_CONF));
+        assert_eq!(node.read(primary), anew);
+
+        // Without the network's there is none; with it, and settings that name no file, it is chained in as before.
+        fs::remove_file(node.path("net.d").join(primary)).unwrap();
+        assert!(!installation.look());
+        assert_eq!(names(&node.path("net.d")).unwrap(), [] as [&str; 0]);
+        node.write(primary, text);
+        assert!(installation.look());
+        assert!(node.installation().look());
+        assert!(!node.path("net.d").join(OWN_CONF).exists() && node.read("10-pods.conflist").contains(NAME));
+        assert!(installation.look());
+        node.installation().remove().unwrap();
+        assert_eq!(node.all(), before);
+    }
+}
+
+#[test]
+fn a_configuration_of_its_own_that_is_not_the_first_is_not_in_force_and_it_is_said() {
+    let node = Node::new(&[("00-a.conflist", LIST)]);
+    let mut installation = node.installation_of(Some("00-ambit.conflist"));
+    assert!(!installation.look());
+    let Some(Misplaced::NotFirst { first, .. }) = &installation.reported else { panic!("{:?}", installation.reported) };
+    assert_eq!(first, "00-a.conflist");
 }
 
 #[test]
