@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ambit_api::labels::{GATEWAY_NAME, REDIRECTION};
+use ambit_api::labels::REDIRECTION;
 use k8s_openapi::api::networking::v1::{NetworkPolicyPort, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
@@ -12,9 +12,14 @@ use kube::core::{Selector, SelectorExt};
 use serde_json::Value;
 
 use super::{Finding, Outcome};
+use crate::waypoint::CLASSES;
 
 /// What pods of the mesh take connections at, and open them to.
 const HBONE: i32 = 15008;
+/// The label that says of a Gateway's pods of what class that is.
+const GATEWAY_CLASS_NAME: &str = "gateway.networking.k8s.io/gateway-class-name";
+/// The port of DNS: to be let out to that alone is to be let out to nobody.
+const DNS: i32 = 53;
 /// So many pods are named.
 const NAMED: usize = 3;
 
@@ -73,12 +78,15 @@ pub(crate) fn check(policies: &[DynamicObject], pods: &[DynamicObject]) -> Outco
         }
     }
     let pods: Vec<Pod<'_>> = pods.iter().filter_map(of_mesh).collect();
+    let named: BTreeSet<&str> = pods.iter().flat_map(|pod| pod.named.iter().copied()).collect();
     let mut shut: BTreeMap<(Direction, Vec<String>), BTreeSet<String>> = BTreeMap::new();
     for pod in &pods {
         for direction in [Direction::Ingress, Direction::Egress] {
             let about = |policy: &&Policy<'_>| policy.selects(pod) && policy.is_about(direction);
             let selecting: Vec<&Policy<'_>> = known.iter().filter(about).collect();
-            if !selecting.is_empty() && !selecting.iter().any(|policy| policy.lets(direction, pod)) {
+            let open = selecting.iter().any(|policy| policy.lets(direction, pod, &named));
+            // Whom nobody is to reach by any port is not reached without the mesh either.
+            if !open && selecting.iter().any(|policy| policy.lets_tcp(direction)) {
                 let names = selecting.iter().map(|policy| written(policy.namespace, &policy.name)).collect();
                 shut.entry((direction, names)).or_default().insert(pod.name.clone());
             }
@@ -113,7 +121,9 @@ fn read(object: &DynamicObject) -> Result<Policy<'_>, String> {
 /// `object`, if it is a pod that speaks HBONE: one that is captured, or a waypoint's.
 fn of_mesh(object: &DynamicObject) -> Option<Pod<'_>> {
     let captured = object.annotations().get(REDIRECTION).is_some_and(|said| said == "enabled");
-    if !captured && !object.labels().contains_key(GATEWAY_NAME) {
+    let waypoint = object.labels().get(GATEWAY_CLASS_NAME).is_some_and(|class| CLASSES.contains(&class.as_str()));
+    let phase = object.data.pointer("/status/phase").and_then(Value::as_str);
+    if !(captured || waypoint) || matches!(phase, Some("Succeeded" | "Failed")) {
         return None;
     }
     let containers = object.data.pointer("/spec/containers").and_then(Value::as_array).map(Vec::as_slice);
@@ -140,34 +150,39 @@ impl Policy<'_> {
         }
     }
 
-    /// Whether a rule lets HBONE through, from or to whomever.
-    fn lets(&self, direction: Direction, pod: &Pod<'_>) -> bool {
-        match direction {
-            Direction::Ingress => {
-                let rules = self.spec.ingress.as_deref().unwrap_or_default();
-                rules.iter().any(|rule| has_hbone(rule.ports.as_deref(), &pod.named))
-            }
-            // The port of whoever is asked: it is not known by its name here.
-            Direction::Egress => {
-                let rules = self.spec.egress.as_deref().unwrap_or_default();
-                rules.iter().any(|rule| has_hbone(rule.ports.as_deref(), &[]))
-            }
-        }
+    /// Whether a rule lets HBONE through, from or to whomever. Of those that `pod` reaches, ports with these names are HBONE's.
+    fn lets(&self, direction: Direction, pod: &Pod<'_>, named: &BTreeSet<&str>) -> bool {
+        self.rules(direction).any(|ports| {
+            ports.is_empty()
+                || ports.iter().filter(|port| is_tcp(port)).any(|port| match (&port.port, port.end_port) {
+                    (None, _) => true,
+                    (Some(IntOrString::Int(first)), last) => (*first..=last.unwrap_or(*first)).contains(&HBONE),
+                    (Some(IntOrString::String(name)), _) => match direction {
+                        Direction::Ingress => pod.named.contains(&name.as_str()),
+                        Direction::Egress => named.contains(name.as_str()),
+                    },
+                })
+        })
+    }
+
+    /// Whether a rule lets any port of TCP through but that of DNS.
+    fn lets_tcp(&self, direction: Direction) -> bool {
+        let beyond_dns = |port: &NetworkPolicyPort| port.port != Some(IntOrString::Int(DNS)) || port.end_port.is_some();
+        self.rules(direction).flatten().any(|port| is_tcp(port) && beyond_dns(port))
+    }
+
+    /// The ports of each rule; none are all.
+    fn rules(&self, direction: Direction) -> impl Iterator<Item = &[NetworkPolicyPort]> {
+        let ingress = self.spec.ingress.iter().flatten().map(|rule| rule.ports.as_deref());
+        let egress = self.spec.egress.iter().flatten().map(|rule| rule.ports.as_deref());
+        let ingress = ingress.filter(move |_| direction == Direction::Ingress);
+        let egress = egress.filter(move |_| direction == Direction::Egress);
+        ingress.chain(egress).map(Option::unwrap_or_default)
     }
 }
 
-/// Whether `ports` of a rule have HBONE's, which has these names; no ports are all.
-fn has_hbone(ports: Option<&[NetworkPolicyPort]>, named: &[&str]) -> bool {
-    let Some(ports) = ports.filter(|ports| !ports.is_empty()) else { return true };
-    ports.iter().any(|port| {
-        let is_tcp = port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
-        let has = match (&port.port, port.end_port) {
-            (None, _) => true,
-            (Some(IntOrString::Int(first)), last) => (*first..=last.unwrap_or(*first)).contains(&HBONE),
-            (Some(IntOrString::String(name)), _) => named.contains(&name.as_str()),
-        };
-        is_tcp && has
-    })
+fn is_tcp(port: &NetworkPolicyPort) -> bool {
+    port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP")
 }
 
 #[cfg(test)]
@@ -236,7 +251,7 @@ mod tests {
         ] {
             assert_eq!(found(rule(does_not.clone())).len(), 1, "{does_not}");
         }
-        let labels = json!({"app": "wp", "gateway.networking.k8s.io/gateway-name": "waypoint"});
+        let labels = json!({"app": "wp", "gateway.networking.k8s.io/gateway-class-name": "istio-waypoint"});
         let ports = json!([{"name": "hbone", "containerPort": 15008}]);
         let waypoint = object(
             "Pod",
@@ -249,10 +264,10 @@ mod tests {
 
     #[test]
     fn what_one_policy_lets_through_is_enough_and_what_none_is_about_is_open() {
-        let shut = json!({"podSelector": {}, "policyTypes": ["Ingress"]});
+        let shut = json!({"podSelector": {}, "ingress": [{"ports": [{"port": 8080}]}]});
         let open = json!({"podSelector": {"matchExpressions": [{"key": "app", "operator": "In", "values": ["web"]}]}, "ingress": [{}]});
         let pods = [pod("web-1", "web"), pod("api-1", "api")];
-        let outcome = check(&[policy("deny-all", shut.clone()), policy("web", open)], &pods);
+        let outcome = check(&[policy("only-http", shut.clone()), policy("web", open)], &pods);
         let [finding] = &outcome.findings[..] else { panic!("{outcome:?}") };
         assert!(finding.message.contains("1 pod of the mesh (api-1)"), "{}", finding.message);
         // Of another namespace, of other pods, or of egress alone.
@@ -261,9 +276,17 @@ mod tests {
         assert_eq!(check(&[elsewhere], &pods).findings, []);
         assert_eq!(found(json!({"podSelector": {"matchLabels": {"app": "api"}}})), []);
         assert_eq!(found(json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{}]})), []);
-        // A pod that is not in the mesh speaks no HBONE.
+        // A pod that is not in the mesh speaks no HBONE, nor does one that has ended; nor a gateway of another class.
         let outside = object("Pod", "outside", json!({}));
-        assert_eq!(check(&[policy("deny-all", shut)], &[outside]).findings, []);
+        let mut ended = pod("job-1", "web");
+        ended.data = json!({"status": {"phase": "Succeeded"}});
+        let labels = json!({"gateway.networking.k8s.io/gateway-name": "ingress", "gateway.networking.k8s.io/gateway-class-name": "istio"});
+        let gateway = object("Pod", "ingress-1", json!({"metadata": {"labels": labels}}));
+        assert_eq!(check(&[policy("only-http", shut)], &[outside, ended, gateway]).findings, []);
+        // Whom nobody is to reach at all, or who is to reach nobody but DNS, is as he would be without the mesh.
+        assert_eq!(found(json!({"podSelector": {}, "policyTypes": ["Ingress"]})), []);
+        let dns = json!([{"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53}]}]);
+        assert_eq!(found(json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": dns})), []);
     }
 
     #[test]
@@ -279,7 +302,10 @@ mod tests {
     #[test]
     fn a_policy_that_cannot_be_read_is_named_and_hides_no_other() {
         let odd = json!({"podSelector": {"matchExpressions": [{"key": "app", "operator": "Like"}]}});
-        let outcome = check(&[policy("odd", odd), policy("shut", json!({"podSelector": {}}))], &[pod("web-1", "web")]);
+        let outcome = check(
+            &[policy("odd", odd), policy("shut", json!({"podSelector": {}, "ingress": [{"ports": [{"port": 8080}]}]}))],
+            &[pod("web-1", "web")],
+        );
         let [unread, shut] = &outcome.findings[..] else { panic!("{outcome:?}") };
         assert!(
             unread.objects == ["NetworkPolicy shop/odd"] && unread.message.contains("spec.podSelector"),

@@ -9,18 +9,6 @@ use crate::support::{Controller, HOME, SOON, World};
 
 const ANNOTATION: &str = "/metadata/annotations/ambient.istio.io~1redirection";
 
-/// Two nodes, each with an agent; reviews on `a`, ratings on `b`.
-fn world() -> World {
-    let world = World::new();
-    world.namespace("shop");
-    for node in ["a", "b"] {
-        world.pod((HOME, &format!("ztunnel-{node}")), "ztunnel", node);
-    }
-    world.pod(("shop", "reviews"), "reviews", "a");
-    world.pod(("shop", "ratings"), "ratings", "b");
-    world
-}
-
 /// The agent of node `a`.
 fn agent(world: &World, controller: &Controller) -> Reporter {
     world.reporter(controller, &world.token((HOME, "ztunnel"), Some("ztunnel-a"), "istio-ca"))
@@ -64,7 +52,7 @@ fn events(world: &World, name: &str, reason: &str) -> Vec<(String, String, u64)>
 
 #[tokio::test]
 async fn a_captured_pod_is_annotated_and_an_event_tells_of_it_until_it_is_out_again() {
-    let world = world();
+    let world = World::of_two_nodes();
     let (one, two) = (world.start("one", &[]), world.start("two", &[]));
     one.process.wait_line("this controller writes", SOON).unwrap();
     // Whichever replica is asked writes.
@@ -97,7 +85,7 @@ async fn a_captured_pod_is_annotated_and_an_event_tells_of_it_until_it_is_out_ag
 
 #[tokio::test]
 async fn what_goes_wrong_is_told_by_a_warning_and_what_flaps_by_few_of_them() {
-    let world = world();
+    let world = World::of_two_nodes();
     let controller = world.start("one", &[]);
     let agent = agent(&world, &controller);
     let failed = State::Failed { obstacle: "its network namespace is gone".to_owned() };
@@ -124,7 +112,7 @@ async fn what_goes_wrong_is_told_by_a_warning_and_what_flaps_by_few_of_them() {
 
 #[tokio::test]
 async fn a_pod_with_another_meshs_sidecar_is_told_by_which_container_and_what_to_do() {
-    let world = world();
+    let world = World::of_two_nodes();
     let container = |name: &str| json!({"name": name, "image": "localhost/none:1"});
     let spec = json!({"nodeName": "a", "containers": [container("app"), container("istio-proxy")]});
     let pod =
@@ -139,7 +127,7 @@ async fn a_pod_with_another_meshs_sidecar_is_told_by_which_container_and_what_to
 
 #[tokio::test]
 async fn what_is_not_an_agents_to_say_is_not_written_and_agents_write_nothing_themselves() {
-    let world = world();
+    let world = World::of_two_nodes();
     let controller = world.start("one", &[]);
     let agent = agent(&world, &controller);
     taken(&agent, &report(&world, "reviews", captured())).await;
@@ -174,7 +162,7 @@ async fn what_is_not_an_agents_to_say_is_not_written_and_agents_write_nothing_th
 
 #[test]
 fn a_namespace_that_asks_for_sidecars_is_told_once_that_there_are_none() {
-    let world = world();
+    let world = World::of_two_nodes();
     let controller = world.start("one", &[]);
     let kubectl = world.kubectl();
     kubectl.run(&["label", "namespace", "shop", "istio-injection=enabled"]).unwrap();

@@ -9,18 +9,6 @@ use crate::support::{HOME, SOON, World, ask, granted};
 const AUDIENCE: &str = "istio-ca";
 const AGENT: (&str, &str) = (HOME, "ztunnel");
 
-/// Two nodes, each with an agent; reviews on `a`, ratings on `b`.
-fn world() -> World {
-    let world = World::new();
-    world.namespace("shop");
-    for node in ["a", "b"] {
-        world.pod((HOME, &format!("ztunnel-{node}")), "ztunnel", node);
-    }
-    world.pod(("shop", "reviews"), "reviews", "a");
-    world.pod(("shop", "ratings"), "ratings", "b");
-    world
-}
-
 /// `token` with a claim replaced; its signature is then worth nothing.
 fn altered(token: &str, claim: &str, value: &Value) -> String {
     let parts: Vec<_> = token.split('.').collect();
@@ -31,7 +19,7 @@ fn altered(token: &str, claim: &str, value: &Value) -> String {
 
 #[tokio::test]
 async fn an_agent_gets_the_identities_of_its_own_nodes_pods_and_a_waypoint_its_own() {
-    let world = world();
+    let world = World::of_two_nodes();
     let controller = world.start("one", &[]);
     let agent = |node: &str| {
         let pod = format!("ztunnel-{node}");
@@ -58,7 +46,7 @@ async fn an_agent_gets_the_identities_of_its_own_nodes_pods_and_a_waypoint_its_o
 
 #[tokio::test]
 async fn a_token_that_is_not_good_is_refused_with_the_remedy() {
-    let world = world();
+    let world = World::of_two_nodes();
     let controller = world.start("one", &[]);
     let good = world.token(AGENT, Some("ztunnel-a"), AUDIENCE);
     let other = world.token(AGENT, Some("ztunnel-a"), "vault");
@@ -84,7 +72,7 @@ async fn a_token_that_is_not_good_is_refused_with_the_remedy() {
 
 #[tokio::test]
 async fn a_token_dies_with_its_pod_at_once_and_its_successors_is_another() {
-    let world = world();
+    let world = World::of_two_nodes();
     let controller = world.start("one", &[]);
     let old = world.issuer(&controller, &world.token(AGENT, Some("ztunnel-a"), AUDIENCE));
     granted(&old, "shop/reviews").await;
@@ -113,7 +101,7 @@ async fn a_token_dies_with_its_pod_at_once_and_its_successors_is_another() {
 
 #[tokio::test]
 async fn while_the_api_cannot_say_whose_a_token_is_nobody_is_told_that_he_may_not() {
-    let world = world();
+    let world = World::of_two_nodes();
     let controller = world.start("one", &[]);
     granted(&world.issuer(&controller, &world.token(AGENT, Some("ztunnel-a"), AUDIENCE)), "shop/reviews").await;
     // One that has not been reviewed yet.

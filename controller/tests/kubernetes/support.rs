@@ -43,6 +43,18 @@ impl World {
         Self::of(Plan::new())
     }
 
+    /// One that knows two nodes, each with an agent; reviews on `a`, ratings on `b`. Nobody runs them.
+    pub(crate) fn of_two_nodes() -> Self {
+        let world = Self::new();
+        world.namespace("shop");
+        for node in ["a", "b"] {
+            world.pod((HOME, &format!("ztunnel-{node}")), "ztunnel", node);
+        }
+        world.pod(("shop", "reviews"), "reviews", "a");
+        world.pod(("shop", "ratings"), "ratings", "b");
+        world
+    }
+
     /// One with nodes, which have the images in `archive`.
     pub(crate) fn with_nodes(nodes: u8, archive: &Path) -> Self {
         Self::of(Plan::new().nodes(nodes).image(archive))

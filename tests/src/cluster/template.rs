@@ -16,7 +16,8 @@ use crate::digest;
 use crate::python::run;
 
 /// The text of what makes one.
-const MAKERS: [&str; 5] = [
+const MAKERS: [&str; 6] = [
+    include_str!("../cluster.rs"),
     include_str!("template.rs"),
     include_str!("certificates.rs"),
     include_str!("control_plane.rs"),

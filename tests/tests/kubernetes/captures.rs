@@ -134,7 +134,7 @@ fn pods_show_that_they_are_captured_and_are_told_what_becomes_of_it() {
     unmoved();
     kubectl.run(&["delete", "daemonset", "ztunnel-next", "-n", "istio-system", "--wait"]).unwrap();
     let theirs = ["get", "pods", "-n", "istio-system", "-l", "app=ztunnel-next", "-o", "name"];
-    until::until(SOON, || kubectl.run(&theirs).is_ok_and(|pods| pods.is_empty())).expect("it does not end");
+    until::until(3 * SOON, || kubectl.run(&theirs).is_ok_and(|pods| pods.is_empty())).expect("it does not end");
     unmoved();
 
     kubectl.run(&["label", "namespace", "shop", "istio.io/dataplane-mode-"]).unwrap();

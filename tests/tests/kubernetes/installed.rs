@@ -1,5 +1,6 @@
 //! The mesh as it is installed: by its chart, from an image, on two nodes that have nothing of it before and nothing after.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
@@ -17,9 +18,12 @@ use crate::shop::{DUPLEX, SERVICE, SOON, Shop, WHO, first_breath, strict};
 /// Pods that are made while an agent takes over from another.
 const MEANWHILE: u32 = 6;
 
-/// What the node's network configuration says.
-fn network(node: &Node) -> String {
-    std::fs::read_to_string(node.root().join("etc/cni/net.d/10-pods.conflist")).unwrap()
+/// The files of the node's network configuration, with what they say.
+fn network(node: &Node) -> BTreeMap<String, String> {
+    let files = std::fs::read_dir(node.root().join("etc/cni/net.d")).unwrap().flatten().map(|entry| entry.path());
+    files
+        .map(|file| (file.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(file).unwrap()))
+        .collect()
 }
 
 /// Nothing of the mesh is left on the node.
@@ -45,6 +49,12 @@ fn installed_by_its_chart_it_takes_a_namespace_in_routes_its_requests_and_leaves
     install(&shop, &[]);
     println!("installed and ready after {:.1} s", begun.elapsed().as_secs_f64());
     webhook(&shop);
+    for (node, found) in shop.cluster.nodes().iter().zip(&found) {
+        let mut now = network(node);
+        let own = now.remove("00-ambit.conflist").expect("a configuration of the agent's own");
+        assert!(own.contains("ambit-cni") && own.contains("bridge"), "{own}");
+        assert_eq!(&now, found, "the network's own is as it was found");
+    }
 
     let kubectl = shop.cluster.kubectl();
     kubectl.run(&["label", "namespace", "shop", "istio.io/dataplane-mode=ambient"]).unwrap();

@@ -102,11 +102,11 @@ where
 {
     let mut connection =
         http1::Builder::new().max_headers(FIELDS).max_buf_size(HEAD as usize).serve_connection(stream, requests);
-    let mut leaving = pin!(proxy.resting_over());
+    let mut resting = pin!(proxy.resting_over());
     let mut cut = pin!(proxy.cut());
     let mut told = false;
     poll_fn(|cx| {
-        if !told && leaving.as_mut().poll(cx).is_ready() {
+        if !told && resting.as_mut().poll(cx).is_ready() {
             told = true;
             Pin::new(&mut connection).graceful_shutdown();
         }

@@ -54,7 +54,14 @@ pub(super) fn without(text: &str, original: Option<&str>) -> Result<Option<Strin
     Ok(Some(same.map_or_else(|| written(&configuration), str::to_owned)))
 }
 
-/// True if `text` is a configuration of the agent's own, by which `owned` marks its plugin.
+/// `text` with `entry` alone.
+pub(super) fn alone(text: &str, entry: &Value) -> Result<String, Unusable> {
+    let mut configuration = read(text)?;
+    *plugins(&mut configuration)? = vec![entry.clone()];
+    Ok(written(&configuration))
+}
+
+/// True if `text` is a configuration of the agent's own, which its plugin is marked by.
 pub(super) fn is_own(text: &str) -> bool {
     let Ok(mut configuration) = read(text) else { return false };
     let marked = |plugin: &Value| is_ours(plugin) && plugin.get(OWN) == Some(&Value::Bool(true));

@@ -14,7 +14,7 @@ use super::known::replace;
 use super::{NAME, Settings};
 
 /// This very program.
-const OWN: &str = "/proc/self/exe";
+const PROGRAM: &str = "/proc/self/exe";
 /// What a configuration of one plugin is called while a list stands in for it.
 const ASIDE: &str = "replaced-by-ambit";
 
@@ -31,14 +31,6 @@ pub(crate) enum Misplaced {
         path: PathBuf,
         /// What is wrong with it.
         why: String,
-    },
-    /// Runtimes take another configuration than the agent's own.
-    #[error("{own} is not the first network configuration, {first} is: name another with --cni-own-conf")]
-    NotFirst {
-        /// The agent's own.
-        own: PathBuf,
-        /// The one that is taken in its place.
-        first: String,
     },
     /// The system does not let it.
     #[error("{what}: {error}")]
@@ -74,6 +66,12 @@ impl Installation {
             Ok(path) => {
                 if self.placed.as_ref() != Some(&path) {
                     info!(configuration = %path.display(), "pods are held back until they are captured");
+                    if let Some(own) = self.settings.cni_own_conf.as_ref().filter(|own| !path.ends_with(own)) {
+                        warn!(
+                            "{own} would not be the first network configuration: the plugin is chained into the network's, and \
+                             whoever writes that anew takes it out; name another with --cni-own-conf"
+                        );
+                    }
                 }
                 self.placed = Some(path);
                 self.reported = None;
@@ -114,38 +112,32 @@ impl Installation {
         // First what is called, then who calls it.
         self.copy().map_err(|error| failed(&format!("{} cannot be written", self.program().display()), &error))?;
         let own = self.settings.cni_own_conf.as_deref();
-        if own.is_some() {
-            // Those of others are as they were found.
-            self.unchain_all()?;
-        }
-        let name = chain::first(self.of_others()?);
-        let Some(name) = name else {
-            // Where the network's is taken away there is to be no network.
-            own.map_or(Ok(()), |own| self.discard(own))?;
+        let (ours, others): (Vec<_>, Vec<_>) = names(&self.directory)?.into_iter().partition(|name| self.is_own(name));
+        let Some(primary) = chain::first(others) else {
+            // Where the network's is taken away no pod is made until there is another; and that one is not alone when it comes.
+            ours.iter().try_for_each(|name| self.keep_alone(name))?;
             return Err(Misplaced::NoNetwork(self.directory.clone()));
         };
-        match own {
-            Some(own) => self.keep_own(own, &name),
-            None => self.chain_into(&name),
+        let placed = match own.filter(|own| **own < *primary) {
+            Some(own) => self.keep_own(own, &primary)?,
+            None => self.chain_into(&primary)?,
+        };
+        // What is no longer in force goes once something else is.
+        for name in ours.iter().filter(|name| placed != self.directory.join(name)) {
+            self.discard(name)?;
         }
+        if own.is_some_and(|own| placed == self.directory.join(own)) {
+            self.unchain_all()?;
+        }
+        Ok(placed)
     }
 
-    /// The names of what is there; what is the agent's own, by settings that no longer hold, is removed.
-    fn of_others(&self) -> Result<Vec<String>, Misplaced> {
-        let own = self.settings.cni_own_conf.as_deref();
-        let mut others = Vec::new();
-        for name in names(&self.directory)? {
-            match self.is_own(&name) {
-                true if own != Some(&name) => self.discard(&name)?,
-                true => {}
-                false => others.push(name),
-            }
-        }
-        Ok(others)
-    }
-
+    /// True if `name` is a configuration of the agent's own: by its mark, or where another agent has taken that out by its name.
+    /// One that the plugin was chained into is somebody's, whatever its name.
     fn is_own(&self, name: &str) -> bool {
-        fs::read_to_string(self.directory.join(name)).is_ok_and(|text| chain::is_own(&text))
+        let is_named = self.settings.cni_own_conf.as_deref() == Some(name);
+        let text = fs::read_to_string(self.directory.join(name)).unwrap_or_default();
+        chain::is_own(&text) || (is_named && chained_already(&text) && !self.original(name).exists())
     }
 
     fn discard(&self, name: &str) -> Result<(), Misplaced> {
@@ -158,19 +150,28 @@ impl Installation {
         }
     }
 
-    /// Keeps the configuration `own`: what `name` says, with the plugin, which is not in that.
-    fn keep_own(&self, own: &str, name: &str) -> Result<PathBuf, Misplaced> {
-        let path = self.directory.join(own);
-        if name < own {
-            return Err(Misplaced::NotFirst { own: path, first: name.to_owned() });
-        }
-        let of = self.directory.join(name);
+    /// Keeps the configuration `own`: what `primary` says, with the plugin.
+    fn keep_own(&self, own: &str, primary: &str) -> Result<PathBuf, Misplaced> {
+        let of = self.directory.join(primary);
         let text = fs::read_to_string(&of).map_err(|error| failed(&of.display().to_string(), &error))?;
-        let chained = chain::with(&text, &self.entry());
+        let chained = chain::with(&text, &self.entry(true));
         let chained = chained.map_err(|why| Misplaced::Unusable { path: of, why: why.to_string() })?.unwrap_or(text);
-        if fs::read_to_string(&path).ok().as_ref() != Some(&chained) {
+        self.keep(own, &chained)
+    }
+
+    /// Keeps the configuration `own` with nothing but the plugin, which then lets no pod be made.
+    fn keep_alone(&self, own: &str) -> Result<(), Misplaced> {
+        let path = self.directory.join(own);
+        let text = fs::read_to_string(&path).map_err(|error| failed(&path.display().to_string(), &error))?;
+        let alone = chain::alone(&text, &self.entry(true));
+        self.keep(own, &alone.map_err(|why| Misplaced::Unusable { path, why: why.to_string() })?).map(drop)
+    }
+
+    fn keep(&self, own: &str, text: &str) -> Result<PathBuf, Misplaced> {
+        let path = self.directory.join(own);
+        if fs::read_to_string(&path).ok().as_deref() != Some(text) {
             let cannot = |error: io::Error| failed(&format!("{} cannot be written", path.display()), &error);
-            replace(&path, chained.as_bytes()).map_err(cannot)?;
+            replace(&path, text.as_bytes()).map_err(cannot)?;
         }
         Ok(path)
     }
@@ -180,7 +181,7 @@ impl Installation {
         let path = self.directory.join(name);
         let text = fs::read_to_string(&path).map_err(|error| failed(&path.display().to_string(), &error))?;
         let unusable = |why: Unusable| Misplaced::Unusable { path: path.clone(), why: why.to_string() };
-        let Some(chained) = chain::with(&text, &self.entry()).map_err(unusable)? else { return Ok(path) };
+        let Some(chained) = chain::with(&text, &self.entry(false)).map_err(unusable)? else { return Ok(path) };
         let write = |path: &Path, text: &str| {
             replace(path, text.as_bytes())
                 .map_err(|error| failed(&format!("{} cannot be written", path.display()), &error))
@@ -213,8 +214,14 @@ impl Installation {
         let path = self.directory.join(name);
         let restored = |error: io::Error| failed(&format!("{} cannot be restored", path.display()), &error);
         if let Some(single) = name.strip_suffix(ASIDE).and_then(|name| name.strip_suffix('.')) {
-            let list = self.directory.join(single).with_extension("conflist");
-            fs::rename(&path, self.directory.join(single)).and_then(|()| fs::remove_file(list)).map_err(restored)?;
+            let single_path = self.directory.join(single);
+            let list = single_path.with_extension("conflist");
+            let stands_in = fs::read_to_string(&list).is_ok_and(|text| chained_already(&text));
+            if single_path.exists() || !stands_in {
+                // The network has written it anew, or another.
+                return self.discard(name);
+            }
+            fs::rename(&path, single_path).and_then(|()| fs::remove_file(list)).map_err(restored)?;
             let _ = fs::remove_file(self.original(single));
             return Ok(());
         }
@@ -238,11 +245,11 @@ impl Installation {
         if there.is_some() && there == self.copied {
             return Ok(());
         }
-        if there.is_none() || !is_same(Path::new(OWN), &program)? {
+        if there.is_none() || !is_same(Path::new(PROGRAM), &program)? {
             fs::create_dir_all(&self.settings.cni_bin_dir)?;
             let staged = self.settings.cni_bin_dir.join(format!(".{NAME}.{}.new", std::process::id()));
             let mut file = File::create(&staged)?;
-            io::copy(&mut File::open(OWN)?, &mut file)?;
+            io::copy(&mut File::open(PROGRAM)?, &mut file)?;
             file.set_permissions(fs::Permissions::from_mode(0o755))?;
             file.sync_all()?;
             drop(file);
@@ -261,8 +268,8 @@ impl Installation {
         self.settings.cni_state_dir.join(format!("was-{name}"))
     }
 
-    /// The plugin's own part of the configuration.
-    fn entry(&self) -> Value {
+    /// The plugin's part of a configuration, of the agent's own or of the network's.
+    fn entry(&self, own: bool) -> Value {
         let Settings { cni_socket, cni_when_away, .. } = &self.settings;
         let mut entry = json!({
             "type": NAME,
@@ -270,7 +277,7 @@ impl Installation {
             "known": self.settings.known(),
             "whenAway": cni_when_away,
         });
-        if let (Some(fields), true) = (entry.as_object_mut(), self.settings.cni_own_conf.is_some()) {
+        if let (Some(fields), true) = (entry.as_object_mut(), own) {
             fields.insert(chain::OWN.to_owned(), true.into());
         }
         entry

@@ -293,7 +293,7 @@ impl Agent {
         addresses.sort_unstable();
         addresses.dedup();
         let (pod, identity, dns) = (wanted.pod, wanted.identity.clone(), wanted.dns);
-        let place = Place { cookie: netns.cookie(), pod, identity, addresses, dns };
+        let place = Place { cookie: netns.cookie(), pod, identity, addresses, own: own.clone(), dns };
         let pod = Pod {
             uid: uid.clone(),
             identity: wanted.identity.clone(),

@@ -88,6 +88,8 @@ pub(crate) struct Place {
     pub(crate) identity: Identity,
     /// Every address of the pod, ascending.
     pub(crate) addresses: Vec<IpAddr>,
+    /// Those by which others reach it.
+    pub(crate) own: Vec<IpAddr>,
     /// Whether its DNS queries are captured as well.
     pub(crate) dns: bool,
 }
@@ -119,7 +121,8 @@ mod tests {
 
     fn place(cookie: u64, last: u8) -> Place {
         let identity = Identity::new("cluster.local".parse().unwrap(), "shop", "web");
-        Place { cookie, pod: None, identity, addresses: vec![IpAddr::from([10, 0, 0, last])], dns: true }
+        let addresses = vec![IpAddr::from([10, 0, 0, last])];
+        Place { cookie, pod: None, identity, own: addresses.clone(), addresses, dns: true }
     }
 
     #[test]

@@ -80,8 +80,8 @@ fn sidecar(
     mode: Option<DataplaneMode>,
     findings: &mut Findings,
 ) -> Option<Sidecar> {
-    let containers = spec.containers.iter().chain(&spec.init_containers);
-    let container = containers.map(|container| Sidecar::of_container(&container.name)).find(Option::is_some).flatten();
+    let mut containers = spec.containers.iter().chain(&spec.init_containers);
+    let container = containers.find_map(|container| Sidecar::of_container(&container.name));
     // A gateway's proxy that others reach by HBONE is no sidecar.
     let container = container.filter(|_| metadata.label(labels::TUNNEL) != Some("http"));
     let annotated = metadata.annotations.contains_key(labels::SIDECAR_STATUS).then_some(Sidecar::Annotated);

@@ -70,7 +70,7 @@ fn it_is_put_into_its_place_and_leaves_nothing() {
         assert!(node.read("10-pods.conflist").contains("\"type\": \"ambit-cni\""), "{}", node.read("10-pods.conflist"));
         assert_eq!(names(&node.path("net.d")).unwrap().iter().find(|name| *name == "10-pods.conf"), None);
         let program = fs::metadata(node.path("bin").join(NAME)).unwrap();
-        assert_eq!((program.len(), program.mode() & 0o777), (fs::metadata(OWN).unwrap().len(), 0o755));
+        assert_eq!((program.len(), program.mode() & 0o777), (fs::metadata(PROGRAM).unwrap().len(), 0o755));
         let placed = node.all();
         assert!(installation.look());
         assert_eq!(node.all(), placed, "what is in its place is left there");
@@ -127,10 +127,12 @@ fn a_configuration_of_its_own_is_the_networks_with_the_plugin_whoever_writes_tha
         assert!(node.read(OWN_CONF).contains("ptp") && node.read(OWN_CONF).contains(NAME), "{}", node.read(OWN_CONF));
         assert_eq!(node.read(primary), anew);
 
-        // Without the network's there is none; with it, and settings that name no file, it is chained in as before.
+        // Without the network's no pod is made until there is another.
         fs::remove_file(node.path("net.d").join(primary)).unwrap();
         assert!(!installation.look());
-        assert_eq!(names(&node.path("net.d")).unwrap(), [] as [&str; 0]);
+        let alone: serde_json::Value = serde_json::from_str(&node.read(OWN_CONF)).unwrap();
+        assert_eq!(alone["plugins"].as_array().unwrap().len(), 1);
+        assert!(!installation.look() && node.read(OWN_CONF).contains(NAME));
         node.write(primary, text);
         assert!(installation.look());
         assert!(node.installation().look());
@@ -142,12 +144,56 @@ fn a_configuration_of_its_own_is_the_networks_with_the_plugin_whoever_writes_tha
 }
 
 #[test]
-fn a_configuration_of_its_own_that_is_not_the_first_is_not_in_force_and_it_is_said() {
+fn what_could_not_be_the_first_is_chained_in_and_what_was_chained_in_stays_until_something_else_is_in_force() {
+    const OWN_CONF: &str = "00-ambit.conflist";
     let node = Node::new(&[("00-a.conflist", LIST)]);
-    let mut installation = node.installation_of(Some("00-ambit.conflist"));
-    assert!(!installation.look());
-    let Some(Misplaced::NotFirst { first, .. }) = &installation.reported else { panic!("{:?}", installation.reported) };
-    assert_eq!(first, "00-a.conflist");
+    for own in [None, Some(OWN_CONF)] {
+        let mut installation = node.installation_of(own);
+        assert!(installation.look());
+        assert!(node.read("00-a.conflist").contains(NAME), "{own:?}");
+        assert!(!node.path("net.d").join(OWN_CONF).exists());
+    }
+    // A file of that name that is somebody else's is the network's.
+    let other = Node::new(&[(OWN_CONF, LIST)]);
+    assert!(other.installation_of(Some(OWN_CONF)).look());
+    other.installation_of(Some(OWN_CONF)).remove().unwrap();
+    assert_eq!(other.read(OWN_CONF), LIST);
+    // One that cannot be read: the plugin stays where it was.
+    let node = Node::new(&[("10-pods.conflist", LIST)]);
+    assert!(node.installation().look());
+    let chained = node.read("10-pods.conflist");
+    node.write("05-broken.conflist", "{");
+    assert!(!node.installation_of(Some(OWN_CONF)).look());
+    assert_eq!(node.read("10-pods.conflist"), chained);
+}
+
+#[test]
+fn an_agent_of_before_that_chains_into_the_own_configuration_takes_nothing_from_the_next_one() {
+    const OWN_CONF: &str = "00-ambit.conflist";
+    let node = Node::new(&[("10-pods.conflist", LIST)]);
+    let before = node.all();
+    let mut installation = node.installation_of(Some(OWN_CONF));
+    assert!(installation.look());
+    let own = node.read(OWN_CONF);
+    // As it knows no mark, it writes an entry without one.
+    node.write(OWN_CONF, &own.replace("\"own\": true,", ""));
+    assert_ne!(node.read(OWN_CONF), own);
+    assert!(installation.look());
+    assert_eq!((node.read(OWN_CONF), node.read("10-pods.conflist").as_str()), (own.clone(), LIST));
+    node.write(OWN_CONF, &own.replace("\"own\": true,", ""));
+    node.installation_of(Some(OWN_CONF)).remove().unwrap();
+    assert_eq!(node.all(), before);
+}
+
+#[test]
+fn what_was_set_aside_does_not_come_back_over_what_the_network_has_written_since() {
+    let old = r#"{"type": "flannel", "name": "pods"}"#;
+    let node = Node::new(&[("10-pods.conf", old)]);
+    assert!(node.installation().look());
+    let new = old.replace("flannel", "ptp");
+    node.write("10-pods.conf", &new);
+    node.installation().remove().unwrap();
+    assert_eq!(node.read("10-pods.conf"), new);
 }
 
 #[test]
