@@ -8,13 +8,12 @@ mod trouble;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use ambit_tests::cluster::{Cluster, Plan, Programs, Settings};
+use ambit_tests::cluster::{Cluster, Plan};
 use ambit_tests::leftovers::BPFFS;
 use ambit_tests::mesh::mount_bpffs;
 use ambit_tests::topology::{self, Node, Topology};
@@ -26,6 +25,7 @@ use tokio::runtime::Handle;
 
 use self::server::{Change, Server, Writer};
 use self::trouble::Trouble;
+use crate::stand_in::without_controllers;
 
 const PODS: u32 = 10_000;
 const SERVICES: u32 = 2_000;
@@ -178,17 +178,8 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        let environment = Settings::from_environment();
-        let programs = Programs::find(&environment).unwrap();
-        // Nobody else is to change anything: no controllers, as with envtest.
-        let assets = tempfile::tempdir().unwrap();
-        for (program, name) in
-            [(&programs.etcd, "etcd"), (&programs.kubectl, "kubectl"), (&programs.apiserver, "kube-apiserver")]
-        {
-            symlink(program, assets.path().join(name)).unwrap();
-        }
-        let settings =
-            Settings { assets: Some(assets.path().to_owned()), existing: None, ..Settings::from_environment() };
+        // Nobody else is to change anything.
+        let (settings, assets) = without_controllers();
         let mut cluster = Plan::new().settings(settings).start().unwrap();
         let nodes = topology::Plan::new(&["a", "b"]).build().unwrap();
         nodes.binaries().check_ztunnel().unwrap();

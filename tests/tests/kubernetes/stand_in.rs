@@ -4,19 +4,24 @@ use std::os::unix::fs::symlink;
 
 use ambit_tests::cluster::{Plan, Programs, Settings, crds};
 use serde_json::json;
+use tempfile::TempDir;
 
-#[test]
-fn programs_of_another_directory_and_a_cluster_that_is_there_stand_in() {
+/// Programs as envtest has them: without controllers; and the directory that they are in.
+pub(crate) fn without_controllers() -> (Settings, TempDir) {
     let environment = Settings::from_environment();
     let programs = Programs::find(&environment).unwrap();
-    // As envtest has them: without controllers.
     let assets = tempfile::tempdir().unwrap();
     for (program, name) in
         [(&programs.etcd, "etcd"), (&programs.kubectl, "kubectl"), (&programs.apiserver, "kube-apiserver")]
     {
         symlink(program, assets.path().join(name)).unwrap();
     }
-    let settings = Settings { assets: Some(assets.path().to_owned()), ..Settings::default() };
+    (Settings { assets: Some(assets.path().to_owned()), existing: None, ..environment }, assets)
+}
+
+#[test]
+fn programs_of_another_directory_and_a_cluster_that_is_there_stand_in() {
+    let (settings, assets) = without_controllers();
     let theirs = Plan::new().settings(settings.clone()).start().unwrap();
     assert!(theirs.kubectl().program().starts_with(assets.path()));
     let pod = json!({
