@@ -7,7 +7,7 @@ use ambit_tests::topology::Plan;
 use ambit_tests::{Process, Waypoint};
 use serde_json::{Value, json};
 
-use crate::world::{HTTP, SHOP, SOON, WHOAMI, World, socket};
+use crate::world::{HTTP, SHOP, SOON, WHOAMI, World, by_name, socket};
 
 const NODES: [&str; 3] = ["a", "b", "c"];
 const USE: &str = "istio.io/use-waypoint";
@@ -149,21 +149,15 @@ fn pods_move_and_nodes_come_and_go_and_whoever_asks_is_answered() {
     answered_by(&world, "late");
 
     // A pod moves there: gone from its node, and then of the same name on the other one.
-    world.manifests.delete("Pod", SHOP, "moves").unwrap();
-    world.agent("b").wait_captured(SHOP, "moves", false, SOON).unwrap();
-    world.await_config(&["a", "b"], |dump| is_known(dump, "moves", false));
-    moves.stop(SOON).unwrap();
+    ends(&mut world, "moves", moves);
     world.topology.delete_pod("moves").unwrap();
     world.topology.start_pod("moves", "c").unwrap();
     let moved = come(&mut world, "moves");
     answered_by(&world, "moves");
 
     // The node goes, and all of its pods before it.
-    for pod in ["late", "moves"] {
-        world.manifests.delete("Pod", SHOP, pod).unwrap();
-        world.await_config(&["a", "b"], |dump| is_known(dump, pod, false));
-    }
-    [late, moved].into_iter().for_each(|server| drop(server.stop(SOON).unwrap()));
+    ends(&mut world, "late", late);
+    ends(&mut world, "moves", moved);
     world.agent_mut("c").kill().unwrap();
     world.manifests.delete("Node", "", "c").unwrap();
     answered_by(&world, "stays");
@@ -174,8 +168,14 @@ fn pods_move_and_nodes_come_and_go_and_whoever_asks_is_answered() {
     }
 }
 
-/// Whether a configuration has the pod `name` or has it not, as `known` says.
-fn is_known(dump: &Value, name: &str, known: bool) -> bool {
-    let workloads = dump["workloads"].as_array().unwrap();
-    workloads.iter().any(|workload| workload["name"] == name) == known
+/// Ends the pod `name` and its `server` as Kubernetes does: it is no endpoint any more, its server finishes what it has, and then it is
+/// gone.
+fn ends(world: &mut World, name: &str, server: Process) {
+    let terminate = |pod: &mut Value| pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    world.manifests.edit("Pod", SHOP, name, terminate).unwrap();
+    world.await_config(&["a", "b"], |dump| by_name(dump, "workloads", "name", name).unwrap()["ready"] == false);
+    server.stop(SOON).unwrap();
+    world.manifests.delete("Pod", SHOP, name).unwrap();
+    let node = world.pod(name).node.clone();
+    world.agent(&node).wait_captured(SHOP, name, false, SOON).unwrap();
 }
