@@ -9,6 +9,9 @@ use super::NAME;
 /// The field of the plugin's entry that tells a configuration of the agent's own.
 pub(super) const OWN: &str = "own";
 
+/// The field that tells the plugin that there is no other: the network's configuration is gone.
+pub(super) const ALONE: &str = "alone";
+
 /// Why a configuration cannot be chained to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unusable {

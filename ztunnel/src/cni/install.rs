@@ -93,16 +93,11 @@ impl Installation {
     pub(crate) fn remove(&self) -> Result<(), Misplaced> {
         let mut outcome = Ok(());
         for name in names(&self.directory)?.iter().filter(|name| self.is_own(name)) {
-            outcome = outcome.and(self.discard(name));
+            outcome = outcome.and(discard(&self.directory.join(name)));
         }
         outcome = outcome.and(self.unchain_all());
         for path in [self.program(), self.settings.known(), self.settings.cni_socket.clone()] {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    outcome = outcome.and(Err(failed(&format!("{} cannot be removed", path.display()), &error)));
-                }
-                _ => {}
-            }
+            outcome = outcome.and(discard(&path));
         }
         outcome
     }
@@ -123,8 +118,8 @@ impl Installation {
             None => self.chain_into(&primary)?,
         };
         // What is no longer in force goes once something else is.
-        for name in ours.iter().filter(|name| placed != self.directory.join(name)) {
-            self.discard(name)?;
+        for path in ours.iter().map(|name| self.directory.join(name)).filter(|path| *path != placed) {
+            discard(&path)?;
         }
         if own.is_some_and(|own| placed == self.directory.join(own)) {
             self.unchain_all()?;
@@ -140,16 +135,6 @@ impl Installation {
         chain::is_own(&text) || (is_named && chained_already(&text) && !self.original(name).exists())
     }
 
-    fn discard(&self, name: &str) -> Result<(), Misplaced> {
-        let path = self.directory.join(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(failed(&format!("{} cannot be removed", path.display()), &error))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Keeps the configuration `own`: what `primary` says, with the plugin.
     fn keep_own(&self, own: &str, primary: &str) -> Result<PathBuf, Misplaced> {
         let of = self.directory.join(primary);
@@ -163,7 +148,11 @@ impl Installation {
     fn keep_alone(&self, own: &str) -> Result<(), Misplaced> {
         let path = self.directory.join(own);
         let text = fs::read_to_string(&path).map_err(|error| failed(&path.display().to_string(), &error))?;
-        let alone = chain::alone(&text, &self.entry(true));
+        let mut entry = self.entry(true);
+        if let Some(fields) = entry.as_object_mut() {
+            fields.insert(chain::ALONE.to_owned(), true.into());
+        }
+        let alone = chain::alone(&text, &entry);
         self.keep(own, &alone.map_err(|why| Misplaced::Unusable { path, why: why.to_string() })?).map(drop)
     }
 
@@ -218,8 +207,8 @@ impl Installation {
             let list = single_path.with_extension("conflist");
             let stands_in = fs::read_to_string(&list).is_ok_and(|text| chained_already(&text));
             if single_path.exists() || !stands_in {
-                // The network has written it anew, or another.
-                return self.discard(name);
+                // The network has written it anew, or another: what stood in for it is no longer needed.
+                return if stands_in { discard(&list) } else { Ok(()) }.and(discard(&path));
             }
             fs::rename(&path, single_path).and_then(|()| fs::remove_file(list)).map_err(restored)?;
             let _ = fs::remove_file(self.original(single));
@@ -281,6 +270,16 @@ impl Installation {
             fields.insert(chain::OWN.to_owned(), true.into());
         }
         entry
+    }
+}
+
+/// Sees that there is nothing at `path`.
+fn discard(path: &Path) -> Result<(), Misplaced> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(failed(&format!("{} cannot be removed", path.display()), &error))
+        }
+        _ => Ok(()),
     }
 }
 

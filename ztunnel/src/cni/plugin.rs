@@ -35,6 +35,9 @@ struct Config {
     known: PathBuf,
     #[serde(default)]
     when_away: WhenAway,
+    /// There is no other plugin: nobody could take a pod's network down, or make one.
+    #[serde(default)]
+    alone: bool,
     #[serde(default)]
     prev_result: Option<Value>,
 }
@@ -116,6 +119,11 @@ fn act(environment: &Environment, input: &str, node: &impl Surroundings) -> Resu
     let config: Config = serde_json::from_str(input)
         .map_err(|error| Refusal::new(NOT_DECODED, format!("the configuration is not understood: {error}")))?;
     match environment.command.as_str() {
+        "ADD" | "DEL" if config.alone => {
+            let message =
+                "the network's configuration is gone from this node: pods are made and taken down when there is one";
+            Err(Refusal::new(TRY_AGAIN_LATER, message))
+        }
         "VERSION" => Ok(Some(json!({"cniVersion": config.cni_version, "supportedVersions": VERSIONS}))),
         "ADD" => add(environment, config, node).map(Some),
         "CHECK" => check(environment, &config, node).map(|()| None),

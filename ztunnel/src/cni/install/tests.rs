@@ -131,7 +131,8 @@ fn a_configuration_of_its_own_is_the_networks_with_the_plugin_whoever_writes_tha
         fs::remove_file(node.path("net.d").join(primary)).unwrap();
         assert!(!installation.look());
         let alone: serde_json::Value = serde_json::from_str(&node.read(OWN_CONF)).unwrap();
-        assert_eq!(alone["plugins"].as_array().unwrap().len(), 1);
+        let plugins = alone["plugins"].as_array().unwrap();
+        assert!(plugins.len() == 1 && plugins[0][chain::ALONE] == true, "{alone}");
         assert!(!installation.look() && node.read(OWN_CONF).contains(NAME));
         node.write(primary, text);
         assert!(installation.look());
@@ -194,6 +195,7 @@ fn what_was_set_aside_does_not_come_back_over_what_the_network_has_written_since
     node.write("10-pods.conf", &new);
     node.installation().remove().unwrap();
     assert_eq!(node.read("10-pods.conf"), new);
+    assert_eq!(names(&node.path("net.d")).unwrap(), ["10-pods.conf"]);
 }
 
 #[test]

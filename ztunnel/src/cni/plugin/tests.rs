@@ -138,3 +138,16 @@ fn what_is_not_understood_is_refused_by_its_code() {
     let Ok(Some(versions)) = act(&pod("VERSION"), r#"{"cniVersion": "1.0.0"}"#, &agent) else { panic!() };
     assert!(versions["supportedVersions"].as_array().unwrap().contains(&json!("1.0.0")), "{versions}");
 }
+
+#[test]
+fn while_the_network_has_no_configuration_pods_are_neither_made_nor_taken_down() {
+    let agent = agent(Some(Reply::Captured), Some(true));
+    let alone = input("start").replacen('{', r#"{"alone": true, "#, 1);
+    for command in ["ADD", "DEL"] {
+        let refused = act(&pod(command), &alone, &agent).unwrap_err();
+        assert_eq!(refused.code, TRY_AGAIN_LATER);
+        assert!(refused.message.contains("the network's configuration is gone"), "{}", refused.message);
+    }
+    assert!(agent.asked.borrow().is_empty());
+    assert!(act(&pod("CHECK"), &alone, &agent).is_ok(), "what is there stays");
+}
