@@ -39,7 +39,7 @@ use crate::lease::Lead;
 use crate::status::{Condition, Statuses, conditions, is_said, now};
 
 /// The kinds that something is said of.
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 11] = [
     Kind::Namespace,
     Kind::Service,
     Kind::ServiceEntry,
@@ -48,6 +48,7 @@ const KINDS: [Kind; 10] = [
     Kind::PeerAuthentication,
     Kind::VirtualService,
     Kind::DestinationRule,
+    Kind::IstioGateway,
     Kind::HttpRoute,
     Kind::GrpcRoute,
 ];

@@ -33,7 +33,7 @@ fn carry(fields: &[(&str, &str)], (method, authority, path): (&str, &str, &str))
     let mesh = mesh();
     let arrival = Arrival { gateway: &Gateway::Mesh, port: 9080, client: route::Client::default() };
     let request = Request { arrival, method, scheme: "http", authority, path, fields };
-    let addressed = Addressed { host: HOST, viewer: "shop", owner: Some("shop") };
+    let addressed = Addressed { host: HOST, viewer: "shop", owner: Some("shop"), from: None };
     let outcome = mesh.routes.http(addressed, &request, Draw(7));
     assert_eq!(outcome, mesh.routes.http(addressed, &request, Draw(7)), "it is told the same again");
     let attached = policy::Addressed::new(

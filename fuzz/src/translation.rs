@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ambit_api::{Kind, Object, Resource, translate};
 use ambit_model::destination::DestinationRules;
+use ambit_model::gateway::{Gateways, listeners};
 use ambit_model::route::Routes;
 use ambit_model::{Mesh, Policies};
 
@@ -13,9 +14,10 @@ pub fn policy(bytes: &[u8]) -> bool {
     translated(bytes, &[Kind::PeerAuthentication, Kind::AuthorizationPolicy])
 }
 
-/// Reads `bytes` as a VirtualService, as a DestinationRule and as routes of the Gateway API, like [`policy`].
+/// Reads `bytes` as a VirtualService, as a DestinationRule, as Istio's Gateway and as routes of the Gateway API, like [`policy`].
 pub fn rule(bytes: &[u8]) -> bool {
-    translated(bytes, &[Kind::VirtualService, Kind::DestinationRule, Kind::HttpRoute, Kind::GrpcRoute])
+    let of_istio = [Kind::VirtualService, Kind::DestinationRule, Kind::IstioGateway];
+    translated(bytes, &[&of_istio[..], &[Kind::HttpRoute, Kind::GrpcRoute]].concat())
 }
 
 fn translated(bytes: &[u8], kinds: &[Kind]) -> bool {
@@ -40,7 +42,8 @@ fn translated(bytes: &[u8], kinds: &[Kind]) -> bool {
 }
 
 fn put(resource: Resource) {
-    let (mut policies, mut routes, mut rules) = <(Policies, Routes, DestinationRules)>::default();
+    let (mut policies, mut routes) = <(Policies, Routes)>::default();
+    let (mut rules, mut gateways) = <(DestinationRules, Gateways)>::default();
     match resource {
         Resource::PeerAuthentication(policy) => {
             assert!(policies.set_peer(&policy.key, Some(Arc::clone(&policy))));
@@ -58,9 +61,16 @@ fn put(resource: Resource) {
             assert!(rules.set(&rule.key, Some(Arc::clone(&rule))));
             assert!(rules.set(&rule.key, None));
         }
+        Resource::IstioGateway(gateway) => {
+            assert!(gateways.set(&gateway.key, Some(Arc::clone(&gateway))));
+            let (listeners, conflicts) = listeners(gateways.iter());
+            assert!(listeners.len() <= gateway.servers.len());
+            assert!(conflicts.iter().all(|conflict| conflict.with == gateway.key), "there is no other");
+            assert!(gateways.set(&gateway.key, None));
+        }
         // What it names, and with that what it does, is for who knows the others.
         Resource::Route(_) => {}
         _ => unreachable!("it is of another kind"),
     }
-    assert_eq!((policies, routes, rules), Default::default(), "something of it is left");
+    assert_eq!((policies, routes, rules, gateways), Default::default(), "something of it is left");
 }

@@ -53,6 +53,11 @@ pub(crate) fn routes(sources: Sources, levels: Levels, quit: Quit) -> Routes {
         .get("/clusters", "where it carries requests: endpoints, limits, ejections", on(|s| clusters(&s.shared)))
         .get("/connections", "the open connections that carry bytes, a list for each worker", connections)
         .get("/certificates", "the certificates held, with their roots", on(|s| object!(s.shared.certificates.list())))
+        .get(
+            "/listeners",
+            "where a gateway listens, for which servers, and what of them is not in effect",
+            on(listeners),
+        )
         .get("/reports", "what is wrong with the configuration", on(|s| object!(*s.reports.load())))
 }
 
@@ -63,6 +68,7 @@ fn status(sources: &Sources) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "cluster": settings.cluster,
         "domain": settings.domain,
+        "mode": settings.mode,
         "namespace": settings.namespace,
         "name": settings.name,
         "source": settings.source.name(),
@@ -78,6 +84,8 @@ fn config_dump(sources: &Sources) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "settings": sources.settings,
         "waypoint": snapshot.waypoint(&shared.key),
+        "gateways": snapshot.gateways.iter().collect::<Vec<_>>(),
+        "listeners": listeners(sources),
         "services": served.collect::<Vec<_>>(),
         "virtualServices": snapshot.routes.virtual_services().collect::<Vec<_>>(),
         "routes": snapshot.routes.service_routes().collect::<Vec<_>>(),
@@ -86,6 +94,22 @@ fn config_dump(sources: &Sources) -> Value {
         "clusters": clusters(shared),
         "certificates": shared.certificates.list(),
         "reports": *sources.reports.load(),
+    })
+}
+
+fn listeners(sources: &Sources) -> Value {
+    let Some(gateway) = &sources.shared.gateway else { return Value::Array(Vec::new()) };
+    let listening = gateway.listening.load();
+    let ports =
+        listening.ports.iter().map(|(listener, addresses)| object!({ "listener": listener, "addresses": addresses }));
+    let conflicts = listening.conflicts.iter().map(
+        |conflict| object!({ "gateway": conflict.gateway, "server": conflict.server, "message": conflict.to_string() }),
+    );
+    let faults = gateway.credentials.faults().into_iter().map(|(what, why)| object!({ "of": what, "message": why }));
+    object!({
+        "listeners": ports.collect::<Vec<_>>(),
+        "conflicts": conflicts.collect::<Vec<_>>(),
+        "credentials": faults.collect::<Vec<_>>(),
     })
 }
 

@@ -1,23 +1,27 @@
 //! Wires the waypoint together: discovery, its certificate, workers and the ports for operators. The control thread runs
 //! here; what carries requests runs on the workers.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ambit_discovery::publish;
+use ambit_discovery::secrets::Secrets;
+use ambit_discovery::{Origin, Snapshots, publish};
 use ambit_hbone as hbone;
-use ambit_model::Snapshot;
+use ambit_identity::Clock;
+use ambit_identity::store::Certificates;
 use ambit_model::waypoint::WaypointKey;
+use ambit_model::{Snapshot, WorkloadUid};
 use ambit_net::netns::NetNs;
-use ambit_net::socket::{Keepalive, ListenOptions, listen};
+use ambit_net::socket::{self, Keepalive, ListenOptions};
 use ambit_process::http_server::Server;
 use ambit_process::limits::raise_open_files;
 use ambit_process::ready::Ready;
 use ambit_process::workers::Workers;
 use ambit_process::{drain, metrics, series, signal};
 use ambit_telemetry::{Living, Logging};
-use ambit_transport::credentials;
+use ambit_transport::credentials::{self, Signer};
 use anyhow::Context;
 use http::HeaderValue;
 use tokio::net::TcpListener;
@@ -25,10 +29,11 @@ use tokio::runtime::{Builder, LocalOptions};
 use tracing::{info, warn};
 
 use crate::admin::{self, Sources};
+use crate::gateway::{self, Credentials, Gateway, Listening};
 use crate::inbound;
 use crate::proxy::{Limits, Proxy, Shared};
 use crate::record::Mirrors;
-use crate::settings::Settings;
+use crate::settings::{Mode, Settings};
 use crate::upstream::Registry;
 
 /// How often it is looked which endpoints return, and what can be forgotten.
@@ -55,18 +60,22 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
     let (certificates, watched) = credentials::open(&sources).context("there is no certificate to be had")?;
     let (publisher, mut snapshots) = publish(Snapshot::new(settings.mesh()));
     let (reports_publisher, reports) = publish(Vec::new());
+    let discovery =
+        ambit_discovery::Settings { mesh: settings.mesh(), ..ambit_discovery::Settings::new(origin.clone()) };
+    let (trigger, drain) = drain::channel();
+    let gateway = settings.gateway_pod().map(|pod| gateway(settings, pod, &origin, &snapshots, &certificates));
     let shared = Arc::new(Shared {
         snapshots: snapshots.clone(),
         certificates,
         identity: settings.identity(),
         key: WaypointKey::new(&settings.namespace, &settings.name),
+        gateway,
         registry: Registry::default(),
         originators: Arc::default(),
         mirrors: Mirrors::default(),
         limits: limits(settings),
         server: server_header(settings)?,
     });
-    let (trigger, drain) = drain::channel();
     let workers = start_workers(settings, &shared, logging, &drain).await?;
     let ready = Ready::new();
     let (configured, certified) =
@@ -78,7 +87,11 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
         &ready,
     )
     .await?;
-    info!(address = %settings.address, identity = %shared.identity, waypoint = %shared.key, "waypoint");
+    match &shared.gateway {
+        Some(gateway) => info!(pod = %gateway.pod, identity = %shared.identity, name = %shared.key, "gateway"),
+        None => info!(address = %settings.address, identity = %shared.identity, waypoint = %shared.key, "waypoint"),
+    }
+    tokio::task::spawn_local(watch_credentials(shared.clone()));
     let trust = shared.certificates.trust_store().clone();
     tokio::task::spawn_local(credentials::follow(sources, watched, trust));
     let renewing = tokio::task::spawn_local(renew(shared.clone(), drain.clone(), move || certified.met()));
@@ -95,8 +108,6 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
             configured.met();
         }
     });
-    let discovery = ambit_discovery::Settings::new(origin);
-    let discovery = ambit_discovery::Settings { mesh: settings.mesh(), ..discovery };
     let stopping = drain.clone();
     let discovery =
         ambit_discovery::run(discovery, publisher, reports_publisher, async move { stopping.graceful().await });
@@ -126,6 +137,7 @@ fn limits(settings: &Settings) -> Limits {
         termination_drain: settings.termination_drain_duration,
         normalization: settings.path_normalization,
         forwarded_for: settings.forwarded_for,
+        trusted_proxies: settings.trusted_proxies,
         tunnel: hbone::Config { drain_timeout: None, ..hbone::Config::default() },
         tunnel_idle: Duration::from_secs(300),
     }
@@ -153,14 +165,11 @@ async fn start_workers(
     drain: &drain::Drain,
 ) -> anyhow::Result<Arc<Workers<Rc<Proxy>>>> {
     let count = settings.worker_count();
-    let here = NetNs::current().context("the network namespace cannot be told")?;
-    let options =
-        ListenOptions { dual_stack: true, mark: 0, keepalive: Some(Keepalive::default()), ..ListenOptions::default() };
-    let listener = || {
-        let listener = listen(&here, settings.address, &options);
-        listener.with_context(|| format!("agents cannot reach it at {}", settings.address))
+    let listeners = match settings.mode {
+        Mode::Waypoint => (0..count.get()).map(|_| listen(settings.address)).collect::<Result<_, _>>()?,
+        // Each of its workers listens for itself, wherever Gateways say.
+        Mode::Gateway => Vec::new(),
     };
-    let listeners: Vec<_> = (0..count.get()).map(|_| listener()).collect::<Result<_, _>>()?;
     let listeners = Arc::new(std::sync::Mutex::new(listeners));
     let (shared, access, drain) = (shared.clone(), logging.access_log(), drain.clone());
     let setup = move |_| {
@@ -168,13 +177,47 @@ async fn start_workers(
         let listener = listeners.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
         let listener = listener.map(TcpListener::from_std).transpose();
         std::future::ready(listener.map(|listener| {
-            if let Some(listener) = listener {
-                tokio::task::spawn_local(inbound::accept(proxy.clone(), listener));
-            }
+            match listener {
+                Some(listener) => tokio::task::spawn_local(inbound::accept(proxy.clone(), listener)),
+                None => tokio::task::spawn_local(gateway::listen(proxy.clone())),
+            };
             proxy
         }))
     };
     Ok(Arc::new(Workers::start(count, setup).await?))
+}
+
+/// A listener for agents.
+fn listen(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
+    let here = NetNs::current().context("the network namespace cannot be told")?;
+    let options =
+        ListenOptions { dual_stack: true, mark: 0, keepalive: Some(Keepalive::default()), ..ListenOptions::default() };
+    socket::listen(&here, address, &options).with_context(|| format!("agents cannot reach it at {address}"))
+}
+
+/// What makes this a gateway, whose pod is `pod`; and what keeps that up to date.
+fn gateway(
+    settings: &Settings,
+    pod: WorkloadUid,
+    origin: &Origin,
+    snapshots: &Snapshots,
+    certificates: &Certificates<Signer>,
+) -> Gateway {
+    let (publisher, listening) = publish(Listening::default());
+    tokio::task::spawn_local(gateway::follow(snapshots.clone(), pod.clone(), publisher));
+    let (publisher, secrets) = publish(Secrets::default());
+    tokio::task::spawn_local(ambit_discovery::secrets::follow(origin.clone(), settings.namespace.clone(), publisher));
+    let (own, certificates, snapshots) = (settings.identity(), certificates.clone(), snapshots.clone());
+    let of_mesh = move |names: &[_]| certificates.terminator(&own, names, &snapshots.load().mesh.trust_domains);
+    let credentials = Credentials::new(secrets, &settings.namespace, of_mesh, Clock::system());
+    Gateway { pod, listening, credentials }
+}
+
+/// Looks at what a gateway shows TLS clients before one comes.
+async fn watch_credentials(shared: Arc<Shared>) {
+    if let Some(gateway) = &shared.gateway {
+        gateway.credentials.follow(|| gateway.listening.load().tls()).await;
+    }
 }
 
 /// Opens the ports for operators, probes and Prometheus.

@@ -1,29 +1,34 @@
-//! A client's connection as it arrived: who it is from and what it is for. Knows nothing of what is spoken on it.
+//! A client's connection as it arrived, by a tunnel or at a gateway: who it is from and what it is for. Knows nothing of what
+//! is spoken on it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ambit_hbone::ConnectRequest;
+use ambit_identity::termination::Client;
+use ambit_model::gateway::{Listener, Protocol, Served};
 use ambit_model::policy::{self, PolicyKey};
 use ambit_model::route::{self, Destination, Gateway, Host};
 use ambit_model::waypoint::{self, Asked, WaypointKey};
 use ambit_model::{Authority, Identity, Reason, Service, ServiceKey, ServicePort, Snapshot, Workload};
+
+use crate::gateway::Listening;
 
 /// A client's connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrival {
     /// The client's address: the pod's, from which its agent has carried it.
     pub(crate) client: SocketAddr,
-    /// Whom the client has proved to be.
-    pub(crate) identity: Identity,
+    /// Whom the client has proved to be; nobody comes to a gateway with an identity of the mesh.
+    pub(crate) identity: Option<Identity>,
     /// Its pod, if the mesh knows it.
     pub(crate) workload: Option<Arc<Workload>>,
-    /// What it dialled, as the CONNECT says.
-    pub(crate) authority: Authority,
+    /// What it dialled, as the CONNECT says; none at a gateway.
+    pub(crate) authority: Option<Authority>,
     /// What that is.
     pub(crate) addressed: Addressed,
-    /// That again, as routes name where things go.
-    pub(crate) destination: Destination,
+    /// That again, as routes name where things go; none at a gateway, where only routes say.
+    pub(crate) destination: Option<Destination>,
     /// The client as policies look at it.
     pub(crate) proven: policy::Client,
     /// What policies for what is asked for are attached to.
@@ -40,6 +45,61 @@ pub(crate) enum Addressed {
     /// A pod, at this address of its own; and the port of a service without addresses by which it is reached, if it is
     /// one of those (as a StatefulSet's pods are).
     Workload(Arc<Workload>, SocketAddr, Option<(Arc<Service>, u16)>),
+    /// A port of a gateway: each request says what it is for.
+    Gateway(Door),
+}
+
+/// A port of a gateway, as one connection came through it.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    /// The port, with the servers there.
+    pub(crate) listener: Arc<Listener>,
+    /// Where the connection is one of TLS: what that says.
+    pub(crate) secured: Option<Secured>,
+}
+
+/// What a TLS client has said.
+#[derive(Clone, Debug)]
+pub(crate) struct Secured {
+    /// The name that it asked for.
+    pub(crate) name: Option<Arc<str>>,
+    /// The server of that name.
+    pub(crate) served: Served,
+    /// Whom it has proved to be, in the words of its certificate.
+    pub(crate) client: Option<Arc<Client>>,
+}
+
+impl Door {
+    /// The servers that what comes through it may be for.
+    pub(crate) fn servers(&self) -> &[Served] {
+        match &self.secured {
+            // Nobody is served any more.
+            Some(_) if self.listener.servers.is_empty() => &[],
+            Some(secured) => std::slice::from_ref(&secured.served),
+            None => &self.listener.servers,
+        }
+    }
+
+    /// The name that a TLS client asks for whose TLS goes on as it is.
+    pub(crate) fn passed_on(&self) -> Option<&str> {
+        let Secured { name, served, .. } = self.secured.as_ref()?;
+        name.as_deref().filter(|_| served.server.protocol == Protocol::Passthrough)
+    }
+
+    /// The same door as it is now.
+    pub(crate) fn as_in(&self, listening: &Listening) -> Self {
+        let Self { listener, secured } = self;
+        let now = listening.of(listener.port, listener.bind).filter(|now| now.speaks == listener.speaks);
+        let listener = now.cloned().unwrap_or_else(|| {
+            let servers = Vec::new();
+            Arc::new(Listener { servers, ..Listener::clone(listener) })
+        });
+        let secured = secured.as_ref().map(|secured| {
+            let now = listener.by_name(secured.name.as_deref());
+            Secured { served: now.unwrap_or(&secured.served).clone(), ..secured.clone() }
+        });
+        Self { listener, secured }
+    }
 }
 
 impl Addressed {
@@ -47,7 +107,7 @@ impl Addressed {
     pub(crate) fn service(&self) -> Option<&Arc<Service>> {
         match self {
             Self::Service(service, _) | Self::Workload(_, _, Some((service, _))) => Some(service),
-            Self::Workload(_, _, None) => None,
+            Self::Workload(_, _, None) | Self::Gateway(_) => None,
         }
     }
 
@@ -61,6 +121,7 @@ impl Addressed {
         match self {
             Self::Service(_, port) | Self::Workload(_, _, Some((_, port))) => *port,
             Self::Workload(_, address, None) => address.port(),
+            Self::Gateway(door) => door.listener.port,
         }
     }
 }
@@ -93,39 +154,81 @@ impl Arrival {
         let told = request.forwarded.as_ref().and_then(|forwarded| forwarded.client);
         let client = told.filter(|told| told.ip().to_canonical() == peer.ip()).unwrap_or(peer);
         let destination = match &addressed {
-            Addressed::Service(service, port) => {
-                Destination { host: Host::literal(&service.hostname), subset: None, port: Some(*port) }
-            }
             Addressed::Workload(_, address, _) => {
                 Destination { host: Host::literal(&address.ip().to_string()), subset: None, port: Some(address.port()) }
             }
+            _ => Destination {
+                host: Host::literal(addressed.service().map_or("", |service| &service.hostname)),
+                subset: request.subset.as_deref().map(Arc::from),
+                port: Some(addressed.port()),
+            },
         };
         let gateway = PolicyKey { namespace: key.namespace.clone(), name: key.name.clone() };
         let service = addressed.key();
         let policed = policy::Addressed::new(&snapshot.mesh, &gateway, &policy::WAYPOINT_CLASSES, service);
         let proven = policy::Client::Proven(peer.ip(), identity.clone());
-        let identity = identity.clone();
+        let (identity, authority) = (Some(identity.clone()), Some(authority));
+        let destination = Some(destination);
         Ok(Self { client, identity, workload, authority, addressed, destination, proven, policed, local })
+    }
+
+    /// What has come through `door` of the gateway `key`, whose pod is `pod`, from `client` to our address `local`.
+    pub(crate) fn at_gateway(
+        snapshot: &Snapshot,
+        (key, pod): (&WaypointKey, &Arc<Workload>),
+        door: Door,
+        (client, local): (SocketAddr, SocketAddr),
+    ) -> Self {
+        let gateway = PolicyKey { namespace: key.namespace.clone(), name: key.name.clone() };
+        let policed = policy::Addressed::new(&snapshot.mesh, &gateway, &policy::GATEWAY_CLASSES, None);
+        Self {
+            client,
+            identity: None,
+            workload: None,
+            authority: None,
+            addressed: Addressed::Gateway(door),
+            destination: None,
+            proven: policy::Client::Stranger(client.ip()),
+            policed: policed.at(pod.clone()),
+            local,
+        }
+    }
+
+    /// The door of a gateway through which it came, if it did.
+    pub(crate) fn door(&self) -> Option<&Door> {
+        match &self.addressed {
+            Addressed::Gateway(door) => Some(door),
+            Addressed::Service(..) | Addressed::Workload(..) => None,
+        }
     }
 
     /// The address that the client dialled, as far as it is known: a service may have been named in its place.
     pub(crate) fn dialled(&self) -> SocketAddr {
         match (&self.authority, &self.addressed) {
-            (Authority::Address(address), _) | (Authority::Host(..), Addressed::Workload(_, address, _)) => *address,
-            (Authority::Host(_, port), Addressed::Service(service, _)) => {
+            (Some(Authority::Address(address)), _) | (_, Addressed::Workload(_, address, _)) => *address,
+            (_, Addressed::Service(service, port)) => {
                 let vip = service.vips.iter().find(|vip| vip.to_canonical().is_ipv4() == self.local.is_ipv4());
                 vip.map_or(self.local, |vip| SocketAddr::new(vip.to_canonical(), *port))
             }
+            (_, Addressed::Gateway(_)) => self.local,
         }
     }
 
-    /// The arrival as routes look at it.
+    /// The scheme of its requests.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.door().is_some_and(|door| door.secured.is_some()) { "https" } else { "http" }
+    }
+
+    /// The arrival as routes look at it that are for the mesh.
     pub(crate) fn routed(&self) -> route::Arrival<'_> {
-        let client = self.workload.as_deref().map_or_else(
-            || route::Client { labels: None, namespace: Some(&self.identity.namespace) },
-            route::Client::from,
-        );
-        route::Arrival { gateway: &Gateway::Mesh, port: self.addressed.port(), client }
+        self.routed_at(&Gateway::Mesh)
+    }
+
+    /// The arrival as routes look at it that are for `gateway`.
+    pub(crate) fn routed_at<'a>(&'a self, gateway: &'a Gateway) -> route::Arrival<'a> {
+        let namespace = self.identity.as_ref().map(|identity| &*identity.namespace);
+        let client = self.workload.as_deref().map_or(route::Client { labels: None, namespace }, route::Client::from);
+        route::Arrival { gateway, port: self.addressed.port(), client }
     }
 }
 

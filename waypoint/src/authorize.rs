@@ -8,10 +8,10 @@ use ambit_model::route::Fields;
 use ambit_model::{Reason, Snapshot};
 use ambit_telemetry::Trial;
 use http::request;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::arrival::Arrival;
-use crate::http::{Asked, FieldsOf, LocalAnswer};
+use crate::http::{Asked, FieldsOf, LocalAnswer, forwarded_from};
 use crate::proxy::Proxy;
 
 /// May the client of `arrival` make this request? `snapshot` is replaced if it had to be waited for a newer one.
@@ -28,7 +28,9 @@ pub(crate) async fn request(
         return Ok(());
     }
     let fields = FieldsOf(&head.headers);
+    let trusted = proxy.shared.limits.trusted_proxies;
     let access = RequestAccess {
+        remote: arrival.door().and_then(|_| forwarded_from(&head.headers, trusted)),
         head: Some(policy::Head {
             method: head.method.as_str(),
             authority: &asked.authority,
@@ -81,26 +83,23 @@ async fn judge<F: Fields + ?Sized>(
     arrival: &Arrival,
     access: &RequestAccess<'_, F>,
 ) -> Result<(), Denial> {
-    let patience = Instant::now() + proxy.shared.limits.patience;
-    let mut changes = None;
-    loop {
-        match policy::evaluate_request(snapshot, &arrival.policed, access) {
-            Ok(()) => break,
-            Err(denial) if !denial.early => return Err(denial),
-            Err(denial) => {
-                // It has waited for nothing yet, so that it misses no change: the first call returns at once.
-                let changes = changes.get_or_insert_with(|| proxy.shared.snapshots.clone());
-                match timeout_at(patience, changes.changed()).await {
-                    Ok(Some(newer)) => *snapshot = newer,
-                    _ => return Err(denial),
-                }
-            }
+    // For most there is nothing to wait for, nor a newer snapshot to ask for.
+    if let Err(denial) = policy::evaluate_request(snapshot, &arrival.policed, access) {
+        let until = Instant::now() + proxy.shared.limits.patience;
+        let ask = |snapshot: &Arc<Snapshot>| policy::evaluate_request(snapshot, &arrival.policed, access);
+        let early = |judged: &Result<(), Denial>| judged.as_ref().is_err_and(|denial| denial.early).then_some(until);
+        if !denial.early {
+            return Err(denial);
         }
+        let (judged, newer) = proxy.shared.snapshots.answer(ask, early).await;
+        *snapshot = newer;
+        judged?;
     }
     for (policy, rule) in policy::rehearse_request(snapshot, &arrival.policed, access) {
         proxy.meter.on_trial(Trial::new(&policy, rule.is_some()));
         let (action, policy, client): (_, _, &Client) = (policy.action, &policy.key, &arrival.proven);
-        tracing::info!(target: "trial", %policy, ?action, ?rule, ?client, to = %arrival.authority, "policy on trial");
+        let to = arrival.authority.as_ref().map_or_else(|| arrival.dialled().to_string(), ToString::to_string);
+        tracing::info!(target: "trial", %policy, ?action, ?rule, ?client, to, "policy on trial");
     }
     Ok(())
 }

@@ -15,5 +15,5 @@ pub(crate) use answer::Answer as LocalAnswer;
 pub(crate) use body::RequestBody;
 pub(crate) use ending::Broken;
 pub(crate) use grpc::Messages;
-pub(crate) use head::{Asked, FieldsOf, ForwardedFor, is_grpc};
+pub(crate) use head::{Asked, FieldsOf, ForwardedFor, forwarded_from, is_grpc};
 pub(crate) use serve::{Version, serve};

@@ -3,17 +3,21 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use ambit_hbone::server::{self, Incoming};
 use ambit_hbone::{ConnectResponse, StreamSink, StreamSource};
 use ambit_identity::{Peer, tls};
-use ambit_model::Reason;
+use ambit_model::{Reason, Snapshot};
 use ambit_net::accept::{self, Left};
+use ambit_net::stream::ByteSource;
 use ambit_transport::Failure;
 use ambit_transport::secured::until_revoked;
 use bytes::BytesMut;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
 use crate::arrival::{Addressed, Arrival};
@@ -21,6 +25,9 @@ use crate::io::{Duplex, Prefixed, peek};
 use crate::protocol::{Declared, Spoken, spoken_http};
 use crate::proxy::Proxy;
 use crate::{http, record, tcp};
+
+/// How long what is asked for may be news that has not come yet.
+const NEWS: Duration = Duration::from_secs(1);
 
 /// Serves whoever comes to `listener`, until the process stops.
 pub(crate) async fn accept(proxy: Rc<Proxy>, listener: TcpListener) {
@@ -87,8 +94,15 @@ async fn answer(proxy: &Rc<Proxy>, incoming: Incoming, (peer, known): (SocketAdd
         // The tunnel has answered it.
         Err(error) => return record::refused(proxy, peer, local, Failure::new(Reason::BadRequest, error.to_string())),
     };
-    let snapshot = proxy.shared.snapshots.load();
-    let arrival = Arrival::new(&snapshot, &proxy.shared.key, (peer, &known.identity), &request, local);
+    // Its agent may have heard of what this waypoint has not, yet.
+    let until = Instant::now() + NEWS.min(proxy.shared.limits.patience);
+    let arrives =
+        |snapshot: &Arc<Snapshot>| Arrival::new(snapshot, &proxy.shared.key, (peer, &known.identity), &request, local);
+    let early = |arrival: &Result<Arrival, Reason>| {
+        let reason = arrival.as_ref().err()?;
+        matches!(reason, Reason::AuthorityMismatch | Reason::PeerIdentityMismatch).then_some(until)
+    };
+    let (arrival, _) = proxy.shared.snapshots.answer(arrives, early).await;
     let arrival = match arrival {
         Ok(arrival) => Rc::new(arrival),
         Err(reason) => {
@@ -100,7 +114,7 @@ async fn answer(proxy: &Rc<Proxy>, incoming: Incoming, (peer, known): (SocketAdd
         Addressed::Service(service, port) | Addressed::Workload(_, _, Some((service, port))) => {
             service.port(*port).map_or(Declared::Unknown, Declared::of)
         }
-        Addressed::Workload(_, _, None) => Declared::Unknown,
+        Addressed::Workload(_, _, None) | Addressed::Gateway(_) => Declared::Unknown,
     };
     let (source, sink) = match incoming.accept(&ConnectResponse::default()) {
         Ok(halves) => halves,
@@ -148,7 +162,11 @@ async fn carry(
 
 /// The version of HTTP that a client speaks where HTTP was declared; none if it says nothing, as health checks do. It may
 /// be silent for as long as between two requests, but not in the middle of the first.
-async fn http_version(proxy: &Proxy, source: &mut StreamSource, read: &mut BytesMut) -> io::Result<Option<Spoken>> {
+pub(crate) async fn http_version<S: ByteSource>(
+    proxy: &Proxy,
+    source: &mut S,
+    read: &mut BytesMut,
+) -> io::Result<Option<Spoken>> {
     let begins = peek(source, read, |bytes, complete| (complete || !bytes.is_empty()).then_some(!bytes.is_empty()));
     let begins = tokio::select! {
         biased;

@@ -10,12 +10,13 @@ use ambit_hbone as hbone;
 use ambit_identity::store::Certificates;
 use ambit_model::route::Normalization;
 use ambit_model::waypoint::WaypointKey;
-use ambit_model::{Identity, Reason};
+use ambit_model::{Identity, Reason, Workload};
 use ambit_process::drain::{Drain, Guard, Phase};
 use ambit_telemetry::{AccessLog, Meter};
 use ambit_transport::Failure;
 use ambit_transport::credentials::Signer;
 
+use crate::gateway::Gateway;
 use crate::http::ForwardedFor;
 use crate::record::Mirrors;
 use crate::upstream::{Clusters, Endpoints, Originators, Registry};
@@ -28,8 +29,10 @@ pub(crate) struct Shared {
     pub(crate) certificates: Certificates<Signer>,
     /// Whom it names.
     pub(crate) identity: Identity,
-    /// Which waypoint this is.
+    /// Which waypoint or gateway this is.
     pub(crate) key: WaypointKey,
+    /// What it has as a gateway; none of a waypoint.
+    pub(crate) gateway: Option<Gateway>,
     /// What limits, balances and counts for all workers together.
     pub(crate) registry: Registry,
     /// TLS towards applications.
@@ -57,6 +60,8 @@ pub(crate) struct Limits {
     pub(crate) normalization: Normalization,
     /// What becomes of `x-forwarded-for`.
     pub(crate) forwarded_for: ForwardedFor,
+    /// How many proxies in front of a gateway are believed to say where a request comes from.
+    pub(crate) trusted_proxies: u32,
     /// What a tunnel may use.
     pub(crate) tunnel: hbone::Config,
     /// How long a tunnel to a pod is kept without a stream.
@@ -71,6 +76,13 @@ impl Shared {
     pub(crate) async fn certificate(&self) -> Result<(), Failure> {
         let ensured = self.certificates.ensure_within(&self.identity, self.limits.handshake).await;
         ensured.map_err(|error| Failure::new(Reason::IdentityUnavailable, error.to_string()))
+    }
+}
+
+impl Shared {
+    /// The pod that this gateway is, if the mesh knows it.
+    pub(crate) fn own_pod(&self) -> Option<Arc<Workload>> {
+        self.snapshots.load().workload(&self.gateway.as_ref()?.pod).cloned()
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Story {
     pub(crate) route: String,
     /// The name of where it went.
     pub(crate) cluster: Option<Arc<str>>,
+    /// The service that it went to, if it was addressed to none.
+    pub(crate) service: Option<Arc<Service>>,
     head: KeptHead,
     request_id: Option<HeaderValue>,
     started: Instant,
@@ -76,6 +78,7 @@ impl Story {
             attempts: 0,
             route: String::new(),
             cluster: None,
+            service: None,
             head: kept.keep(),
             request_id: None,
             started: Instant::now(),
@@ -171,7 +174,7 @@ impl Story {
         self.answer.details = Cow::Borrowed(details);
     }
 
-    fn record(&self, arrival: &Arrival) -> RequestRecord {
+    fn record(&self, proxy: &Proxy, arrival: &Arrival) -> RequestRecord {
         let mut head = self.head.clone();
         if let Some(id) = &self.request_id {
             head = RequestHead { request_id: id.as_bytes(), ..head.head() }.keep();
@@ -179,7 +182,7 @@ impl Story {
         let workload = self.endpoint.as_ref().and_then(|(_, workload)| workload.clone());
         let call = GrpcCall { status: self.grpc_status, requests: self.asked, responses: self.messages.count() };
         RequestRecord {
-            ends: Arc::new(ends(arrival, workload)),
+            ends: Arc::new(ends(proxy, arrival, workload, self.service.clone())),
             head,
             grpc: self.is_grpc.then_some(call),
             started: self.started,
@@ -188,7 +191,11 @@ impl Story {
             sent: self.sent,
             answer: self.answer.clone(),
             route: (!self.route.is_empty()).then(|| Arc::from(self.route.as_str())),
-            downstream: Downstream { remote: Some(arrival.client), local: Some(arrival.dialled()), server_name: None },
+            downstream: Downstream {
+                remote: Some(arrival.client),
+                local: Some(arrival.dialled()),
+                server_name: arrival.door().and_then(|door| door.secured.as_ref()?.name.clone()),
+            },
             upstream: Upstream {
                 host: self.endpoint.as_ref().map(|(address, _)| *address),
                 cluster: self.cluster.clone(),
@@ -202,13 +209,14 @@ impl Story {
 
 /// Tells of a request that has ended.
 pub(crate) fn tell(proxy: &Proxy, arrival: &Arrival, story: &Story) {
-    proxy.meter.request(story.record(arrival));
+    proxy.meter.request(story.record(proxy, arrival));
 }
 
 /// Tells of whom it was not known yet what he wanted.
 pub(crate) fn refused(proxy: &Proxy, client: SocketAddr, destination: SocketAddr, why: Failure) {
     let (reason, detail) = why.told();
-    proxy.meter.fail_early(Refused { reporter: Reporter::Waypoint, client, destination, reason, detail });
+    let reporter = if proxy.shared.gateway.is_some() { Reporter::Source } else { Reporter::Waypoint };
+    proxy.meter.fail_early(Refused { reporter, client, destination, reason, detail });
 }
 
 /// The life of a connection that carries bytes.
@@ -216,15 +224,15 @@ pub(crate) fn stream(
     proxy: &Proxy,
     arrival: &Arrival,
     start: Instant,
-    to: Option<(SocketAddr, Option<Arc<Workload>>)>,
+    (to, asked): (Option<(SocketAddr, Option<Arc<Workload>>)>, Option<Arc<Service>>),
 ) -> Live {
     let (address, workload) = to.unwrap_or((arrival.dialled(), None));
-    let ends = ends(arrival, workload);
+    let ends = ends(proxy, arrival, workload, asked);
     proxy.meter.open(Opened {
         ends,
         client: arrival.client,
         destination: address,
-        hbone: Some(arrival.authority.clone()),
+        hbone: arrival.authority.clone(),
         start,
     })
 }
@@ -240,19 +248,29 @@ pub(crate) fn outcome(ended: Result<(), Failure>) -> Outcome {
     }
 }
 
-fn ends(arrival: &Arrival, endpoint: Option<Arc<Workload>>) -> Ends {
-    let source = arrival.workload.clone().map(Party::Workload);
-    let service: Option<Arc<Service>> = arrival.addressed.service().cloned();
+fn ends(proxy: &Proxy, arrival: &Arrival, endpoint: Option<Arc<Workload>>, asked: Option<Arc<Service>>) -> Ends {
+    let service: Option<Arc<Service>> = arrival.addressed.service().cloned().or(asked);
     let endpoint = endpoint.or_else(|| match &arrival.addressed {
         Addressed::Workload(workload, ..) => Some(workload.clone()),
-        Addressed::Service(..) => None,
+        Addressed::Service(..) | Addressed::Gateway(_) => None,
     });
-    Ends {
-        reporter: Reporter::Waypoint,
-        source: source.unwrap_or_else(|| Party::identity(arrival.identity.clone())),
-        destination: endpoint.map_or_else(Party::unknown, Party::Workload),
-        service,
-        security: Security::MutualTls { client: arrival.identity.clone() },
+    let destination = endpoint.map_or_else(Party::unknown, Party::Workload);
+    match &arrival.identity {
+        Some(identity) => Ends {
+            reporter: Reporter::Waypoint,
+            source: arrival.workload.clone().map_or_else(|| Party::identity(identity.clone()), Party::Workload),
+            destination,
+            service,
+            security: Security::MutualTls { client: identity.clone() },
+        },
+        // To the mesh a gateway is the client, as its own agent would tell it.
+        None => Ends {
+            reporter: Reporter::Source,
+            source: proxy.shared.own_pod().map_or_else(Party::unknown, Party::Workload),
+            destination,
+            service,
+            security: Security::Unknown,
+        },
     }
 }
 

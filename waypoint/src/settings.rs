@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ambit_discovery::{Cluster, Origin};
 use ambit_model::route::Normalization;
-use ambit_model::{Identity, Mesh, TrustDomain, TrustDomains};
+use ambit_model::{Identity, Mesh, TrustDomain, TrustDomains, WorkloadUid};
 use ambit_process::settings::{LogFormat, seconds};
 use ambit_process::source::Source;
 use ambit_transport::credentials;
@@ -18,7 +18,8 @@ use crate::http::ForwardedFor;
 
 /// A waypoint of the Ambit service mesh: the proxy of a namespace's services that knows HTTP. Agents carry to it what is
 /// addressed to services that a label binds to it (istio.io/use-waypoint), and it carries that on to their pods as
-/// VirtualServices, DestinationRules and AuthorizationPolicies say.
+/// VirtualServices, DestinationRules and AuthorizationPolicies say. Or, with --mode gateway, what lets in from outside what
+/// Gateways and the VirtualServices bound to them say.
 ///
 /// Each setting can be given as a flag, as an environment variable or in the file named by --settings (a map of the
 /// flags' names); a flag wins over the environment, the environment over the file.
@@ -29,19 +30,33 @@ pub(crate) struct Settings {
     #[serde(flatten)]
     pub(crate) source: Source,
 
-    /// The namespace of the waypoint's Gateway.
+    /// What it is: a waypoint of a namespace, which agents carry connections to, or a gateway, which takes them from outside as
+    /// Istio's Gateways say whose selector selects its pod.
+    #[arg(long, env = "WAYPOINT_MODE", value_enum, default_value = "waypoint")]
+    pub(crate) mode: Mode,
+
+    /// The name of a gateway's own pod.
+    #[arg(long, env = "WAYPOINT_POD", value_name = "NAME", required_if_eq("mode", "gateway"))]
+    pub(crate) pod: Option<String>,
+
+    /// How many proxies, one before the other, stand in front of a gateway and are believed to say in x-forwarded-for where a
+    /// request comes from, as Istio's numTrustedProxies.
+    #[arg(long, env = "WAYPOINT_TRUSTED_PROXIES", value_name = "N", default_value = "0")]
+    pub(crate) trusted_proxies: u32,
+
+    /// The namespace of the waypoint's Gateway, or of the gateway's pod, where its Secrets are.
     #[arg(long, env = "WAYPOINT_NAMESPACE", value_name = "NAME")]
     pub(crate) namespace: String,
 
-    /// The name of the waypoint's Gateway.
+    /// The name of the waypoint's Gateway, or of the gateway.
     #[arg(long, env = "WAYPOINT_NAME", value_name = "NAME", default_value = "waypoint")]
     pub(crate) name: String,
 
-    /// The service account that the waypoint runs as. Default: the name of its Gateway.
+    /// The service account that it runs as. Default: its name.
     #[arg(long, env = "WAYPOINT_SERVICE_ACCOUNT", value_name = "NAME")]
     pub(crate) service_account: Option<String>,
 
-    /// Address at which agents reach it by HBONE.
+    /// Address at which agents reach a waypoint by HBONE.
     #[arg(long, env = "WAYPOINT_ADDRESS", value_name = "ADDRESS", default_value = "[::]:15008")]
     pub(crate) address: SocketAddr,
 
@@ -170,6 +185,16 @@ pub(crate) struct Settings {
     pub(crate) log_format: LogFormat,
 }
 
+/// What the program is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Mode {
+    /// A waypoint.
+    Waypoint,
+    /// A gateway.
+    Gateway,
+}
+
 impl Settings {
     /// Where the mesh's configuration comes from.
     ///
@@ -192,7 +217,14 @@ impl Settings {
         }
     }
 
-    /// Whom the waypoint's own certificate names.
+    /// The pod that a gateway is; none of a waypoint.
+    #[must_use]
+    pub(crate) fn gateway_pod(&self) -> Option<WorkloadUid> {
+        let pod = self.pod.as_deref().filter(|_| self.mode == Mode::Gateway)?;
+        Some(WorkloadUid::pod(&self.cluster, &self.namespace, pod))
+    }
+
+    /// Whom its own certificate names.
     #[must_use]
     pub(crate) fn identity(&self) -> Identity {
         let account = self.service_account.as_deref().unwrap_or(&self.name);

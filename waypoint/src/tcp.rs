@@ -7,11 +7,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ambit_hbone::{StreamSink, StreamSource};
+use ambit_hbone::StreamSource;
 use ambit_model::route::{self, Destination, Draw, Flow, StreamOutcome};
 use ambit_model::{Reason, Snapshot, Traffic, Workload};
 use ambit_net::relay::relay;
-use ambit_net::stream::ByteSink;
+use ambit_net::stream::{ByteSink, ByteSource};
 use ambit_transport::Failure;
 use bytes::{Bytes, BytesMut};
 
@@ -50,7 +50,7 @@ pub(crate) struct Dialled {
 }
 
 /// A client's half of a connection whose first bytes were looked at.
-pub(crate) type Client = (Prefixed<StreamSource>, StreamSink);
+pub(crate) type Client<S, K> = (Prefixed<S>, K);
 
 /// Waits for the first bytes of whoever speaks first: of a client's into `read`. None if the connection ended before. A
 /// client that is silent for a moment has its server dialled, for its server may be the one to begin; who speaks HTTP
@@ -101,31 +101,48 @@ async fn told(source: &mut StreamSource, read: &mut BytesMut, limit: Duration) -
 }
 
 /// Serves a connection that carries bytes.
-pub(crate) async fn serve(proxy: &Rc<Proxy>, arrival: &Rc<Arrival>, (mut source, sink): Client) {
+pub(crate) async fn serve<S: ByteSource, K: ByteSink>(
+    proxy: &Rc<Proxy>,
+    arrival: &Rc<Arrival>,
+    (mut source, sink): Client<S, K>,
+) {
     let start = Instant::now();
-    let sni = match asks_by_name(proxy, arrival) {
-        true => read_name(&mut source).await,
-        false => None,
+    let sni = match arrival.door() {
+        Some(door) => door.passed_on().map(str::to_owned),
+        None if asks_by_name(proxy, arrival) => read_name(&mut source).await,
+        None => None,
     };
     match dial(proxy, arrival, sni.as_deref()).await {
         Ok(dialled) => carry(proxy, arrival, (source, sink), dialled, start).await,
         Err((why, to)) => {
             let mut sink = sink;
             sink.reset();
-            record::stream(proxy, arrival, start, to).close(record::outcome(Err(why)));
+            record::stream(proxy, arrival, start, (to, None)).close(record::outcome(Err(why)));
         }
     }
 }
 
 /// Serves a connection whose server has spoken first.
-pub(crate) async fn serve_dialled(proxy: &Rc<Proxy>, arrival: &Rc<Arrival>, client: Client, dialled: Dialled) {
+pub(crate) async fn serve_dialled<S: ByteSource, K: ByteSink>(
+    proxy: &Rc<Proxy>,
+    arrival: &Rc<Arrival>,
+    client: Client<S, K>,
+    dialled: Dialled,
+) {
     carry(proxy, arrival, client, dialled, Instant::now()).await;
 }
 
-async fn carry(proxy: &Rc<Proxy>, arrival: &Rc<Arrival>, client: Client, dialled: Dialled, start: Instant) {
+async fn carry<S: ByteSource, K: ByteSink>(
+    proxy: &Rc<Proxy>,
+    arrival: &Rc<Arrival>,
+    client: Client<S, K>,
+    dialled: Dialled,
+    start: Instant,
+) {
     let Dialled { source, sink, picked, slot, place } = dialled;
     let endpoint = picked.endpoint();
-    let live = record::stream(proxy, arrival, start, Some((endpoint.address, endpoint.workload.clone())));
+    let to = Some((endpoint.address, endpoint.workload.clone()));
+    let live = record::stream(proxy, arrival, start, (to, place.service().cloned()));
     let pool = &place.settings().pool;
     let lasts = async {
         match pool.max_connection_duration {
@@ -234,13 +251,25 @@ const NO_FIELDS: &[(&str, &str)] = &[];
 
 /// The destination that routes say, drawn anew for each connection.
 fn route(proxy: &Proxy, snapshot: &Snapshot, arrival: &Arrival, sni: Option<&str>) -> Result<Destination, Reason> {
-    let Some(service) = arrival.addressed.service() else { return Ok(arrival.destination.clone()) };
-    let (viewer, owner) = (&*proxy.shared.key.namespace, Some(&*service.key.namespace));
-    let addressed = route::Addressed { host: &service.hostname, viewer, owner };
+    let viewer = &*proxy.shared.key.namespace;
+    let draw = Draw(rand::random());
     let flow =
-        Flow { arrival: arrival.routed(), destination: arrival.dialled().ip(), source: arrival.client.ip(), sni };
-    match snapshot.routes.stream(addressed, &flow, Draw(rand::random())) {
-        StreamOutcome::Unrouted => Ok(arrival.destination.clone()),
+        |arriving| Flow { arrival: arriving, destination: arrival.dialled().ip(), source: arrival.client.ip(), sni };
+    let outcome = match (arrival.door(), arrival.addressed.service()) {
+        (Some(door), _) => {
+            let served = door.servers().first().ok_or(Reason::NoRouteMatched)?;
+            let flow = flow(arrival.routed_at(&served.gateway));
+            served.stream(&snapshot.routes, viewer, sni, &flow, draw)
+        }
+        (None, Some(service)) => {
+            let owner = Some(&*service.key.namespace);
+            let addressed = route::Addressed { host: &service.hostname, viewer, owner, from: None };
+            snapshot.routes.stream(addressed, &flow(arrival.routed()), draw)
+        }
+        (None, None) => StreamOutcome::Unrouted,
+    };
+    match outcome {
+        StreamOutcome::Unrouted => arrival.destination.clone().ok_or(Reason::NoRouteMatched),
         StreamOutcome::To(destination) => Ok(destination.clone()),
         StreamOutcome::NoRoute => Err(Reason::NoRouteMatched),
     }
@@ -251,14 +280,14 @@ fn asks_by_name(proxy: &Proxy, arrival: &Arrival) -> bool {
     let snapshot = proxy.shared.snapshots.load();
     arrival.addressed.service().is_some_and(|service| {
         let (viewer, owner) = (&*proxy.shared.key.namespace, Some(&*service.key.namespace));
-        let addressed = route::Addressed { host: &service.hostname, viewer, owner };
+        let addressed = route::Addressed { host: &service.hostname, viewer, owner, from: None };
         let mut rules = snapshot.routes.virtual_services_for(addressed, &route::Gateway::Mesh);
         rules.any(|rules| !rules.tls.is_empty()) || authorize::asks_by_name(&snapshot, arrival)
     })
 }
 
 /// The name that a TLS client asks for. Whoever takes too long to say it has said none.
-async fn read_name(source: &mut Prefixed<StreamSource>) -> Option<String> {
+async fn read_name<S: ByteSource>(source: &mut Prefixed<S>) -> Option<String> {
     let mut read = BytesMut::new();
     let name = tokio::time::timeout(HELLO, peek(source, &mut read, server_name));
     let name = name.await.ok().and_then(Result::ok).flatten();

@@ -16,7 +16,6 @@ mod origination;
 mod outlier;
 mod pool;
 mod retry_budget;
-mod secured;
 
 pub(crate) use cluster::{Ask, Picked};
 pub(crate) use clusters::{Clusters, Held, NoCluster, Place, Registry};

@@ -61,7 +61,7 @@ https://{{ $values.caAddress | default (printf "ambit-controller.%s.svc:15012" .
   resources: [endpointslices]
   verbs: [get, list, watch]
 - apiGroups: [networking.istio.io]
-  resources: [serviceentries, workloadentries, virtualservices, destinationrules]
+  resources: [serviceentries, workloadentries, virtualservices, destinationrules, gateways]
   verbs: [get, list, watch]
 - apiGroups: [security.istio.io]
   resources: [peerauthentications, authorizationpolicies]

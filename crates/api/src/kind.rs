@@ -35,6 +35,8 @@ pub enum Kind {
     DestinationRule,
     /// gateway.networking.k8s.io Gateway
     Gateway,
+    /// networking.istio.io Gateway
+    IstioGateway,
     /// gateway.networking.k8s.io GatewayClass
     GatewayClass,
     /// gateway.networking.k8s.io HTTPRoute
@@ -47,7 +49,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind that the mesh acts on.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Namespace,
         Self::Node,
         Self::ServiceAccount,
@@ -61,13 +63,14 @@ impl Kind {
         Self::VirtualService,
         Self::DestinationRule,
         Self::Gateway,
+        Self::IstioGateway,
         Self::GatewayClass,
         Self::HttpRoute,
         Self::GrpcRoute,
         Self::ReferenceGrant,
     ];
 
-    /// The kind as `kind:` has it.
+    /// The kind as `kind:` has it. Two have the same name, which their groups tell apart.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -83,11 +86,20 @@ impl Kind {
             Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::VirtualService => "VirtualService",
             Self::DestinationRule => "DestinationRule",
-            Self::Gateway => "Gateway",
+            Self::Gateway | Self::IstioGateway => "Gateway",
             Self::GatewayClass => "GatewayClass",
             Self::HttpRoute => "HTTPRoute",
             Self::GrpcRoute => "GRPCRoute",
             Self::ReferenceGrant => "ReferenceGrant",
+        }
+    }
+
+    /// The kind as it is told apart from every other: Istio's Gateway has its group behind it, as kubectl takes it.
+    #[must_use]
+    pub const fn full_name(self) -> &'static str {
+        match self {
+            Self::IstioGateway => "Gateway.networking.istio.io",
+            other => other.as_str(),
         }
     }
 
@@ -111,7 +123,11 @@ impl Kind {
     pub const fn versions(self) -> &'static [&'static str] {
         match self {
             Self::EndpointSlice => &["discovery.k8s.io/v1", "discovery.k8s.io/v1beta1", "discovery.k8s.io/v1alpha1"],
-            Self::ServiceEntry | Self::WorkloadEntry | Self::VirtualService | Self::DestinationRule => {
+            Self::ServiceEntry
+            | Self::WorkloadEntry
+            | Self::VirtualService
+            | Self::DestinationRule
+            | Self::IstioGateway => {
                 &["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"]
             }
             Self::PeerAuthentication | Self::AuthorizationPolicy => {
@@ -133,13 +149,13 @@ impl Kind {
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.full_name())
     }
 }
 
 impl Serialize for Kind {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
+        serializer.serialize_str(self.full_name())
     }
 }
 
@@ -208,24 +224,25 @@ const MESH_GROUPS: [&str; 5] = [
 #[must_use]
 pub fn recognise(api_version: &str, kind: &str) -> Recognised {
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    let Some(known) = Kind::ALL.into_iter().find(|known| known.as_str() == kind) else {
-        let in_mesh = MESH_GROUPS.contains(&group) || (group.is_empty() && kind == "Endpoints");
-        return if in_mesh { Recognised::NotInEffect } else { Recognised::Foreign };
-    };
-    let versions = known.versions();
-    let of_group = |version: &str| version.split_once('/').map_or("", |(group, _)| group) == group;
-    match versions.first() {
-        _ if versions.contains(&api_version) => Recognised::Known(known),
-        Some(current) if group.is_empty() || of_group(current) => Recognised::WrongVersion(current),
-        // Istio has a Gateway of its own.
-        _ if MESH_GROUPS.contains(&group) => Recognised::NotInEffect,
+    // Gateway API and Istio have a Gateway each.
+    let named = || Kind::ALL.into_iter().filter(|known| known.as_str() == kind);
+    if let Some(known) = named().find(|known| known.versions().contains(&api_version)) {
+        return Recognised::Known(known);
+    }
+    let of_group = |version: &&str| version.split_once('/').map_or("", |(group, _)| group) == group;
+    let current = || named().filter_map(|known| known.versions().first().copied());
+    match current().find(of_group).or_else(|| current().next().filter(|_| group.is_empty())) {
+        Some(current) => Recognised::WrongVersion(current),
+        None if MESH_GROUPS.contains(&group) || (group.is_empty() && kind == "Endpoints") => Recognised::NotInEffect,
         // Other groups have kinds of these names, such as Knative's `serving.knative.dev/v1` Service.
-        _ => Recognised::Foreign,
+        None => Recognised::Foreign,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -249,7 +266,14 @@ mod tests {
             ("networking.istio.io/v1", "VirtualService", Recognised::Known(Kind::VirtualService)),
             ("networking.istio.io/v1alpha3", "DestinationRule", Recognised::Known(Kind::DestinationRule)),
             ("networking.istio.io/vlalpha", "VirtualService", Recognised::WrongVersion("networking.istio.io/v1")),
-            ("networking.istio.io/v1", "Gateway", Recognised::NotInEffect),
+            ("networking.istio.io/v1", "Sidecar", Recognised::NotInEffect),
+            ("networking.istio.io/v1", "Gateway", Recognised::Known(Kind::IstioGateway)),
+            ("networking.istio.io/v1beta1", "Gateway", Recognised::Known(Kind::IstioGateway)),
+            ("networking.istio.io/v1alpha3", "Gateway", Recognised::Known(Kind::IstioGateway)),
+            ("networking.istio.io/v2", "Gateway", Recognised::WrongVersion("networking.istio.io/v1")),
+            ("security.istio.io/v1", "Gateway", Recognised::NotInEffect),
+            ("networking.example.com/v1", "Gateway", Recognised::Foreign),
+            ("", "Gateway", Recognised::WrongVersion("gateway.networking.k8s.io/v1")),
             ("networking.istio.io/v1alpha3", "ServiceEntry", Recognised::Known(Kind::ServiceEntry)),
             ("networking.istio.io/v1beta1", "WorkloadEntry", Recognised::Known(Kind::WorkloadEntry)),
             ("networking.istio.io/v2", "ServiceEntry", Recognised::WrongVersion("networking.istio.io/v1")),
@@ -275,5 +299,17 @@ mod tests {
     fn a_reference_has_the_namespace_that_kubernetes_would_give() {
         assert_eq!(ObjectRef::new(Kind::Pod, "", "web").to_string(), "Pod default/web");
         assert_eq!(ObjectRef::new(Kind::Node, "shop", "node-a").to_string(), "Node node-a");
+    }
+
+    #[test]
+    fn no_two_kinds_are_shown_or_written_alike() {
+        let shown: BTreeSet<String> = Kind::ALL.iter().map(ToString::to_string).collect();
+        assert_eq!(shown.len(), Kind::ALL.len());
+        let written = |kind: &Kind| kind.versions().iter().map(|version| (*version, kind.as_str())).collect::<Vec<_>>();
+        let all: Vec<_> = Kind::ALL.iter().flat_map(written).collect();
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+        let [gateway, istios] =
+            [Kind::Gateway, Kind::IstioGateway].map(|kind| ObjectRef::new(kind, "shop", "x").to_string());
+        assert_eq!((&*gateway, &*istios), ("Gateway shop/x", "Gateway.networking.istio.io shop/x"));
     }
 }

@@ -8,6 +8,8 @@ pub const USE_WAYPOINT: &str = "istio.io/use-waypoint";
 pub const USE_WAYPOINT_NAMESPACE: &str = "istio.io/use-waypoint-namespace";
 /// Label beside it: a second waypoint, to which Istio gives a share.
 pub const USE_WAYPOINT_CANARY: &str = "istio.io/use-waypoint-canary";
+/// Label on a namespace, Service or ServiceEntry: `false` has what comes through a gateway go past the waypoint.
+pub const INGRESS_USE_WAYPOINT: &str = "istio.io/ingress-use-waypoint";
 /// Label on a Gateway or GatewayClass: what a waypoint serves.
 pub const WAYPOINT_FOR: &str = "istio.io/waypoint-for";
 /// Annotation on a Gateway: what a waypoint's pods take connections by, in the place of HBONE.

@@ -5,6 +5,7 @@ pub mod destination_rule;
 pub mod endpoint_slice;
 pub mod gateway;
 pub mod gateway_route;
+pub mod istio_gateway;
 pub mod meta;
 pub mod pod;
 pub mod policy;
@@ -19,6 +20,7 @@ pub use destination_rule::DestinationRule;
 pub use endpoint_slice::EndpointSlice;
 pub use gateway::Gateway;
 pub use gateway_route::{GrpcRoute, HttpRoute, ReferenceGrant};
+pub use istio_gateway::IstioGateway;
 pub use meta::ObjectMeta;
 pub use pod::Pod;
 pub use policy::{AuthorizationPolicy, PeerAuthentication};
@@ -58,6 +60,8 @@ pub enum Object {
     DestinationRule(Box<DestinationRule>),
     /// gateway.networking.k8s.io Gateway
     Gateway(Box<Gateway>),
+    /// networking.istio.io Gateway
+    IstioGateway(Box<IstioGateway>),
     /// gateway.networking.k8s.io GatewayClass
     GatewayClass(Bare),
     /// gateway.networking.k8s.io HTTPRoute
@@ -88,6 +92,7 @@ impl Object {
             Kind::VirtualService => Self::VirtualService(Box::deserialize(from)?),
             Kind::DestinationRule => Self::DestinationRule(Box::deserialize(from)?),
             Kind::Gateway => Self::Gateway(Box::deserialize(from)?),
+            Kind::IstioGateway => Self::IstioGateway(Box::deserialize(from)?),
             Kind::GatewayClass => Self::GatewayClass(Bare::deserialize(from)?),
             Kind::HttpRoute => Self::HttpRoute(Box::deserialize(from)?),
             Kind::GrpcRoute => Self::GrpcRoute(Box::deserialize(from)?),
@@ -112,6 +117,7 @@ impl Object {
             Self::VirtualService(_) => Kind::VirtualService,
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::Gateway(_) => Kind::Gateway,
+            Self::IstioGateway(_) => Kind::IstioGateway,
             Self::GatewayClass(_) => Kind::GatewayClass,
             Self::HttpRoute(_) => Kind::HttpRoute,
             Self::GrpcRoute(_) => Kind::GrpcRoute,
@@ -135,6 +141,7 @@ impl Object {
             Self::VirtualService(service) => &service.metadata,
             Self::DestinationRule(rule) => &rule.metadata,
             Self::Gateway(gateway) => &gateway.metadata,
+            Self::IstioGateway(gateway) => &gateway.metadata,
             Self::HttpRoute(route) => &route.metadata,
             Self::GrpcRoute(route) => &route.metadata,
             Self::ReferenceGrant(grant) => &grant.metadata,

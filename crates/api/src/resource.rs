@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ambit_model::destination::DestinationRule;
+use ambit_model::gateway;
 use ambit_model::policy::{PeerAuthentication, Policy, PolicyKey};
 use ambit_model::route::{VirtualService, Visibility};
 use ambit_model::{Cidr, Distribution, Node, Resolution, ServiceKey, Sidecar, Topology, Workload, WorkloadUid};
@@ -50,6 +51,8 @@ pub enum Resource {
     DestinationRule(Arc<DestinationRule>),
     /// A waypoint.
     Gateway(Arc<Gateway>),
+    /// What is let in from outside.
+    IstioGateway(Arc<gateway::Gateway>),
     /// A class of Gateways.
     GatewayClass(GatewayClass),
     /// A route that is attached to services.
@@ -83,6 +86,7 @@ impl Resource {
             Self::VirtualService(service) => of_policy(Kind::VirtualService, &service.key),
             Self::DestinationRule(rule) => of_policy(Kind::DestinationRule, &rule.key),
             Self::Gateway(gateway) => named(Kind::Gateway, &gateway.key.namespace, &gateway.key.name),
+            Self::IstioGateway(gateway) => of_policy(Kind::IstioGateway, &gateway.key),
             Self::GatewayClass(class) => named(Kind::GatewayClass, &Arc::default(), &class.name),
             Self::Route(route) => of_policy(Kind::of_route(route.id.kind), &route.id.key),
             Self::ReferenceGrant(grant) => of_policy(Kind::ReferenceGrant, &grant.key),
@@ -111,6 +115,8 @@ pub struct Namespace {
     pub distribution: Option<Distribution>,
     /// What its labels ask for, for the services and pods that ask for nothing.
     pub waypoint: Option<WaypointWish>,
+    /// Whether gateways go past the waypoints of the services that do not say so themselves.
+    pub passed_by_gateways: Option<bool>,
     /// What selectors match, its name included.
     pub labels: BTreeMap<Arc<str>, Arc<str>>,
 }
@@ -179,6 +185,8 @@ pub struct Service {
     pub distribution: Option<Distribution>,
     /// What its own labels ask for.
     pub waypoint: Option<WaypointWish>,
+    /// Whether gateways go past its waypoint; none if it leaves that to its namespace.
+    pub passed_by_gateways: Option<bool>,
 }
 
 impl Service {

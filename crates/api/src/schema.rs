@@ -8,6 +8,7 @@ use serde::Serialize;
 
 mod definition;
 mod destination_rule;
+mod istio_gateway;
 mod peer;
 mod policy;
 mod selector;

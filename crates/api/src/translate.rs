@@ -6,6 +6,7 @@ mod duration;
 mod endpoint_slice;
 mod enrolment;
 mod gateway_route;
+mod istio_gateway;
 mod owner;
 mod place;
 mod pod;
@@ -61,6 +62,7 @@ pub fn translate(object: &Object, mesh: &Mesh) -> Result<Translated, Vec<FieldEr
         Object::VirtualService(service) => virtual_service::translate(service, &id, mesh, &mut findings),
         Object::DestinationRule(rule) => destination_rule::translate(rule, &id, mesh, &mut findings),
         Object::Gateway(gateway) => waypoint::gateway(gateway, &id, mesh, &mut findings),
+        Object::IstioGateway(gateway) => istio_gateway::translate(gateway, &id, &mut findings),
         Object::GatewayClass(class) => waypoint::class(class, &id, &mut findings),
         Object::HttpRoute(route) => gateway_route::http(route, &id, mesh, &mut findings),
         Object::GrpcRoute(route) => gateway_route::grpc(route, &id, mesh, &mut findings),
@@ -75,7 +77,7 @@ fn identify(object: &Object, findings: &mut Findings) -> ObjectRef {
     let metadata = object.metadata();
     let id = object.reference();
     let named = match object.kind() {
-        Kind::Namespace | Kind::Service => name::label(&id.name),
+        Kind::Namespace | Kind::Service | Kind::IstioGateway => name::label(&id.name),
         _ => name::subdomain(&id.name),
     };
     findings.take("metadata.name", named);

@@ -33,11 +33,12 @@ const VALID: [&str; 3] = [
     r#"{"metadata":{"name":"p"},"spec":{"targetRefs":[{"kind":"Service","name":"web"}],"rules":[{}]}}"#,
 ];
 
-const RULES: [&str; 4] = [
+const RULES: [&str; 5] = [
     include_str!("../../../fuzz/seeds/rules/virtual_service.json"),
     include_str!("../../../fuzz/seeds/rules/delegate.json"),
     include_str!("../../../fuzz/seeds/rules/destination_rule.json"),
     include_str!("../../../fuzz/seeds/rules/http_route.json"),
+    include_str!("../../../fuzz/seeds/rules/gateway.json"),
 ];
 
 /// What stands in policies, and what should not.

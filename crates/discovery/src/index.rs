@@ -7,6 +7,7 @@ mod attachments;
 mod endpoints;
 mod findings;
 mod namespace;
+mod selections;
 mod waypoints;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use ambit_api::resource::{DataplaneMode, WaypointWish};
 use ambit_api::{Kind, ObjectRef, Resource, labels, resource, translate};
+use ambit_model::gateway;
 use ambit_model::policy::PolicyKey;
 use ambit_model::route::{RouteId, RouteKind};
 use ambit_model::waypoint::Binding;
@@ -27,6 +29,7 @@ use crate::report::Report;
 use allocation::Allocation;
 use attachments::Attachments;
 use namespace::Namespace;
+use selections::Selections;
 use waypoints::Waypoints;
 
 pub(crate) use findings::Finding;
@@ -41,6 +44,8 @@ pub struct Index {
     allocation: Allocation,
     waypoints: Waypoints,
     attachments: Attachments,
+    /// Whether there are pods for Gateways.
+    selections: Selections,
     /// Who asks for which waypoint by labels of his own.
     asking: BTreeMap<ObjectRef, WaypointKey>,
     findings: Vec<Finding>,
@@ -72,6 +77,7 @@ impl Index {
             allocation: Allocation::default(),
             waypoints: Waypoints::default(),
             attachments: Attachments::default(),
+            selections: Selections::default(),
             asking: BTreeMap::new(),
             findings: Vec::new(),
         }
@@ -95,7 +101,7 @@ impl Index {
             self.join_waypoint(&key, &mut touched);
         }
         for (namespace, name) in std::mem::take(&mut touched.pods) {
-            touched.anything |= self.join_pod(&namespace, &name);
+            self.join_pod(&namespace, &name, &mut touched);
         }
         touched.services.extend(self.allocation.settle());
         for key in std::mem::take(&mut touched.services) {
@@ -107,7 +113,7 @@ impl Index {
             touched.bindings = true;
         }
         if touched.bindings {
-            self.findings = findings::all(&self.snapshot, &self.asking);
+            self.findings = findings::all(&self.snapshot, &self.asking, &self.selections);
             self.findings.extend(self.attachments.findings().cloned());
         }
         touched.anything
@@ -165,6 +171,7 @@ impl Index {
                 touched.anything |= self.snapshot.destinations.set(&rule.key.clone(), Some(rule));
             }
             Resource::Gateway(gateway) => self.set_gateway(&gateway.key.clone(), Some(gateway), touched),
+            Resource::IstioGateway(gateway) => self.set_istio_gateway(&gateway.key.clone(), Some(gateway), touched),
             Resource::GatewayClass(class) => touched.waypoints.extend(self.waypoints.set_class(&class)),
             Resource::Route(route) => self.set_route(route.id.clone(), Some(route), touched),
             Resource::ReferenceGrant(grant) => {
@@ -180,7 +187,14 @@ impl Index {
         match kind {
             Kind::Namespace => {
                 let (name, labels) = (name.clone(), BTreeMap::new());
-                let unmarked = resource::Namespace { name, mode: None, distribution: None, waypoint: None, labels };
+                let unmarked = resource::Namespace {
+                    name,
+                    mode: None,
+                    distribution: None,
+                    waypoint: None,
+                    passed_by_gateways: None,
+                    labels,
+                };
                 self.set_namespace(&unmarked, touched);
             }
             Kind::Node => self.set_node(name, None, touched),
@@ -203,6 +217,10 @@ impl Index {
                 };
             }
             Kind::Gateway => self.set_gateway(&WaypointKey::new(namespace, name), None, touched),
+            Kind::IstioGateway => {
+                let key = PolicyKey { namespace: namespace.clone(), name: name.clone() };
+                self.set_istio_gateway(&key, None, touched);
+            }
             Kind::GatewayClass => {
                 let class = resource::GatewayClass { name: name.clone(), serves: None };
                 touched.waypoints.extend(self.waypoints.set_class(&class));
@@ -243,6 +261,10 @@ impl Index {
             touched.pods.extend(namespace.pods.keys().map(|pod| (name.clone(), pod.clone())));
             touched.services.extend(namespace.inheriting_waypoint().cloned());
         }
+        if namespace.passed_by_gateways != written.passed_by_gateways {
+            namespace.passed_by_gateways = written.passed_by_gateways;
+            touched.services.extend(namespace.inheriting_passage().cloned());
+        }
         if namespace.labels != written.labels {
             namespace.labels.clone_from(&written.labels);
             touched.waypoints.extend(self.waypoints.selecting());
@@ -257,6 +279,17 @@ impl Index {
         let pods = self.namespaces.get(&key.namespace).into_iter().flat_map(|namespace| &namespace.pods);
         let own = pods.filter(|(_, pod)| gateway_of(&pod.workload).as_ref() == Some(key));
         touched.pods.extend(own.map(|(pod, _)| (key.namespace.clone(), pod.clone())));
+    }
+
+    fn set_istio_gateway(&mut self, key: &PolicyKey, gateway: Option<Arc<gateway::Gateway>>, touched: &mut Touched) {
+        if let Some(old) = self.snapshot.gateways.get(key) {
+            self.selections.remove(&old.selector);
+        }
+        if let Some(new) = &gateway {
+            self.selections.add(&new.selector, &self.snapshot);
+        }
+        touched.bindings = true;
+        touched.anything |= self.snapshot.gateways.set(key, gateway);
     }
 
     fn set_route(&mut self, id: RouteId, route: Option<Arc<resource::Route>>, touched: &mut Touched) {
@@ -348,15 +381,27 @@ impl Index {
         self.namespaces.entry(name.clone()).or_default()
     }
 
-    /// Joins a pod with its namespace and node. False if that changed nothing.
-    fn join_pod(&mut self, namespace: &Arc<str>, name: &Arc<str>) -> bool {
-        let home = self.namespaces.get(namespace);
-        let Some((home, pod)) = home.and_then(|home| Some((home, home.pods.get(name)?))) else {
-            let uid = WorkloadUid::pod(&self.snapshot.mesh.cluster, namespace, name);
-            let known = self.snapshot.workload(&uid).is_some();
-            self.snapshot.remove_workload(&uid);
-            return known;
-        };
+    /// Joins a pod with its namespace and node.
+    fn join_pod(&mut self, namespace: &Arc<str>, name: &Arc<str>, touched: &mut Touched) {
+        let uid = WorkloadUid::pod(&self.snapshot.mesh.cluster, namespace, name);
+        let known = self.snapshot.workload(&uid).map(|known| &**known);
+        let joined = self.joined(namespace, name);
+        if known == joined.as_ref() {
+            return;
+        }
+        touched.anything = true;
+        let (before, after) = (known.map(|pod| &pod.labels), joined.as_ref().map(|pod| &pod.labels));
+        touched.bindings |= self.selections.change(before, after);
+        match joined {
+            Some(workload) => self.snapshot.insert_workload(Arc::new(workload)),
+            None => self.snapshot.remove_workload(&uid),
+        }
+    }
+
+    /// The pod as it is in its namespace and on its node; none if it is gone.
+    fn joined(&self, namespace: &Arc<str>, name: &Arc<str>) -> Option<Workload> {
+        let home = self.namespaces.get(namespace)?;
+        let pod = home.pods.get(name)?;
         let (region, zone, subzone) = locality(self.snapshot.node(&pod.workload.node).map(|node| &**node));
         let own = gateway_of(&pod.workload).and_then(|gateway| self.waypoints.binding(&gateway));
         let own = own.filter(|_| pod.workload.network_mode == NetworkMode::Standard);
@@ -365,14 +410,9 @@ impl Index {
             Some(Binding::Hbone) => Enrolment::Outside(Excluded::Waypoint),
             _ => translate::enrolment(pod, home.mode, self.excluded.contains(namespace)),
         };
-        let wanted = || waypoints::wanted(pod.waypoint.as_ref(), home.waypoint.as_ref());
+        let wanted = || waypoints::wanted(pod.waypoint.as_ref(), home.waypoint.as_ref(), false);
         let waypoint = if own.is_none() { wanted() } else { None };
-        let workload = Workload { enrolment, waypoint, region, zone, subzone, ..pod.workload.clone() };
-        if self.snapshot.workload(&workload.uid).is_some_and(|known| **known == workload) {
-            return false;
-        }
-        self.snapshot.insert_workload(Arc::new(workload));
-        true
+        Some(Workload { enrolment, waypoint, region, zone, subzone, ..pod.workload.clone() })
     }
 
     /// Joins a service with its endpoints.
@@ -433,6 +473,7 @@ fn rank(event: &Event) -> Kind {
         Event::Upsert(Resource::VirtualService(_)) => Kind::VirtualService,
         Event::Upsert(Resource::DestinationRule(_)) => Kind::DestinationRule,
         Event::Upsert(Resource::Gateway(_)) => Kind::Gateway,
+        Event::Upsert(Resource::IstioGateway(_)) => Kind::IstioGateway,
         Event::Upsert(Resource::GatewayClass(_)) => Kind::GatewayClass,
         Event::Upsert(Resource::Route(route)) => Kind::of_route(route.id.kind),
         Event::Upsert(Resource::ReferenceGrant(_)) => Kind::ReferenceGrant,

@@ -9,6 +9,7 @@ mod origin;
 mod publish;
 mod report;
 mod run;
+pub mod secrets;
 mod source;
 mod standing;
 mod yaml;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 /// The two ends of a published value that begins as `initial`.
 #[must_use]
@@ -60,6 +61,28 @@ impl<T> Published<T> {
         self.versions.changed().await.ok()?;
         Some(self.load())
     }
+
+    /// What `ask` says of the current value, and that value. Of an answer that may only be early `early` says until when a later
+    /// one is waited for: then it is asked again as the value changes.
+    pub async fn answer<R>(
+        &self,
+        mut ask: impl FnMut(&Arc<T>) -> R,
+        mut early: impl FnMut(&R) -> Option<Instant>,
+    ) -> (R, Arc<T>) {
+        // Made when there is something to wait for, which is seldom: every connection comes by here.
+        let mut changes = None;
+        loop {
+            let value = self.load();
+            let answer = ask(&value);
+            let Some(until) = early(&answer) else { return (answer, value) };
+            // It has waited for nothing yet, so that it misses no change: the first call returns at once.
+            let changes: &mut Self = changes.get_or_insert_with(|| self.clone());
+            match timeout_at(until, changes.changed()).await {
+                Ok(Some(_)) => {}
+                _ => return (answer, value),
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -79,5 +102,29 @@ mod tests {
         drop(publisher);
         assert_eq!(reader.changed().await, None);
         assert_eq!(*reader.load(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_be_early_is_asked_again_as_the_value_changes_and_no_longer_than_it_is_worth() {
+        use std::time::Duration;
+        let (publisher, reader) = publish(0);
+        publisher.publish(1);
+        let begun = Instant::now();
+        let news = async {
+            for value in 2..=3 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                publisher.publish(value);
+            }
+        };
+        let until = |limit: u64| move |of: &i32| (*of < 30).then(|| begun + Duration::from_secs(limit));
+        let asked = async {
+            let (early, by) = reader.answer(|value| **value * 10, until(1)).await;
+            (early, *by, begun.elapsed().as_secs(), reader.answer(|value| **value * 10, until(9)).await)
+        };
+        let ((early, by, after, (late, value)), ()) = tokio::join!(asked, news);
+        assert!((early, by) == (10, 1) || (early, by) == (20, 2));
+        assert_eq!((after, late, *value, begun.elapsed().as_secs()), (1, 30, 3, 2));
+        drop(publisher);
+        assert_eq!(reader.answer(|value| **value, until(99)).await.0, 3, "nobody waits for a writer that is gone");
     }
 }

@@ -3,11 +3,11 @@
 
 pub(crate) mod catalog;
 pub(crate) mod contents;
-mod directory;
+pub(crate) mod directory;
 mod files;
 pub(crate) mod kube;
 mod reading;
-mod watch;
+pub(crate) mod watch;
 
 use std::time::Duration;
 

@@ -25,3 +25,5 @@ pub const X_ISTIO_SOURCE: &str = "x-istio-source";
 pub const X_AMBIT_REASON: &str = "x-ambit-reason";
 /// Which policy refused it ([`RefusedBy`]).
 pub const X_AMBIT_POLICY: &str = "x-ambit-policy";
+/// Which subset of a service an Ambit's gateway asks its waypoint for.
+pub const X_AMBIT_SUBSET: &str = "x-ambit-subset";

@@ -25,6 +25,8 @@ pub struct ConnectRequest {
     pub network: Option<String>,
     /// The kind of proxy that asks (`x-istio-source`).
     pub source: Option<SourceProxy>,
+    /// The subset of the service that a gateway's route has chosen, for its waypoint (`x-ambit-subset`).
+    pub subset: Option<String>,
 }
 
 /// What a server answers along with its 200.
@@ -76,6 +78,7 @@ impl ConnectRequest {
         insert(fields, headers::TRACEPARENT, self.traceparent.as_ref());
         insert(fields, headers::X_FORWARDED_NETWORK, self.network.as_ref());
         insert(fields, headers::X_ISTIO_SOURCE, self.source.as_ref());
+        insert(fields, headers::X_AMBIT_SUBSET, self.subset.as_ref());
         Ok(request)
     }
 
@@ -92,6 +95,7 @@ impl ConnectRequest {
             traceparent: fields.get(headers::TRACEPARENT).and_then(|value| Traceparent::parse(value.as_bytes())),
             network: text_of(fields, headers::X_FORWARDED_NETWORK),
             source: text_of(fields, headers::X_ISTIO_SOURCE).and_then(|name| name.parse().ok()),
+            subset: text_of(fields, headers::X_AMBIT_SUBSET),
         })
     }
 }
@@ -192,6 +196,7 @@ mod tests {
             traceparent: Some(Traceparent::new([7; 24])),
             network: Some("network-1".to_owned()),
             source: Some(SourceProxy::Waypoint),
+            subset: Some("v2".to_owned()),
         };
         let http = request.to_http().unwrap();
         assert_eq!(http.method(), Method::CONNECT);

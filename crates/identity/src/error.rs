@@ -81,6 +81,42 @@ pub enum Error {
     /// files.
     #[error("the client certificate cannot be used: {0}")]
     BadClientCertificate(String),
+    /// What a gateway is to show its clients holds no certificate, or one that cannot be read: correct the Secret or the file.
+    #[error(
+        "{name}: its certificate cannot be used: {cause}; put there a certificate in PEM, with what leads to its root"
+    )]
+    BadServerCertificate {
+        /// Where it is.
+        name: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The key of a certificate that a gateway is to show cannot be read: correct the Secret or the file.
+    #[error("{name}: its private key cannot be used: {cause}; put there a key in PEM, of PKCS #8, PKCS #1 or SEC 1")]
+    BadPrivateKey {
+        /// Where it is.
+        name: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The key is not that of the certificate that a gateway is to show: replace both, at once.
+    #[error("{name}: its private key does not fit its certificate ({certificate}): replace both, together")]
+    KeyMismatch {
+        /// Where they are.
+        name: String,
+        /// What the certificate says of itself.
+        certificate: String,
+    },
+    /// The certificate that a gateway is to show is outside its validity: renew it, or correct the clock.
+    #[error("{name}: its certificate is valid from {not_before} to {not_after} only: renew it, or check the clock")]
+    OutsideValidity {
+        /// Where it is.
+        name: String,
+        /// Start of its validity, as RFC 3339.
+        not_before: String,
+        /// End of its validity, as RFC 3339.
+        not_after: String,
+    },
     /// Someone asked the CA to certify what is not a certificate signing request with a valid signature.
     #[error("the certificate signing request cannot be used: {0}")]
     BadRequest(String),

@@ -66,7 +66,17 @@ impl Ca {
     /// The certificate of `params` and its key, in PEM.
     pub(crate) fn certify_pem(&self, params: &CertificateParams) -> (String, String) {
         let key = KeyPair::generate().unwrap();
-        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
+        (self.certify_key(params, &key), key.serialize_pem())
+    }
+
+    /// The certificate of `params` for `key`, in PEM.
+    pub(crate) fn certify_key(&self, params: &CertificateParams, key: &KeyPair) -> String {
+        params.signed_by(key, &self.0).unwrap().pem()
+    }
+
+    /// Its own certificate, in PEM.
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
     }
 
     /// The key and the certificate of `params`, by way of an intermediate CA.

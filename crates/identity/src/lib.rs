@@ -11,6 +11,7 @@
 //! | [`authority`] | a certificate authority, and the file that a local one lives in |
 //! | [`channel`] | TLS between a CA and those who ask it |
 //! | [`origination`] | TLS towards applications |
+//! | [`termination`] | TLS that a gateway ends for clients from outside |
 //! | [`client`] | the seam behind which requests are signed |
 //! | [`renewal`] | when to ask for the next certificate (pure) |
 //! | [`store`] | the certificates in use, in memory only; kept there, if wanted, for the next process of the same pod |
@@ -32,6 +33,7 @@ pub mod provider;
 pub mod renewal;
 pub mod revocation;
 pub mod store;
+pub mod termination;
 pub mod tls;
 pub mod trust;
 mod verifier;
@@ -45,5 +47,6 @@ pub use error::Error;
 pub use origination::Originator;
 pub use revocation::Revocations;
 pub use store::{CertificateFacts, CertificateKind, CertificateStatus, CertificateSummary, Certificates, Kept};
+pub use termination::Terminator;
 pub use tls::Failure;
 pub use trust::{Peer, TrustStore};

@@ -1,5 +1,5 @@
-//! The one choice of cryptography: aws-lc-rs, TLS 1.3 and nothing older, two cipher suites, three key exchanges. Servers that
-//! are not of the mesh are offered more, since nobody here chose what they speak.
+//! The one choice of cryptography: aws-lc-rs, TLS 1.3 and nothing older, two cipher suites, three key exchanges. Servers and
+//! clients that are not of the mesh are offered more, since nobody here chose what they speak.
 
 use std::sync::{Arc, LazyLock};
 
@@ -24,7 +24,7 @@ pub fn provider() -> &'static Arc<CryptoProvider> {
     &PROVIDER
 }
 
-/// The same for servers that are not of the mesh: all that is still sound, of TLS 1.2 as well.
+/// The same for servers and clients that are not of the mesh: all that is still sound, of TLS 1.2 as well.
 #[must_use]
 pub fn foreign_provider() -> &'static Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(default_provider()));

@@ -24,6 +24,7 @@ use crate::clock::{self, Clock};
 use crate::csr;
 use crate::error::Error;
 use crate::renewal::{self, Action, Failures};
+use crate::termination::Terminator;
 use crate::tls;
 use crate::trust::TrustStore;
 use crate::verifier::{self, Expected, Verifier};
@@ -41,27 +42,41 @@ const CONCURRENT_REQUESTS: usize = 8;
 /// The longest the schedule sleeps: the wall clock may be set, or the machine be suspended, meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
-/// Every identity's certificate on this node, and the roots that peers are checked against.
+/// Every identity's certificate on this node, and the roots that peers are checked against. Clones are the same store.
 pub struct Certificates<I> {
-    issuer: I,
+    issuer: Arc<I>,
     trust_store: TrustStore,
     clock: Clock,
-    entries: ArcSwap<BTreeMap<Identity, Arc<Entry>>>,
-    changed: Notify,
-    kept: Option<Kept>,
+    entries: Arc<ArcSwap<BTreeMap<Identity, Arc<Entry>>>>,
+    changed: Arc<Notify>,
+    kept: Option<Arc<Kept>>,
+}
+
+impl<I> Clone for Certificates<I> {
+    fn clone(&self) -> Self {
+        Self {
+            issuer: self.issuer.clone(),
+            trust_store: self.trust_store.clone(),
+            clock: self.clock.clone(),
+            entries: self.entries.clone(),
+            changed: self.changed.clone(),
+            kept: self.kept.clone(),
+        }
+    }
 }
 
 impl<I: Issuer> Certificates<I> {
     /// A store without certificates yet. They will be signed by `issuer`; peers are checked against `trust_store`.
     #[must_use]
     pub fn new(issuer: I, trust_store: TrustStore, clock: Clock) -> Self {
-        Self { issuer, trust_store, clock, entries: ArcSwap::default(), changed: Notify::new(), kept: None }
+        let issuer = Arc::new(issuer);
+        Self { issuer, trust_store, clock, entries: Arc::default(), changed: Arc::default(), kept: None }
     }
 
     /// The same, which begins with what is in `kept` and keeps there what it obtains.
     #[must_use]
     pub fn keeping(self, kept: Kept) -> Self {
-        Self { kept: Some(kept), ..self }
+        Self { kept: Some(Arc::new(kept)), ..self }
     }
 
     /// Makes sure that there is a valid certificate for `identity`, and that [`renew_loop`](Self::renew_loop) keeps it
@@ -119,7 +134,7 @@ impl<I: Issuer> Certificates<I> {
     #[must_use]
     pub fn identities(&self) -> BTreeSet<Identity> {
         let held = self.entries.load();
-        let kept = self.kept.as_ref().map(Kept::identities).unwrap_or_default();
+        let kept = self.kept.as_deref().map(Kept::identities).unwrap_or_default();
         held.keys().cloned().chain(kept).collect()
     }
 
@@ -142,6 +157,23 @@ impl<I: Issuer> Certificates<I> {
         let config = tls::server_config(entry.slot.clone(), self.verifier(trust, Expected::Anyone), &self.clock)?;
         entry.keep_server(trust, &config);
         Ok(config)
+    }
+
+    /// How a gateway ends TLS as `own`, for clients of the mesh (Istio's mode `ISTIO_MUTUAL`): those whose SPIFFE IDs are in
+    /// `names`, or of any identity that `trust` accepts if there are none. Follows renewals and new roots by itself; cheap
+    /// enough for every connection.
+    ///
+    /// # Errors
+    /// [`Error::NoCertificate`] before [`ensure`](Self::ensure), [`Error::Expired`] where renewal failed to the end.
+    pub fn terminator(&self, own: &Identity, names: &[Arc<str>], trust: &TrustDomains) -> Result<Terminator, Error> {
+        if names.is_empty() {
+            return Ok(Terminator::of_mesh(self.tls_server(own, trust)?.as_ref()));
+        }
+        // What is no SPIFFE ID is nobody's of the mesh.
+        let expected = names.iter().filter_map(|name| name.parse().ok()).collect();
+        let verifier = self.verifier(trust, Expected::OneOf(expected));
+        let config = tls::server_config(self.usable(own)?.slot.clone(), verifier, &self.clock)?;
+        Ok(Terminator::of_mesh(&config))
     }
 
     /// How handshakes are made as `own`, with a server that is one of `expected` (aliases of the trust domain being

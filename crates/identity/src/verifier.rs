@@ -4,6 +4,7 @@
 //! A refusal is told to the peer by the alert of RFC 8446 section 6.2 that fits it best, and the two sides derive
 //! their [`Reason`](ambit_model::Reason) from that same alert, so that they agree.
 
+mod client;
 mod server;
 
 use std::cell::RefCell;
@@ -22,6 +23,7 @@ use webpki::{EndEntityCert, KeyUsage};
 use crate::certificate::Certificate;
 use crate::provider::provider;
 use crate::trust::{Peer, TrustStore, Trusted};
+pub(crate) use client::{ClientVerifier, Pins};
 pub(crate) use server::{ExpectedName, ServerVerifier};
 
 tokio::task_local! {
@@ -63,9 +65,9 @@ pub(crate) enum Expected {
 }
 
 /// Why a peer is refused: what rustls derives the alert from, and what the log says.
-struct Refusal {
-    error: CertificateError,
-    detail: String,
+pub(crate) struct Refusal {
+    pub(crate) error: CertificateError,
+    pub(crate) detail: String,
 }
 
 impl Refusal {

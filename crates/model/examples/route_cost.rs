@@ -120,7 +120,7 @@ fn nanoseconds(routes: &Routes, apart: bool) -> f64 {
         fields: &fields[..],
     };
     let with_id = Request { path: "/api/v1/resource-999/7", ..request };
-    let addressed = Addressed { host: &host(999), viewer: "shop", owner: None };
+    let addressed = Addressed { host: &host(999), viewer: "shop", owner: None, from: None };
     let found = |request| !matches!(routes.http(addressed, request, Draw(1)), ambit_model::route::Outcome::NoRoute);
     let request = if found(&request) { request } else { with_id };
     assert!(found(&request), "the last route is not found, apart: {apart}");

@@ -132,6 +132,10 @@ fn decide_among(snapshot: &Snapshot, connection: &Connection, tried: &[Tried]) -
                 Some(upstream) => Ok(Decision::Local(upstream)),
                 None => inbound(snapshot, pod, authority),
             }),
+        // The node knows what it has given the pod before the API tells: its kubelet's probes are not to wait for that.
+        Connection::InboundPlaintext { pod, destination, by_node: true, .. } => {
+            snapshot.workload(pod).ok_or(Reason::UnknownWorkload).and_then(|pod| at_pod(snapshot, pod, *destination))
+        }
         Connection::InboundPlaintext { pod, destination, .. } => {
             inbound(snapshot, pod, &Authority::Address(*destination))
         }
@@ -266,16 +270,12 @@ impl Call<'_> {
     fn waypoint_pod(self, waypoint: &Waypoint) -> Option<Upstream> {
         let Self { snapshot, source, dialled, draw, tried } = self;
         let service = waypoint.service(snapshot)?;
-        let at = |target: &Target| {
-            let port = if waypoint.binding == Binding::Hbone { target.address.port() } else { ports::HBONE };
-            SocketAddr::new(target.address.ip(), port)
-        };
-        let targets = service.targets(waypoint.port(service)?, dialled.ip()).iter();
-        let usable = targets.filter(|target| {
-            waypoint.pod(snapshot, target).is_some() && tried.iter().all(|tried| tried.address != at(target))
-        });
-        let target = choose::choose(snapshot, source, service, usable, draw)?;
-        Some(Upstream::new(at(target), waypoint.pod(snapshot, target).cloned(), None))
+        let untried = waypoint
+            .endpoints(snapshot, dialled.ip())
+            .filter(|(at, ..)| tried.iter().all(|tried| tried.address != *at))
+            .map(|(_, target, _)| target);
+        let target = choose::choose(snapshot, source, service, untried, draw)?;
+        Some(Upstream::new(waypoint.at(target), waypoint.pod(snapshot, target).cloned(), None))
     }
 }
 
@@ -307,27 +307,31 @@ fn sole_service(snapshot: &Snapshot, address: SocketAddr) -> Option<Arc<Service>
 
 fn inbound(snapshot: &Snapshot, pod: &WorkloadUid, authority: &Authority) -> Result<Decision, Reason> {
     let workload = snapshot.workload(pod).ok_or(Reason::UnknownWorkload)?;
-    let upstream = match authority {
-        Authority::Address(address) => {
-            let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-            if !workload.owns(address.ip()) {
-                return Err(Reason::AuthorityMismatch);
-            }
-            Upstream::new(address, Some(workload.clone()), sole_service(snapshot, address))
-        }
+    match authority {
+        Authority::Address(address) if workload.owns(address.ip()) => at_pod(snapshot, workload, *address),
+        Authority::Address(_) => Err(Reason::AuthorityMismatch),
         Authority::Host(host, port) => {
             let service = snapshot.service_named(host).ok_or(Reason::AuthorityMismatch)?;
             // By address and not by the pod that an endpoint names: nothing may be relayed out of the pod.
             let own = |target: &&Target| workload.owns(target.address.ip());
             let target = service.port(*port).and_then(|port| port.members.iter().find(own));
             let address = target.ok_or(Reason::AuthorityMismatch)?.address;
-            Upstream::new(address, Some(workload.clone()), Some(service.clone()))
+            delivered(Upstream::new(address, Some(workload.clone()), Some(service.clone())))
         }
-    };
-    if ports::is_own(upstream.address.port()) {
-        return Err(Reason::RecursiveCall);
     }
-    Ok(Decision::Local(upstream))
+}
+
+/// To `workload`, at an address of its own.
+fn at_pod(snapshot: &Snapshot, workload: &Arc<Workload>, address: SocketAddr) -> Result<Decision, Reason> {
+    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+    delivered(Upstream::new(address, Some(workload.clone()), sole_service(snapshot, address)))
+}
+
+fn delivered(upstream: Upstream) -> Result<Decision, Reason> {
+    match ports::is_own(upstream.address.port()) {
+        true => Err(Reason::RecursiveCall),
+        false => Ok(Decision::Local(upstream)),
+    }
 }
 
 /// What a client of `namespace` asks of `pod` by `authority`, if that is a pod of a waypoint which takes no HBONE itself, and

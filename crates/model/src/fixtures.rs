@@ -264,7 +264,11 @@ pub(crate) fn any_service() -> impl Strategy<Value = Service> {
 /// A wish for one of three waypoints, of which one never exists, as likely as `share` says.
 fn any_wish(share: f64) -> impl Strategy<Value = Option<UseWaypoint>> {
     let wish = (select(&NAMES[..3]), any::<bool>())
-        .prop_map(|(name, inherited)| UseWaypoint { key: WaypointKey::new("shop", name), inherited });
+        .prop_map(|(name, inherited)| UseWaypoint {
+            key: WaypointKey::new("shop", name),
+            inherited,
+            passed_by_gateways: false,
+        });
     prop::option::weighted(share, wish)
 }
 
@@ -396,7 +400,7 @@ pub(crate) fn any_bound_call() -> impl Strategy<Value = (World, Connection)> {
             let Connection::Outbound { source, destination, draw } = call else { return (world, call) };
             let address = Address::Hostname("wp.example".into());
             let waypoint = Waypoint { allowed: Allowed::All, address, ..waypoint };
-            let wish = Some(UseWaypoint { key: waypoint.key.clone(), inherited: false });
+            let wish = Some(UseWaypoint { key: waypoint.key.clone(), inherited: false, passed_by_gateways: false });
             let canonical = destination.ip().to_canonical();
             let dialled = |service: &&mut Service| service.vips.iter().any(|vip| vip.to_canonical() == canonical);
             let mut dialling = vec![destination];

@@ -9,6 +9,7 @@ pub mod destination;
 pub mod distribution;
 #[cfg(test)]
 mod fixtures;
+pub mod gateway;
 pub mod identity;
 pub mod policy;
 pub mod ports;

@@ -28,7 +28,7 @@ pub use request::{
     DENIED_BODY, DENIED_GRPC_STATUS, DENIED_STATUS, Head, RequestAccess, evaluate_request, rehearse_request,
 };
 pub use rule::{Action, Attribute, Policy, Rule, Term, Values};
-pub use target::{Addressed, TargetKind, TargetRef, WAYPOINT_CLASSES};
+pub use target::{Addressed, GATEWAY_CLASSES, TargetKind, TargetRef, WAYPOINT_CLASSES};
 
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
@@ -177,11 +177,11 @@ pub fn evaluate(snapshot: &Snapshot, destination: &Workload, access: &Access) ->
         let (policy, kind) = (policy.clone(), "PeerAuthentication");
         return Err(Denial { reason: Reason::MtlsRequired, kind, policy, rule: None, partial: false, early: false });
     }
-    let applying: Vec<_> = policies.authorizing(destination).collect();
+    let applying: Vec<_> = policies.authorizing(destination).map(|effects| (effects, Some(destination))).collect();
     if applying.is_empty() {
         return Ok(());
     }
-    Case::new(applying, Some(destination), Seen::new(snapshot, access)).verdict()
+    Case::new(applying, Seen::new(snapshot, access)).verdict()
 }
 
 /// The policies on trial, AUDIT or dry run, that have something to say of `access`: each with the rule that matches
@@ -192,11 +192,12 @@ pub fn rehearse(snapshot: &Snapshot, destination: &Workload, access: &Access) ->
         return Vec::new();
     }
     let on_trial = |effects: &&Effects| effects.on_trial.covering(Some(destination)).next().is_some();
-    let applying: Vec<_> = policies.authorizing(destination).filter(on_trial).collect();
+    let applying = policies.authorizing(destination).filter(on_trial);
+    let applying: Vec<_> = applying.map(|effects| (effects, Some(destination))).collect();
     if applying.is_empty() || access.client.is_probe() {
         return Vec::new();
     }
-    Case::new(applying, Some(destination), Seen::new(snapshot, access)).rehearsal()
+    Case::new(applying, Seen::new(snapshot, access)).rehearsal()
 }
 
 #[cfg(test)]

@@ -101,6 +101,12 @@ reasons! {
     /// The peer offered another ALPN protocol than h2.
     AlpnMismatch = "alpn-mismatch", TlsFailure, 401,
         "the peer does not offer the ALPN protocol h2";
+    /// A gateway serves nobody by the name that a TLS client asks for.
+    UnknownServerName = "unknown-server-name", TlsFailure, 503,
+        "no server of a Gateway is for the name that the TLS client asks for: add it to the server's hosts";
+    /// A gateway has nothing to show a TLS client.
+    CredentialUnavailable = "credential-unavailable", TlsFailure, 503,
+        "the certificate that a Gateway's server names cannot be used";
     /// The TLS handshake failed for another reason.
     TlsFailure = "tls-failure", TlsFailure, 401,
         "the TLS handshake failed";

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::cidr::Cidr;
 use crate::destination::DestinationRules;
+use crate::gateway::Gateways;
 use crate::identity::TrustDomains;
 use crate::policy::Policies;
 use crate::route::Routes;
@@ -94,6 +95,8 @@ pub struct Snapshot {
     pub routes: Routes,
     /// How endpoints are reached, from waypoints and gateways.
     pub destinations: DestinationRules,
+    /// What is let in from outside, and where.
+    pub gateways: Gateways,
     workloads: OrdMap<WorkloadUid, Arc<Workload>>,
     services: OrdMap<ServiceKey, Arc<Service>>,
     waypoints: OrdMap<WaypointKey, Arc<Waypoint>>,
@@ -205,12 +208,12 @@ impl Snapshot {
     }
 
     /// True if `other` admits whom this one does, since workloads, nodes and policies are the same, and where services ask
-    /// for waypoints, services and waypoints. Costs nothing; false may be an error.
+    /// for waypoints, services, waypoints and gateways. Costs nothing; false may be an error.
     #[must_use]
     pub fn admits_as(&self, other: &Self) -> bool {
         let known = self.workloads.ptr_eq(&other.workloads) && self.nodes.ptr_eq(&other.nodes);
         let unbound = !self.binds_services() && !other.binds_services();
-        let bound = unbound || self.services.ptr_eq(&other.services);
+        let bound = unbound || (self.services.ptr_eq(&other.services) && self.gateways.is_same(&other.gateways));
         known && bound && self.waypoints.ptr_eq(&other.waypoints) && self.policies.is_same(&other.policies)
     }
 

@@ -136,6 +136,8 @@ pub struct UseWaypoint {
     pub key: WaypointKey,
     /// Its namespace's labels ask for it, since it has none of its own.
     pub inherited: bool,
+    /// What comes through a gateway goes past it (label `istio.io/ingress-use-waypoint: "false"`).
+    pub passed_by_gateways: bool,
 }
 
 /// By which waypoint something is reached.
@@ -198,6 +200,23 @@ impl Waypoint {
     pub(crate) fn pod<'a>(&self, snapshot: &'a Snapshot, target: &Target) -> Option<&'a Arc<Workload>> {
         let enrolled = self.binding != Binding::Hbone;
         behind(snapshot, target).filter(|workload| workload.is_enrolled() == enrolled)
+    }
+
+    /// Where HBONE is taken for it by its pods that take new connections, from who has dialled `address`: with what stands
+    /// there in its Service and the pod.
+    pub fn endpoints<'a>(
+        &self,
+        snapshot: &'a Snapshot,
+        address: IpAddr,
+    ) -> impl Iterator<Item = (SocketAddr, &'a Target, &'a Arc<Workload>)> + Clone {
+        let targets = self.service(snapshot).and_then(|service| Some(service.targets(self.port(service)?, address)));
+        targets.into_iter().flatten().filter_map(|target| Some((self.at(target), target, self.pod(snapshot, target)?)))
+    }
+
+    /// Where HBONE is taken for it by the pod behind one of its Service's endpoints: by itself, or by its agent.
+    pub(crate) fn at(&self, target: &Target) -> SocketAddr {
+        let port = if self.binding == Binding::Hbone { target.address.port() } else { ports::HBONE };
+        SocketAddr::new(target.address.ip(), port)
     }
 
     /// True if one of its pods has `identity`.

@@ -32,9 +32,10 @@ const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/ambit/files/
 const GATEWAY: &str = "gateway.networking.k8s.io";
 
 /// Istio's and Gateway API's kinds that the mesh reads.
-pub const MESH: [Definition; 11] = [
+pub const MESH: [Definition; 12] = [
     of(NETWORKING, "VirtualService", "virtualservices"),
     of(NETWORKING, "DestinationRule", "destinationrules"),
+    of(NETWORKING, "Gateway", "gateways"),
     of(NETWORKING, "ServiceEntry", "serviceentries"),
     of(NETWORKING, "WorkloadEntry", "workloadentries"),
     Definition { versions: &["v1", "v1beta1"], ..of(SECURITY, "AuthorizationPolicy", "authorizationpolicies") },

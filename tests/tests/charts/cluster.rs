@@ -52,6 +52,26 @@ fn uninstall(kubectl: &Kubectl) {
     ask(&json!({"do": "uninstall", "kubeconfig": kubectl.kubeconfig()})).unwrap();
 }
 
+/// Does `verb` to the release `name` of the chart `gateway`.
+fn gateway(kubectl: &Kubectl, verb: &str, name: &str, values: &serde_json::Value) {
+    let kubeconfig = kubectl.kubeconfig();
+    let request =
+        json!({"do": verb, "chart": chart("gateway"), "name": name, "values": values, "kubeconfig": kubeconfig});
+    ask(&request).unwrap();
+}
+
+/// Whether an account of the release's namespace may do `verb` to `what` in `namespace`.
+fn may(kubectl: &Kubectl, account: &str, (verb, what, namespace): (&str, &str, &str)) -> bool {
+    let person = format!("--as=system:serviceaccount:{NAMESPACE}:{account}");
+    let place = format!("--namespace={namespace}");
+    let mut arguments = vec!["auth", "can-i", verb, what, &person];
+    if !namespace.is_empty() {
+        arguments.push(&place);
+    }
+    // It fails where it says no.
+    kubectl.run(&arguments).is_ok_and(|answer| answer.trim() == "yes")
+}
+
 #[test]
 fn what_a_release_brings_goes_with_it_but_for_kinds_that_are_to_be_kept() {
     let cluster = cluster();
@@ -131,15 +151,8 @@ fn accounts_may_do_what_they_need_and_no_more() {
         (controller, "create", "peerauthentications.security.istio.io", NAMESPACE, true),
         (controller, "create", "peerauthentications.security.istio.io", "shop", false),
     ] {
-        let person = format!("--as=system:serviceaccount:{NAMESPACE}:{account}");
-        let place = format!("--namespace={namespace}");
-        let mut arguments = vec!["auth", "can-i", verb, what, &person];
-        if !namespace.is_empty() {
-            arguments.push(&place);
-        }
-        // It fails where it says no.
-        let may = kubectl.run(&arguments).is_ok_and(|answer| answer.trim() == "yes");
-        assert_eq!(may, expected, "{account}: {verb} {what} in {namespace:?}");
+        let allowed = may(kubectl, account, (verb, what, namespace));
+        assert_eq!(allowed, expected, "{account}: {verb} {what} in {namespace:?}");
     }
 }
 
@@ -147,25 +160,53 @@ fn accounts_may_do_what_they_need_and_no_more() {
 fn a_gateway_comes_with_what_it_is_told_to_be_and_goes() {
     let cluster = cluster();
     let kubectl = cluster.kubectl();
-    let kubeconfig = kubectl.kubeconfig();
     let values = json!({"deployment": {"spec": {"replicas": 2}}, "for": "all"});
-    let request = json!({"chart": chart("gateway"), "name": "waypoint", "values": values, "kubeconfig": kubeconfig});
-    let request = |verb: &str| {
-        let mut request = request.clone();
-        request["do"] = json!(verb);
-        ask(&request).unwrap();
-    };
-    request("install");
-    let gateway = kubectl.get(&["gateways.gateway.networking.k8s.io", "waypoint", "-n", NAMESPACE]).unwrap();
-    assert_eq!(gateway["spec"]["gatewayClassName"], "ambit-waypoint");
-    assert_eq!(gateway["spec"]["listeners"][0]["protocol"], "HBONE");
-    assert_eq!(gateway["metadata"]["labels"]["istio.io/waypoint-for"], "all");
-    let parameters = &gateway["spec"]["infrastructure"]["parametersRef"];
+    gateway(kubectl, "install", "waypoint", &values);
+    let made = kubectl.get(&["gateways.gateway.networking.k8s.io", "waypoint", "-n", NAMESPACE]).unwrap();
+    assert_eq!(made["spec"]["gatewayClassName"], "ambit-waypoint");
+    assert_eq!(made["spec"]["listeners"][0]["protocol"], "HBONE");
+    assert_eq!(made["metadata"]["labels"]["istio.io/waypoint-for"], "all");
+    let parameters = &made["spec"]["infrastructure"]["parametersRef"];
     assert_eq!(*parameters, json!({"group": "", "kind": "ConfigMap", "name": "waypoint"}));
     let overlay = kubectl.get(&["configmap", "waypoint", "-n", NAMESPACE]).unwrap();
     assert_eq!(overlay["data"]["deployment"], "spec:\n  replicas: 2\n");
-    request("uninstall");
+    gateway(kubectl, "uninstall", "waypoint", &values);
     for gone in ["gateways.gateway.networking.k8s.io", "configmap"] {
         assert!(kubectl.get(&[gone, "waypoint", "-n", NAMESPACE]).is_err(), "{gone}");
     }
+}
+
+#[test]
+fn an_ingress_comes_with_the_rights_that_it_needs_and_goes() {
+    const NAME: &str = "istio-ingressgateway";
+    let cluster = cluster();
+    let kubectl = cluster.kubectl();
+    // The role is the mesh's.
+    install(kubectl, &json!({}));
+    let values = json!({"class": "ingress", "podDisruptionBudget": {"minAvailable": 1}});
+    gateway(kubectl, "install", NAME, &values);
+    let there = everything(kubectl);
+    for kind in ["Deployment", "Service", "ServiceAccount", "HorizontalPodAutoscaler", "PodDisruptionBudget", "Role"] {
+        assert!(there.contains(&format!("{kind} {NAMESPACE} {NAME}")), "{kind} is missing");
+    }
+    let service = kubectl.get(&["service", NAME, "-n", NAMESPACE]).unwrap();
+    assert_eq!(service["spec"]["type"], "LoadBalancer");
+    for (verb, what, namespace, expected) in [
+        ("watch", "secrets", NAMESPACE, true),
+        ("get", "secrets", "shop", false),
+        ("create", "secrets", NAMESPACE, false),
+        ("list", "pods", "shop", true),
+        ("watch", "virtualservices.networking.istio.io", "shop", true),
+        ("patch", "services", NAMESPACE, false),
+    ] {
+        assert_eq!(may(kubectl, NAME, (verb, what, namespace)), expected, "{verb} {what} in {namespace}");
+    }
+    gateway(kubectl, "uninstall", NAME, &values);
+    // What belongs to what was deleted is collected soon.
+    let mut left = Vec::new();
+    until::until(SOON, || {
+        left = everything(kubectl).into_iter().filter(|line| line.contains(NAME)).collect();
+        left.is_empty()
+    })
+    .unwrap_or_else(|_| panic!("{left:?}"));
 }

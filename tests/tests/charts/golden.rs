@@ -36,6 +36,39 @@ fn everything() -> Value {
     })
 }
 
+/// Likewise for an ingress.
+pub(crate) fn ingress() -> Value {
+    let ports = json!([
+        {"name": "http2", "port": 80, "nodePort": 30080, "appProtocol": "http"},
+        {"name": "https", "port": 443, "targetPort": 9443},
+        {"name": "https-other", "port": 8443, "targetPort": 9443, "protocol": "TCP"},
+    ]);
+    let spread =
+        json!({"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {}});
+    json!({
+        "class": "ingress", "name": "istio-ingressgateway",
+        "global": {"hub": "registry.example/mesh", "tag": "1.2.3", "platform": "openshift", "istioNamespace": "mesh"},
+        "imagePullSecrets": ["pull"], "imagePullPolicy": "Always", "variant": "debug",
+        "meshConfig": {"trustDomain": "example.org", "trustDomainAliases": ["old.example"], "rootNamespace": "root"},
+        "clusterName": "east", "clusterDomain": "cluster.example", "ipv6": false, "logLevel": "info,access=off", "logAsJson": true,
+        "labels": {"istio": "ingress", "team": "net", "istio.io/dataplane-mode": "ambient"}, "annotations": {"note": "x"},
+        "service": {
+            "type": "NodePort", "annotations": {"balancer": "internal"}, "externalTrafficPolicy": "Local",
+            "loadBalancerIP": "192.0.2.1", "loadBalancerSourceRanges": ["192.0.2.0/24"],
+            "ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv6", "IPv4"],
+            "ports": ports,
+        },
+        "serviceAccount": {"name": "edge", "annotations": {"role": "reader"}},
+        "autoscaling": {"enabled": false}, "replicaCount": 3, "podDisruptionBudget": {"minAvailable": 2},
+        "resources": {"limits": {"memory": "1Gi"}}, "terminationGracePeriodSeconds": 60, "priorityClassName": "high",
+        "nodeSelector": {"edge": "yes"}, "affinity": {"nodeAffinity": {}}, "topologySpreadConstraints": [spread],
+        "tolerations": [{"key": "edge", "operator": "Exists"}], "podAnnotations": {"prometheus.io/scrape": "false"},
+        "args": ["--x-forwarded-for=replace"], "env": {"A": "1"},
+        "volumes": [{"name": "files", "secret": {"secretName": "files"}}],
+        "volumeMounts": [{"name": "files", "mountPath": "/etc/files", "readOnly": true}],
+    })
+}
+
 /// `values` without the definitions, which have a check of their own.
 fn without_definitions(mut values: Value) -> Value {
     values["crds"] = json!({"enabled": false});
@@ -68,9 +101,13 @@ fn cases() -> Vec<(String, String)> {
         .collect();
     cases.push(("ambit-everything.diff".to_owned(), difference(&default, &ambit(everything()))));
     cases.push(("ambit.yaml".to_owned(), default));
-    let ingress = json!({"class": "ingress", "deployment": {"spec": {"replicas": 2}}, "labels": {"team": "net"}});
-    cases.push(("gateway-ingress.yaml".to_owned(), rendered("gateway", &ingress).unwrap()));
-    cases.push(("gateway.yaml".to_owned(), rendered("gateway", &json!({})).unwrap()));
+    let gateway = |values: Value| rendered("gateway", &values).unwrap();
+    let default = gateway(json!({"class": "ingress", "name": "istio-ingressgateway"}));
+    cases.push(("gateway-ingress-everything.diff".to_owned(), difference(&default, &gateway(ingress()))));
+    cases.push(("gateway-ingress.yaml".to_owned(), default));
+    cases.push(("gateway.yaml".to_owned(), gateway(json!({}))));
+    let shaped = json!({"deployment": {"spec": {"replicas": 2}}, "labels": {"team": "net"}, "for": "all"});
+    cases.push(("gateway-waypoint.yaml".to_owned(), gateway(shaped)));
     cases
 }
 

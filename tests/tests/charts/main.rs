@@ -13,5 +13,6 @@
 mod cluster;
 mod golden;
 mod helm;
+mod ingress;
 mod rendered;
 mod rules;

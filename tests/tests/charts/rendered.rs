@@ -7,7 +7,7 @@ use std::path::Path;
 use ambit_tests::cluster::crds;
 use serde_json::{Value, json};
 
-use crate::golden::PLATFORMS;
+use crate::golden::{PLATFORMS, ingress};
 use crate::helm::{ask, chart, objects, rendered};
 
 /// The oldest and the newest Kubernetes whose schemas are asked.
@@ -25,7 +25,8 @@ fn values() -> Vec<Value> {
 
 #[test]
 fn the_linter_finds_nothing() {
-    for (name, values) in values().into_iter().map(|values| ("ambit", values)).chain([("gateway", json!({}))]) {
+    let gateways = [json!({}), json!({"class": "ingress"}), ingress()].map(|values| ("gateway", values));
+    for (name, values) in values().into_iter().map(|values| ("ambit", values)).chain(gateways) {
         let answer = ask(&json!({"do": "lint", "chart": chart(name), "values": values})).unwrap();
         assert_eq!(answer["errors"], json!([]), "{name} {values}");
         // 1 is a hint, such as that there is no icon.
@@ -42,9 +43,10 @@ fn kubernetes_schemas_take_every_object_for_every_platform() {
         values["crds"] = json!({"enabled": false});
         ("ambit", values)
     };
-    let gateway = ("gateway", json!({"class": "ingress", "service": {"spec": {"type": "NodePort"}}}));
+    let waypoint = json!({"service": {"spec": {"type": "NodePort"}}});
+    let gateways = [waypoint, json!({"class": "ingress"}), ingress()].map(|values| ("gateway", values));
     // The definitions, which are long, once.
-    for (name, values) in values().into_iter().map(without).chain([gateway, ("ambit", json!({}))]) {
+    for (name, values) in values().into_iter().map(without).chain(gateways).chain([("ambit", json!({}))]) {
         let documents = rendered(name, &values).unwrap();
         // Between platforms only paths differ.
         let asked = if values.get("platform").is_some() { &VERSIONS[1..] } else { &VERSIONS[..] };
@@ -75,6 +77,14 @@ fn a_value_that_is_misspelt_or_of_the_wrong_type_is_refused_by_its_name() {
         ("ambit", json!({"caAddress": "https://ca.example"}), "caAddress"),
         ("gateway", json!({"class": "egress"}), "class"),
         ("gateway", json!({"listeners": [{"port": 80}]}), "listeners"),
+        ("gateway", json!({"class": "ingress", "deployment": {"spec": {}}}), "deployment"),
+        ("gateway", json!({"class": "ingress", "gatewayClassName": "ambit"}), "gatewayClassName"),
+        ("gateway", json!({"class": "ingress", "service": {"spec": {"type": "NodePort"}}}), "spec"),
+        ("gateway", json!({"class": "ingress", "service": {"type": "None"}}), "type"),
+        ("gateway", json!({"class": "ingress", "service": {"ports": [{"port": 80}]}}), "name"),
+        ("gateway", json!({"class": "ingress", "service": {"ports": [{"name": "a", "port": 0}]}}), "port"),
+        ("gateway", json!({"class": "ingress", "autoscaling": {"min": 2}}), "min"),
+        ("gateway", json!({"class": "ingress", "podDisruptionBudget": {"spec": {}}}), "spec"),
     ] {
         let error = rendered(name, &values).expect_err(named);
         assert!(error.contains(named), "{name} {values}: {error}");
@@ -96,9 +106,15 @@ fn flags(package: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_argument_that_a_program_is_given_is_one_that_it_has() {
-    for (container, package) in [("ztunnel", "ztunnel"), ("controller", "controller")] {
+    for (chart, container, package) in
+        [("ambit", "ztunnel", "ztunnel"), ("ambit", "controller", "controller"), ("gateway", "istio-proxy", "waypoint")]
+    {
         let known = flags(package);
-        let all = objects("ambit", &json!({"ipv6": false, "meshConfig": {"trustDomainAliases": ["a.example"]}}));
+        let mut values = json!({"ipv6": false, "meshConfig": {"trustDomainAliases": ["a.example"]}});
+        if chart == "gateway" {
+            values["class"] = json!("ingress");
+        }
+        let all = objects(chart, &values);
         let containers = all.iter().filter_map(|object| object.pointer("/spec/template/spec/containers/0"));
         let own = containers.into_iter().find(|one| one["name"] == container).unwrap();
         let given: Vec<_> = own["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap()).collect();
@@ -127,32 +143,39 @@ fn accounts_have_the_rights_that_the_controllers_tests_run_it_with() {
     assert_eq!(rules_of_chart, rules(&tried));
 }
 
+/// What holds of every pod, whatever it is for.
+fn assert_confined(pod: &Value) {
+    let context = &pod["containers"][0]["securityContext"];
+    assert_eq!(context["privileged"], false);
+    assert_eq!(context["readOnlyRootFilesystem"], true);
+    assert_eq!(context["capabilities"]["drop"], json!(["ALL"]));
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    assert!(pod.get("hostPID").is_none() && pod.get("hostIPC").is_none());
+}
+
+/// What holds of one that needs nothing of its node.
+pub(crate) fn assert_without_rights(pod: &Value) {
+    assert_confined(pod);
+    let context = &pod["containers"][0]["securityContext"];
+    assert_eq!((context["capabilities"].get("add"), pod.get("hostNetwork")), (None, None));
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(context["allowPrivilegeEscalation"], false);
+    let volumes = pod["volumes"].as_array().unwrap();
+    assert!(volumes.iter().all(|volume| volume.get("hostPath").is_none()), "{volumes:?}");
+}
+
 #[test]
 fn the_agent_has_few_rights_over_its_node_and_the_controller_none() {
     for object in objects("ambit", &json!({})) {
         let Some(pod) = object.pointer("/spec/template/spec") else { continue };
-        let container = &pod["containers"][0];
-        let context = &container["securityContext"];
-        assert_eq!(context["privileged"], false);
-        assert_eq!(context["readOnlyRootFilesystem"], true);
-        assert_eq!(context["capabilities"]["drop"], json!(["ALL"]));
-        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
-        assert!(pod.get("hostPID").is_none() && pod.get("hostIPC").is_none());
-        let added = context["capabilities"].get("add").cloned().unwrap_or_default();
-        let shares_the_network = pod.get("hostNetwork").cloned().unwrap_or(json!(false));
-        match object["kind"].as_str().unwrap() {
-            "DaemonSet" => {
-                assert_eq!(added, json!(["BPF", "PERFMON", "NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"]));
-                assert_eq!(shares_the_network, true);
-            }
-            _ => {
-                assert_eq!((&added, shares_the_network), (&Value::Null, json!(false)));
-                assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
-                assert_eq!(context["allowPrivilegeEscalation"], false);
-                let volumes = pod["volumes"].as_array().unwrap();
-                assert!(volumes.iter().all(|volume| volume.get("hostPath").is_none()), "{volumes:?}");
-            }
+        if object["kind"] != "DaemonSet" {
+            assert_without_rights(pod);
+            continue;
         }
+        assert_confined(pod);
+        let added = &pod["containers"][0]["securityContext"]["capabilities"]["add"];
+        assert_eq!(*added, json!(["BPF", "PERFMON", "NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"]));
+        assert_eq!(pod["hostNetwork"], true);
     }
 }
 

@@ -12,6 +12,7 @@ use ambit_tests::until;
 use serde_json::{Value, json};
 
 use crate::cli::{ambit, does};
+use crate::ingress::let_in;
 use crate::release::{HOME, captured, helm, images, install, rolled_out};
 use crate::shop::{DUPLEX, SERVICE, SOON, Shop, WHO, first_breath, strict};
 
@@ -67,6 +68,7 @@ fn installed_by_its_chart_it_takes_a_namespace_in_routes_its_requests_and_leaves
     looked_at(&shop, &from);
     println!("{} requests while both agents were replaced twice", replaced_under_load(&shop, &from));
     waypoint(&shop, &from);
+    let_in(&shop);
 
     kubectl.run(&["label", "namespace", "shop", "istio.io/dataplane-mode-"]).unwrap();
     captured(&shop, false);

@@ -15,6 +15,7 @@ mod api;
 mod captures;
 mod cli;
 mod definitions;
+mod ingress;
 mod installed;
 mod outage;
 mod reboot;

@@ -16,7 +16,7 @@ pub(crate) const HOME: &str = "istio-system";
 /// The chart's image.
 const AMBIT: &str = "localhost/ambit/ambit:0.1.0";
 /// The controller's address: there is no DNS server in these clusters.
-const CONTROLLER: &str = "10.96.15.12";
+pub(crate) const CONTROLLER: &str = "10.96.15.12";
 /// Pods of the mesh's own have to start one after the other.
 const LATER: &str = "--timeout=180s";
 

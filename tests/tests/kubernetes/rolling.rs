@@ -139,16 +139,16 @@ fn asks_to_its_end(shop: &Shop) {
     kubectl.run(&["delete", "peerauthentication", "default", "-n", "shop"]).unwrap();
 }
 
-/// Waits until every agent knows that the application's Service is reached through the waypoint.
-fn bound(shop: &Shop) {
+/// Waits until every agent knows that the application's Service is `bound` to the waypoint, or that it is not.
+fn bound(shop: &Shop, bound: bool) {
     for node in shop.cluster.nodes() {
         let knows = || {
             let dump = http::json(&node.netns.path(), 15000, "/config_dump").unwrap_or_default();
             let services = dump["services"].as_array().cloned().unwrap_or_default();
             let api = services.iter().find(|service| service["hostname"] == "api.shop.svc.cluster.local");
-            api.is_some_and(|api| api["waypoint"]["key"] == "shop/waypoint")
+            api.is_some_and(|api| (api["waypoint"]["key"] == "shop/waypoint") == bound)
         };
-        until::until(SOON, knows).unwrap_or_else(|_| panic!("{} does not know of the waypoint", node.name));
+        until::until(SOON, knows).unwrap_or_else(|_| panic!("{} does not know: bound {bound}", node.name));
     }
 }
 
@@ -171,15 +171,18 @@ fn nobody_notices_that_applications_and_waypoints_are_rolled_out_and_scaled() {
     });
     println!("{asked} requests while the application was rolled out {ROUNDS} times");
 
-    // While one agent has heard of it and the other has not, a connection between the two can be refused.
-    does(&shop.cluster, "waypoint apply -n shop --enroll-namespace --wait");
-    bound(&shop);
+    does(&shop.cluster, "waypoint apply -n shop --wait");
     let asked = asked_while(&shop, &from, || {
+        // Not every agent hears of it at the same moment.
+        for label in ["istio.io/use-waypoint=waypoint", "istio.io/use-waypoint-", "istio.io/use-waypoint=waypoint"] {
+            kubectl.run(&["label", "namespace", "shop", label]).unwrap();
+            bound(&shop, label.ends_with("=waypoint"));
+        }
         [3, 1].into_iter().for_each(|replicas| scaled(&shop, "deployment/waypoint", replicas));
         rolled(&shop, "deployment/waypoint");
         (0..ROUNDS).for_each(|_| rolled(&shop, "deployment/api"));
     });
-    println!("{asked} requests while the waypoint was scaled and rolled out");
+    println!("{asked} requests while the waypoint was bound, scaled and rolled out");
     let through = "dst.workload=\"waypoint-";
     let logs = kubectl.run(&["logs", "-n", HOME, "-l", "app=ztunnel", "--tail=-1"]).unwrap();
     let through = logs.lines().filter(|line| line.contains(through) && line.contains("api.shop.svc")).count();

@@ -58,6 +58,7 @@ impl Journey<'_> {
         let destination = self.forward.destination;
         let place = self.proxy.clusters.place(&self.proxy.shared, self.snapshot, self.arrival, destination)?;
         ending.story().cluster = Some(place.name().clone());
+        ending.story().service = place.service().cloned();
         let (hash, cookie) = self.hash(&place);
         let outcome = self.within(ending, &place, hash).await;
         outcome.map(|carried| Carried { cookie, ..carried })

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use ambit_identity::termination::Client;
 use ambit_model::route::{Fields, HeaderOperations, Operation};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -159,6 +160,22 @@ pub(crate) fn forwarded_for(fields: &mut HeaderMap, mode: ForwardedFor, client: 
     if let Ok(all) = HeaderValue::from_bytes(&all.join(&b", "[..])) {
         fields.insert(NAME, all);
     }
+}
+
+/// The address that a request was first sent from, as the outermost of `trusted` proxies says that are one before the other in
+/// front of this one; none if there are none, or fewer have said it.
+pub(crate) fn forwarded_from(fields: &HeaderMap, trusted: u32) -> Option<IpAddr> {
+    let lines: Vec<_> = fields.get_all("x-forwarded-for").into_iter().filter_map(readable).collect();
+    let said = lines.iter().flat_map(|line| line.split(',')).map(str::trim);
+    let back = usize::try_from(trusted.checked_sub(1)?).ok()?;
+    said.collect::<Vec<_>>().into_iter().rev().nth(back)?.parse().ok().map(|said: IpAddr| said.to_canonical())
+}
+
+/// Whom a client has proved to be, as applications are told (Envoy, `x-forwarded-client-cert`).
+pub(crate) fn certified(Client { hash, subject, uris }: &Client) -> String {
+    let subject = subject.replace('\\', "\\\\").replace('"', "\\\"");
+    let uris: String = uris.iter().map(|uri| format!(";URI={}", uri.replace([',', ';', '"'], "%"))).collect();
+    format!("Hash={hash};Subject=\"{subject}\"{uris}")
 }
 
 /// Does what routes say to `fields`. What cannot be a field is left out: translation has refused it before.

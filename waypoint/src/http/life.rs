@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ambit_model::Snapshot;
+use ambit_model::gateway::{self, Bound};
 use ambit_model::route::cors::{Cross, Given};
 use ambit_model::route::{self, Action, Draw, Forward, Matched, Outcome};
 use ambit_telemetry::ResponseFlag;
@@ -20,7 +21,7 @@ use super::ending::Ending;
 use super::forward::{Carried, Journey};
 use super::head::{self, Asked, FieldsOf};
 use super::upgrade::Channel;
-use crate::arrival::Arrival;
+use crate::arrival::{Arrival, Door};
 use crate::authorize;
 use crate::proxy::Proxy;
 use crate::record::Story;
@@ -40,7 +41,9 @@ pub(crate) async fn live(
     let mut response = match admit(&proxy, &mut snapshot, &arrival, &mut head).await {
         Ok(asked) => {
             let draw = Draw(rand::random());
+            let door = arrival.door().zip(proxy.shared.gateway.as_ref());
             let life = Life {
+                door: door.map(|(door, gateway)| door.as_in(&gateway.listening.load())),
                 proxy: &proxy,
                 snapshot: &snapshot,
                 arrival: &arrival,
@@ -67,6 +70,7 @@ async fn admit(
     head: &mut request::Parts,
 ) -> Result<Asked, Answer> {
     let mut asked = head::receive(head)?;
+    asked.scheme = arrival.scheme();
     // Whoever looks at the path from here on looks at the same one.
     match route::normalize(&asked.path, proxy.shared.limits.normalization) {
         Ok(Cow::Borrowed(_)) => {}
@@ -79,6 +83,8 @@ async fn admit(
 
 /// A request that is well-formed and whose client may ask, before what routes say of it.
 struct Life<'a> {
+    /// The door through which it came to a gateway, as that is now.
+    door: Option<Door>,
     proxy: &'a Rc<Proxy>,
     snapshot: &'a Arc<Snapshot>,
     arrival: &'a Rc<Arrival>,
@@ -136,23 +142,51 @@ impl<'a> Life<'a> {
 
     /// Where does it go, and what is done to it?
     fn route<'r>(&'r self, request: &route::Request<'r, FieldsOf<'r>>) -> Result<Box<Matched<'r>>, Answer> {
+        if let Some(door) = &self.door {
+            return self.route_at(door, request);
+        }
         let addressed = self.arrival.addressed.service().map(|service| route::Addressed {
             host: &service.hostname,
             viewer: &self.proxy.shared.key.namespace,
             owner: Some(&service.key.namespace),
+            from: None,
         });
         let outcome =
             addressed.map_or(Outcome::Unrouted, |addressed| self.snapshot.routes.http(addressed, request, self.draw));
-        match outcome {
-            Outcome::Matched(matched) => Ok(matched),
-            Outcome::NoRoute => Err(Answer::no_route()),
-            Outcome::Unrouted => Ok(Box::new(Matched {
+        match (outcome, &self.arrival.destination) {
+            (Outcome::Matched(matched), _) => Ok(matched),
+            (Outcome::Unrouted, Some(destination)) => Ok(Box::new(Matched {
                 name: Cow::Borrowed("default"),
-                action: Action::Forward(Forward::unrouted(&self.arrival.destination, &self.asked.path)),
+                action: Action::Forward(Forward::unrouted(destination, &self.asked.path)),
                 cors: None,
                 response_headers: Vec::new(),
             })),
+            (Outcome::NoRoute | Outcome::Unrouted, _) => Err(Answer::no_route()),
         }
+    }
+
+    /// The same at a gateway: as the VirtualServices say that are bound to it for the host that is asked for.
+    fn route_at<'r>(
+        &'r self,
+        door: &'r Door,
+        request: &route::Request<'r, FieldsOf<'r>>,
+    ) -> Result<Box<Matched<'r>>, Answer> {
+        let Asked { authority, path, .. } = self.asked;
+        let (routes, viewer, host) = (&self.snapshot.routes, &*self.proxy.shared.key.namespace, host_of(authority));
+        let bound = match gateway::bound(door.servers(), routes, viewer, &host) {
+            Bound::Routed(bound) => bound,
+            Bound::Redirected => return Err(elsewhere(301, &format!("https://{authority}{path}"))),
+            Bound::Unbound => Vec::new(),
+        };
+        let matched = bound.into_iter().find_map(|(served, from)| {
+            let addressed = route::Addressed { host: &host, viewer, owner: None, from };
+            let request = route::Request { arrival: self.arrival.routed_at(&served.gateway), ..*request };
+            match routes.http(addressed, &request, self.draw) {
+                Outcome::Matched(matched) => Some(matched),
+                Outcome::NoRoute | Outcome::Unrouted => None,
+            }
+        });
+        matched.ok_or_else(Answer::no_route)
     }
 
     /// There and back.
@@ -188,10 +222,17 @@ impl<'a> Life<'a> {
             fields.insert("x-request-id", id.clone());
             ending.story().given_id(id);
         }
-        if !fields.contains_key("x-forwarded-proto") {
-            fields.insert("x-forwarded-proto", HeaderValue::from_static(self.asked.scheme));
+        if let Some(client) = self.arrival.door().and_then(|door| door.secured.as_ref()?.client.as_deref())
+            && let Ok(told) = HeaderValue::from_maybe_shared(Bytes::from(head::certified(client)))
+        {
+            fields.insert("x-forwarded-client-cert", told);
         }
         let limits = &self.proxy.shared.limits;
+        // Whoever comes from outside is not believed, unless it is a proxy of ours.
+        let is_outside = self.door.is_some() && limits.trusted_proxies == 0;
+        if is_outside || !fields.contains_key("x-forwarded-proto") {
+            fields.insert("x-forwarded-proto", HeaderValue::from_static(self.asked.scheme));
+        }
         head::forwarded_for(&mut fields, limits.forwarded_for, self.arrival.client.ip());
         // An expression can have characters that no field has.
         let operation = Bytes::from(forward.operation(self.arrival.addressed.port()));
@@ -201,6 +242,14 @@ impl<'a> Life<'a> {
         head::apply(&mut fields, &forward.request_headers);
         fields
     }
+}
+
+/// The host of an authority, in lower case and without a port.
+fn host_of(authority: &str) -> String {
+    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
+    // An address of IPv6 has colons of its own, within brackets.
+    let host = if port.bytes().all(|byte| byte.is_ascii_digit()) { host } else { authority };
+    host.to_ascii_lowercase()
 }
 
 /// What a route injects: first the delay, then the abort, each drawn for itself.

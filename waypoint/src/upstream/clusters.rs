@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +12,10 @@ use std::time::Instant;
 use ambit_model::decide::{behind, place};
 use ambit_model::destination::{self, Balance, HashKey, HttpUpgrade, Subset, TrafficPolicy};
 use ambit_model::route::{Destination, RuleKey, http_status};
+use ambit_model::waypoint::{self, Bound};
 use ambit_model::{
-    Distribution, Locality, Service, ServiceKey, ServicePort, Snapshot, Target, Topology, Workload, WorkloadUid,
+    Distribution, Locality, Service, ServiceKey, ServicePort, Snapshot, Target, Topology, Waypoint, Workload,
+    WorkloadUid,
 };
 use http::{Response, Version};
 use hyper::body::Incoming;
@@ -77,6 +79,17 @@ pub(crate) struct Place {
     known: Arc<Known>,
     settings: Arc<Settings>,
     declared: Declared,
+    service: Option<Arc<Service>>,
+    through: Option<Arc<Through>>,
+}
+
+/// What a waypoint is asked for that stands between a gateway and a service.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Through {
+    /// The service's address, or its host where it has none, and its port.
+    pub(crate) authority: String,
+    /// The subset that the gateway's route names.
+    pub(crate) subset: Option<Arc<str>>,
 }
 
 /// Why there is no place.
@@ -146,13 +159,33 @@ impl Seen {
 
 /// What is asked for, as the snapshot has it.
 enum Wanted<'a> {
-    Service { service: &'a Arc<Service>, port: &'a ServicePort, subset: Option<&'a Arc<str>> },
+    Service(OfService<'a>),
     Workload { workload: &'a Arc<Workload>, address: SocketAddr },
+}
+
+/// A port of a service, or of its subset.
+#[derive(Clone, Copy)]
+struct OfService<'a> {
+    service: &'a Arc<Service>,
+    port: &'a ServicePort,
+    subset: Option<&'a Arc<str>>,
+    /// The waypoint by which alone it is reached from here.
+    bound: Bound<'a>,
+}
+
+/// What a cluster is made of.
+struct Made {
+    policy: TrafficPolicy,
+    distribution: Distribution,
+    endpoints: Vec<Endpoint>,
+    /// The rule that it is made by, if that is for some clients only.
+    rule: Option<RuleKey>,
+    through: Option<Arc<Through>>,
 }
 
 impl<'a> Wanted<'a> {
     fn new(snapshot: &'a Snapshot, arrival: &'a Arrival, destination: &'a Destination) -> Option<Self> {
-        let own = *destination == arrival.destination;
+        let own = arrival.destination.as_ref() == Some(destination);
         let service = match &arrival.addressed {
             Addressed::Workload(workload, address, _) if own => {
                 let workload = snapshot.workload(&workload.uid).unwrap_or(workload);
@@ -167,12 +200,18 @@ impl<'a> Wanted<'a> {
             (None, [only]) => only,
             (None, _) => service.port(arrival.addressed.port())?,
         };
-        Some(Self::Service { service, port, subset: destination.subset.as_ref() })
+        let is_passed = service.waypoint.as_ref().is_some_and(|wanted| wanted.passed_by_gateways);
+        let bound = match arrival.door() {
+            Some(_) if !is_passed => waypoint::of_service(snapshot, service),
+            // A waypoint is between its clients and the service already.
+            _ => Bound::None,
+        };
+        Some(Self::Service(OfService { service, port, subset: destination.subset.as_ref(), bound }))
     }
 
     fn key(&self) -> ClusterKey {
         match self {
-            Self::Service { service, port, subset } => {
+            Self::Service(OfService { service, port, subset, .. }) => {
                 ClusterKey::Service(service.key.clone(), port.port, subset.cloned())
             }
             Self::Workload { workload, address } => ClusterKey::Workload(workload.uid.clone(), *address),
@@ -180,56 +219,98 @@ impl<'a> Wanted<'a> {
     }
 
     fn find(&self, shared: &Shared, snapshot: &Snapshot, arrival: &Arrival) -> Option<Place> {
-        let (policy, distribution, endpoints, rule) = match self {
-            Self::Workload { workload, address } => {
-                let endpoint = Endpoint {
+        let made = match self {
+            Self::Workload { workload, address } => Made {
+                policy: TrafficPolicy::default(),
+                distribution: Distribution::default(),
+                endpoints: vec![Endpoint {
                     address: *address,
                     workload: Some((*workload).clone()),
                     topology: None,
                     weight: NonZeroU32::MIN,
-                };
-                (TrafficPolicy::default(), Distribution::default(), vec![endpoint], None)
-            }
-            Self::Service { service, port, subset } => {
-                let rules = snapshot.destinations.find(destination::Asked {
-                    host: &service.hostname,
-                    service_namespace: &service.key.namespace,
-                    viewer: &shared.key.namespace,
-                    root_namespace: &snapshot.mesh.root_namespace,
-                    client: arrival.routed().client,
-                });
-                let name = subset.map(|subset| &**subset);
-                let policy = match rules {
-                    Some(rules) => rules.effective(None, name, port.port)?,
-                    None if name.is_some() => return None,
-                    None => TrafficPolicy::default(),
-                };
-                let chosen = name.and_then(|name| rules?.subsets.get(name));
-                let dialled = arrival.dialled().ip();
-                let endpoints = endpoints(snapshot, service.targets(port, dialled), chosen);
-                let selective = rules.and_then(|rules| rules.rules.first()).filter(|rule| rule.selector.is_some());
-                (policy, service.distribution, endpoints, selective.map(|rule| rule.key.clone()))
-            }
+                }],
+                rule: None,
+                through: None,
+            },
+            Self::Service(of) => match of.bound {
+                Bound::None => of.direct(shared, snapshot, arrival)?,
+                Bound::Waypoint(waypoint) => of.through(snapshot, Some(waypoint)),
+                Bound::Unavailable(_) => of.through(snapshot, None),
+            },
         };
-        let settings = Settings::new(&policy, distribution);
-        let known = shared.registry.known((self.key(), rule), || self.name(), &settings, endpoints);
-        let declared = match self {
-            Self::Service { port, .. } => Declared::of(port),
-            Self::Workload { .. } => Declared::Unknown,
+        let settings = Settings::new(&made.policy, made.distribution);
+        let known = shared.registry.known((self.key(), made.rule), || self.name(), &settings, made.endpoints);
+        let (declared, service) = match self {
+            Self::Service(of) => (Declared::of(of.port), Some(of.service.clone())),
+            Self::Workload { .. } => (Declared::Unknown, None),
         };
-        Some(Place { known, settings: Arc::new(settings), declared })
+        Some(Place { known, settings: Arc::new(settings), declared, service, through: made.through })
     }
 
     /// The name that Istio's waypoints give a cluster.
     fn name(&self) -> String {
         match self {
-            Self::Service { service, port, subset } => {
+            Self::Service(OfService { service, port, subset, .. }) => {
                 let kind = if Declared::of(port) == Declared::Opaque { "tcp" } else { "http" };
                 let subset = subset.map(|subset| format!("/{subset}")).unwrap_or_default();
                 format!("inbound-vip|{}|{kind}{subset}|{}", port.port, service.hostname)
             }
             Self::Workload { workload, address } => format!("inbound-pod|{}||{}", address.port(), workload.uid),
         }
+    }
+}
+
+impl OfService<'_> {
+    /// It is reached at its own endpoints.
+    fn direct(self, shared: &Shared, snapshot: &Snapshot, arrival: &Arrival) -> Option<Made> {
+        let Self { service, port, subset, .. } = self;
+        let rules = snapshot.destinations.find(destination::Asked {
+            host: &service.hostname,
+            service_namespace: &service.key.namespace,
+            viewer: &shared.key.namespace,
+            root_namespace: &snapshot.mesh.root_namespace,
+            client: arrival.routed().client,
+        });
+        let name = subset.map(|subset| &**subset);
+        let policy = match rules {
+            Some(rules) => rules.effective(None, name, port.port)?,
+            None if name.is_some() => return None,
+            None => TrafficPolicy::default(),
+        };
+        let chosen = name.and_then(|name| rules?.subsets.get(name));
+        let endpoints = endpoints(snapshot, service.targets(port, self.dialled(arrival)), chosen);
+        let selective = rules.and_then(|rules| rules.rules.first()).filter(|rule| rule.selector.is_some());
+        let rule = selective.map(|rule| rule.key.clone());
+        Some(Made { policy, distribution: service.distribution, endpoints, rule, through: None })
+    }
+
+    /// It is reached by a waypoint, which knows the rest; by nobody where that cannot serve.
+    fn through(self, snapshot: &Snapshot, waypoint: Option<&Waypoint>) -> Made {
+        let vip = self.service.vips.first().map(IpAddr::to_canonical);
+        let address = vip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let pods = waypoint.into_iter().flat_map(|waypoint| waypoint.endpoints(snapshot, address));
+        let endpoints = pods.map(|(address, target, pod)| Endpoint {
+            address,
+            workload: Some(pod.clone()),
+            topology: None,
+            weight: target.weight,
+        });
+        let port = self.port.port;
+        let named = || format!("{}:{port}", self.service.hostname);
+        let authority = vip.map_or_else(named, |vip| SocketAddr::new(vip, port).to_string());
+        Made {
+            policy: TrafficPolicy::default(),
+            distribution: Distribution::default(),
+            endpoints: endpoints.collect(),
+            rule: None,
+            through: Some(Arc::new(Through { authority, subset: self.subset.cloned() })),
+        }
+    }
+
+    /// The address that its clients mean: that which was dialled, and where it was a gateway's, its own.
+    fn dialled(self, arrival: &Arrival) -> IpAddr {
+        let own = arrival.door().and_then(|_| self.service.vips.first());
+        own.map_or_else(|| arrival.dialled().ip(), IpAddr::to_canonical)
     }
 }
 
@@ -329,6 +410,16 @@ impl Place {
     /// How the log calls it.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.known.name
+    }
+
+    /// The service that it is.
+    pub(crate) fn service(&self) -> Option<&Arc<Service>> {
+        self.service.as_ref()
+    }
+
+    /// What its endpoints are asked for, if those are a waypoint's pods.
+    pub(crate) fn through(&self) -> Option<&Arc<Through>> {
+        self.through.as_ref()
     }
 
     /// What holds for it.

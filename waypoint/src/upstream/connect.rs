@@ -22,11 +22,11 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::endpoints::Exchange;
 use super::origination::{Origination, Originators};
-use super::secured::{self, SecuredSink, SecuredSource};
-use crate::arrival::Arrival;
 use crate::io::{Duplex, Prefixed};
 use crate::proxy::Shared;
+use crate::secured::{self, SecuredSink, SecuredSource};
 
 /// Connections with the same key share tunnels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -88,20 +88,15 @@ impl Dialler {
         Self { tunnels: Tunnels::new(PeerConnector { shared }, limits.tunnel, pool) }
     }
 
-    /// Connects to the application at `address`, which is that of `workload` if the mesh knows it, within `timeout`. It has
-    /// been accepted there when this returns.
+    /// Connects to the endpoint of `exchange` within `timeout`. It has been accepted there when this returns.
     ///
     /// # Errors
     /// Why there is no connection.
-    pub(crate) async fn connect(
-        &self,
-        (address, workload): (SocketAddr, Option<&Workload>),
-        arrival: &Arrival,
-        timeout: Duration,
-    ) -> Result<Halves, Failure> {
+    pub(crate) async fn connect(&self, exchange: &Exchange<'_>, timeout: Duration) -> Result<Halves, Failure> {
+        let Exchange { address, workload, through, .. } = *exchange;
         let dialled = async {
-            match workload.filter(|workload| workload.is_enrolled()) {
-                Some(workload) => self.tunnel(address, workload, arrival).await,
+            match workload.filter(|workload| through.is_some() || workload.is_enrolled()) {
+                Some(workload) => self.tunnel(exchange, workload).await,
                 None => {
                     let stream = connect(&here()?, address, &options(timeout)).await?;
                     let (source, sink) = tcp::split(stream);
@@ -114,13 +109,17 @@ impl Dialler {
             .unwrap_or_else(|_| Err(Failure::new(Reason::ConnectTimeout, address.to_string())))
     }
 
-    async fn tunnel(&self, address: SocketAddr, workload: &Workload, arrival: &Arrival) -> Result<Halves, Failure> {
+    async fn tunnel(&self, exchange: &Exchange<'_>, workload: &Workload) -> Result<Halves, Failure> {
+        let Exchange { address, through, arrival, .. } = *exchange;
         let key = PeerKey { address: address.ip(), expected: workload.identity.clone() };
         let host = arrival.addressed.service().map(|service| service.hostname.to_string());
+        let authority = through.map_or_else(|| address.to_string(), |through| through.authority.clone());
+        let source = if arrival.door().is_some() { SourceProxy::Gateway } else { SourceProxy::Waypoint };
         let request = ConnectRequest {
             forwarded: Some(Forwarded { client: Some(arrival.client), host }),
-            source: Some(SourceProxy::Waypoint),
-            ..ConnectRequest::to(address.to_string())
+            source: Some(source),
+            subset: through.and_then(|through| through.subset.as_deref()).map(str::to_owned),
+            ..ConnectRequest::to(authority)
         };
         let (mut source, sink) = self.tunnels.open(&key, &request).await?;
         source.answer().await?;
@@ -153,7 +152,7 @@ pub(crate) enum Source {
     /// In clear.
     Clear(TcpSource),
     /// By TLS within one of the others.
-    Secured(SecuredSource),
+    Secured(SecuredSource<Self, Sink>),
 }
 
 /// What goes to an endpoint.
@@ -163,7 +162,7 @@ pub(crate) enum Sink {
     /// In clear.
     Clear(TcpSink),
     /// By TLS within one of the others.
-    Secured(SecuredSink),
+    Secured(SecuredSink<Source, Self>),
 }
 
 impl ByteSource for Source {

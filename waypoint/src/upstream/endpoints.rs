@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
 use super::cluster::Endpoint;
-use super::clusters::Place;
+use super::clusters::{Place, Through};
 use super::connect::{Dialler, Halves, Sink, Source, originate};
 use super::limits::{ConnectionSlot, Limits, Overflow};
 use super::multiplexed::{Place as SharedPlace, Shelf};
@@ -58,6 +58,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) address: SocketAddr,
     /// Its pod, if the mesh knows it.
     pub(crate) workload: Option<&'a Workload>,
+    /// What the endpoint is asked for, if it is a waypoint's pod.
+    pub(crate) through: Option<&'a Through>,
     /// For whom.
     pub(crate) arrival: &'a Arrival,
     /// TLS that is begun there.
@@ -143,9 +145,9 @@ impl Endpoints {
     /// # Errors
     /// Why there is none.
     pub(crate) async fn open(&self, exchange: &Exchange<'_>) -> Result<Halves, Failure> {
-        let (endpoint, limit) = ((exchange.address, exchange.workload), exchange.settings.connect_timeout);
+        let limit = exchange.settings.connect_timeout;
         let begun = Instant::now();
-        let halves = self.dialler.connect(endpoint, exchange.arrival, limit).await?;
+        let halves = self.dialler.connect(exchange, limit).await?;
         let Some(tls) = &exchange.tls else { return Ok(halves) };
         let protocol = exchange.version.map(|version| if version == Version::HTTP_2 { "h2" } else { "http/1.1" });
         originate(&self.originators, halves, tls, protocol, limit.saturating_sub(begun.elapsed())).await
@@ -273,6 +275,7 @@ impl<'a> Exchange<'a> {
             settings: &settings.pool,
             address: endpoint.address,
             workload: endpoint.workload.as_deref(),
+            through: place.through().map(|through| &**through),
             arrival,
             tls: settings.tls.as_ref().map(|tls| Origination::new(tls, authority)),
             version: None,

@@ -14,6 +14,7 @@ mod bytes;
 mod changes;
 mod copies;
 mod destinations;
+mod gateway;
 mod gateway_routes;
 mod hostile;
 mod limits;

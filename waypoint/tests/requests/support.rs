@@ -1,6 +1,7 @@
 //! A network namespace with a waypoint in it, clients that reach it by tunnels, and servers that it reaches.
 
 mod client;
+mod outside;
 mod rules;
 mod server;
 mod tls;
@@ -23,14 +24,17 @@ use tokio::sync::watch;
 use tokio::task::spawn_local;
 
 pub(crate) use client::{Answer, Client, Here, Http, request};
+pub(crate) use outside::{Outside, Roots};
 pub(crate) use rules::{destination_rule, near, subsets, virtual_service};
 pub(crate) use server::{Asked, Handshake, Listening, Server, listen, read_head};
-pub(crate) use tls::Issuer;
+pub(crate) use tls::{Issuer, Shown};
 
 /// Longer than anything takes that is not measured.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// Where the waypoint is.
 const WAYPOINT: &str = "10.9.0.1";
+/// Where the gateway is.
+pub(crate) const GATEWAY: &str = "10.9.0.2";
 /// The address of the service `reviews`, and its port.
 pub(crate) const REVIEWS: &str = "10.96.0.1:9080";
 /// The address of the service `raw`, whose port says nothing, and its port.
@@ -85,47 +89,65 @@ impl Mesh {
 
     /// The same with further arguments.
     pub(crate) async fn with(objects: &str, arguments: &[&str]) -> Self {
+        let (address, own) = (format!("{WAYPOINT}:15008"), ["--namespace", "shop", "--address"]);
+        Self::start(&base(true), objects, &[&own[..], &[address.as_str()], arguments].concat()).await
+    }
+
+    /// A gateway that further `objects` are for, in the namespace `edge`. What it leads to is reached without a waypoint.
+    pub(crate) async fn gateway(objects: &str, arguments: &[&str]) -> Self {
+        Self::edge(false, objects, arguments).await
+    }
+
+    /// The same where what it leads to is reached by a waypoint, which is another process.
+    pub(crate) async fn gateway_before_waypoint(objects: &str) -> (Self, Beside) {
+        // It comes from its own address, as it would from a network of its own.
+        ip(&["route", "add", "local", WAYPOINT, "dev", "lo", "src", GATEWAY]);
+        let mesh = Self::edge(true, objects, &[]).await;
+        let beside = mesh.beside().await;
+        (mesh, beside)
+    }
+
+    async fn edge(bound: bool, objects: &str, arguments: &[&str]) -> Self {
+        let own = ["--mode", "gateway", "--namespace", "edge", "--name", "ingress", "--pod", "ingress-1"];
+        Self::start(&(base(bound) + &edge()), objects, &[&own[..], arguments].concat()).await
+    }
+
+    async fn start(base: &str, objects: &str, arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("config");
         fs::create_dir(&config).unwrap();
-        fs::write(config.join("mesh.yaml"), base()).unwrap();
+        fs::write(config.join("mesh.yaml"), base).unwrap();
         fs::write(config.join("rules.yaml"), objects).unwrap();
         let ca = directory.path().join("ca.pem");
         let authority = Authority::open_or_create(&ca, &"cluster.local".parse().unwrap(), SystemTime::now()).unwrap();
         let store = TrustStore::new(authority.roots());
         let issuer = LocalIssuer::new(authority, Duration::from_secs(3600), Clock::system());
         let certificates = Certificates::new(issuer, store, Clock::system());
-        let mut waypoint = Command::new(env!("CARGO_BIN_EXE_waypoint"))
-            .args([
-                "--namespace",
-                "shop",
-                "--address",
-                &format!("{WAYPOINT}:15008"),
-                "--log-level",
-                "info,waypoint=debug,ambit_discovery=debug",
-            ])
-            .arg("--config")
-            .arg(&config)
-            .arg("--ca")
-            .arg(&ca)
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = follow(&mut waypoint);
+        let (waypoint, log) = program(&config, &ca, arguments);
         let mesh = Self { directory, waypoint, log, certificates };
-        mesh.ready().await;
+        mesh.ready("127.0.0.1:15021").await;
         // Its log is what later changes are told by.
         mesh.logged(&["snapshot published"]).await;
         mesh
+    }
+
+    /// Starts the waypoint of `shop` beside this one, on other ports.
+    async fn beside(&self) -> Beside {
+        let address = format!("{WAYPOINT}:15008");
+        let own = ["--namespace", "shop", "--address", &address, "--admin-address", "127.0.0.1:16000"];
+        let ports = ["--metrics-address", "127.0.0.1:16020", "--readiness-address", "127.0.0.1:16021"];
+        let ca = self.directory.path().join("ca.pem");
+        let (process, log) = program(&self.config(), &ca, &[&own[..], &ports].concat());
+        self.ready("127.0.0.1:16021").await;
+        Beside { process, log }
     }
 
     fn config(&self) -> PathBuf {
         self.directory.path().join("config")
     }
 
-    async fn ready(&self) {
-        let page = async || self.page("127.0.0.1:15021", "/healthz/ready").await;
+    async fn ready(&self, address: &str) {
+        let page = async || self.page(address, "/healthz/ready").await;
         until("it is ready", async || page().await.is_some_and(|page| page.starts_with("HTTP/1.1 200"))).await;
     }
 
@@ -133,11 +155,16 @@ impl Mesh {
     pub(crate) async fn apply(&self, objects: &str) {
         let mut log = self.log.clone();
         let seen = log.borrow_and_update().len();
+        self.write(objects);
+        let published = |lines: &Vec<String>| lines[seen..].iter().any(|line| line.contains("snapshot published"));
+        tokio::time::timeout(SOON, log.wait_for(published)).await.expect("not in force").unwrap();
+    }
+
+    /// Writes other objects, of which only Secrets may be others than before.
+    pub(crate) fn write(&self, objects: &str) {
         let new = self.directory.path().join("rules.new");
         fs::write(&new, objects).unwrap();
         fs::rename(new, self.config().join("rules.yaml")).unwrap();
-        let published = |lines: &Vec<String>| lines[seen..].iter().any(|line| line.contains("snapshot published"));
-        tokio::time::timeout(SOON, log.wait_for(published)).await.expect("not in force").unwrap();
     }
 
     /// Waits for a line of the log that has all `parts`.
@@ -200,6 +227,42 @@ impl Mesh {
     }
 }
 
+/// The program, and its log.
+fn program(config: &Path, ca: &Path, arguments: &[&str]) -> (Child, watch::Receiver<Vec<String>>) {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_waypoint"))
+        .args(["--log-level", "info,waypoint=debug,ambit_discovery=debug"])
+        .arg("--config")
+        .arg(config)
+        .arg("--ca")
+        .arg(ca)
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = follow(&mut process);
+    (process, log)
+}
+
+/// A waypoint beside a gateway.
+pub(crate) struct Beside {
+    process: Child,
+    log: watch::Receiver<Vec<String>>,
+}
+
+impl Beside {
+    /// Every line of its log.
+    pub(crate) fn log_text(&self) -> String {
+        self.log.borrow().join("\n")
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 impl Drop for Mesh {
     fn drop(&mut self) {
         let _ = self.waypoint.kill();
@@ -230,13 +293,13 @@ fn nonblocking(output: &impl AsFd) {
     fcntl(output.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
 }
 
-/// The namespace with its waypoint, its services and their pods.
-fn base() -> String {
+/// The namespace with its waypoint, its services, which are `bound` to it, and their pods.
+fn base(bound: bool) -> String {
     let mut text = format!(
         "
 apiVersion: v1
 kind: Namespace
-metadata: {{name: shop, labels: {{istio.io/dataplane-mode: ambient, istio.io/use-waypoint: waypoint}}}}
+metadata: {{name: shop, labels: {{istio.io/dataplane-mode: ambient{bound}}}}}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -247,8 +310,9 @@ spec:
 ---
 {waypoint}
 ",
+        bound = if bound { ", istio.io/use-waypoint: waypoint" } else { "" },
         waypoint = pod(
-            "waypoint",
+            ("shop", "waypoint"),
             WAYPOINT,
             "gateway.networking.k8s.io/gateway-name: waypoint, istio.io/dataplane-mode: none"
         ),
@@ -256,7 +320,7 @@ spec:
     for (name, address, labels) in PODS {
         // Servers are reached in clear: what stands before them is not under test.
         let mode = if address.starts_with("10.9.1.") { ", istio.io/dataplane-mode: none" } else { "" };
-        text.push_str(&format!("---\n{}", pod(name, address, &format!("{labels}{mode}"))));
+        text.push_str(&format!("---\n{}", pod(("shop", name), address, &format!("{labels}{mode}"))));
     }
     let named = |prefix: &str| {
         PODS.iter().filter(|(name, ..)| name.starts_with(prefix)).map(|(name, ip, _)| (*name, *ip)).collect::<Vec<_>>()
@@ -268,12 +332,37 @@ spec:
     text
 }
 
-fn pod(name: &str, address: &str, labels: &str) -> String {
+/// The namespace with the gateway's pod, and the Service in front of it.
+fn edge() -> String {
+    let pod = pod(("edge", "ingress-1"), GATEWAY, "istio: ingressgateway, istio.io/dataplane-mode: none")
+        .replace("serviceAccountName: ingress-1", "serviceAccountName: ingress");
+    format!(
+        "
+---
+apiVersion: v1
+kind: Namespace
+metadata: {{name: edge}}
+---
+{pod}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: ingress, namespace: edge}}
+spec:
+  clusterIP: 10.96.0.8
+  clusterIPs: [10.96.0.8]
+  selector: {{istio: ingressgateway}}
+  ports: [{{name: http2, port: 80, targetPort: 8080}}, {{name: https, port: 443, targetPort: 8443}}]
+"
+    )
+}
+
+fn pod((namespace, name): (&str, &str), address: &str, labels: &str) -> String {
     format!(
         "
 apiVersion: v1
 kind: Pod
-metadata: {{name: {name}, namespace: shop, labels: {{{labels}}}}}
+metadata: {{name: {name}, namespace: {namespace}, labels: {{{labels}}}}}
 spec: {{nodeName: a, serviceAccountName: {name}, containers: []}}
 status:
   podIP: {address}

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use ambit_hbone::{ConnectRequest, StreamSink, StreamSource};
-use ambit_model::{Connection, Decision, Reason, Upstream, Workload, decide_again, ports};
+use ambit_model::{Connection, Decision, Reason, Tried, Upstream, Workload, decide_again, ports};
 use ambit_net::socket::{ConnectOptions, OUR_MARK, connect};
 use ambit_net::tcp::{self, TcpHalves};
 use ambit_telemetry::{Refused, Reporter};
@@ -43,25 +43,59 @@ pub(super) struct Call {
 const ENDPOINTS: usize = 3;
 
 /// Decides where `call` of `guest` goes and carries it there, on behalf of `caller`. Where nobody is, another endpoint of the
-/// same service is asked, before anybody has heard a byte.
+/// same service is asked, before anybody has heard a byte; and where the two ends have not heard the same of a waypoint yet, it
+/// waits until they have.
 pub(super) async fn carry<C: Caller>(worker: &Worker, guest: &Guest, caller: C, call: Call) {
     let source = guest.pod.uid.clone();
     let connection = Connection::Outbound { source, destination: call.dialled, draw: rand::random() };
     let mut verdict = worker.decide(guest, &connection).await;
-    let (mut begun, mut tried) = (Begun::from(caller), Vec::new());
+    let (mut begun, mut attempts) = (Begun::from(caller), Attempts::default());
     loop {
-        let endpoint = verdict.decision.tried();
-        let Some(unserved) = attempt(worker, guest, begun, &call, (&connection, verdict)).await else { return };
-        tried.extend(endpoint);
-        let another = tried.len() < ENDPOINTS && unserved.reason().is_of_endpoint();
-        let snapshot = worker.shared.snapshots.load();
-        match another.then(|| decide_again(&snapshot, &connection, &tried)).flatten() {
-            Some(decision) => {
-                begun = unserved.again();
-                verdict = Verdict { decision, snapshot };
+        let Some(unserved) = attempt(worker, guest, begun, &call, (&connection, &verdict)).await else { return };
+        let outcome = (&verdict.decision, unserved.reason());
+        match attempts.next(worker, guest, &connection, outcome).await {
+            Some((next, whom)) => {
+                begun = unserved.again(whom);
+                verdict = next;
             }
             None => return unserved.refuse(),
         }
+    }
+}
+
+/// What has come to nothing of one connection.
+#[derive(Default)]
+struct Attempts {
+    /// Where nobody was.
+    tried: Vec<Tried>,
+    /// Since when the other end asks for a waypoint of which this agent knows nothing.
+    disputed: Option<Instant>,
+}
+
+impl Attempts {
+    /// Where `connection` goes, and whom that means, after what was `decided` has come to nothing for `reason`; none if it is
+    /// refused.
+    async fn next(
+        &mut self,
+        worker: &Worker,
+        guest: &Guest,
+        connection: &Connection,
+        (decided, reason): (&Decision, Reason),
+    ) -> Option<(Verdict, &'static str)> {
+        if let (Decision::Tunnel(to), Reason::WaypointRequired) = (decided, reason) {
+            let since = *self.disputed.get_or_insert_with(Instant::now);
+            let left = worker.shared.limits.patience.checked_sub(since.elapsed())?;
+            let verdict = worker.settle(guest, connection, (to, left)).await?;
+            let whom = if let Decision::Waypoint { .. } = verdict.decision { "the waypoint" } else { "it once more" };
+            return Some((verdict, whom));
+        }
+        self.tried.extend(decided.tried());
+        if self.tried.len() >= ENDPOINTS || !reason.is_of_endpoint() {
+            return None;
+        }
+        let snapshot = worker.shared.snapshots.load();
+        let decision = decide_again(&snapshot, connection, &self.tried)?;
+        Some((Verdict { decision, snapshot }, "another endpoint"))
     }
 }
 
@@ -71,37 +105,35 @@ async fn attempt<C: Caller>(
     guest: &Guest,
     begun: Begun<C>,
     call: &Call,
-    (connection, verdict): (&Connection, Verdict),
+    (connection, Verdict { decision, snapshot }): (&Connection, &Verdict),
 ) -> Option<Unserved<C>> {
-    let Verdict { decision, snapshot } = verdict;
     let Call { client, dialled, start } = *call;
-    let record =
-        record::Outbound { meter: &worker.meter, snapshot: &snapshot, pod: &guest.pod, client, dialled, start };
+    let record = record::Outbound { meter: &worker.meter, snapshot, pod: &guest.pod, client, dialled, start };
     match decision {
         Decision::Local(to) => {
-            let lives = record.local(&to);
-            let leave = worker.admit(&snapshot, connection, &to, None);
-            let cut = leave.or(cut_at_either(worker, guest, &to));
-            session::attempt(begun, local(worker, &to, client), cut, lives).await
+            let lives = record.local(to);
+            let leave = worker.admit(snapshot, connection, to, None);
+            let cut = leave.or(cut_at_either(worker, guest, to));
+            session::attempt(begun, local(worker, to, client), cut, lives).await
         }
         Decision::Tunnel(to) => {
             let (peer, asked) = (SocketAddr::new(to.address.ip(), ports::HBONE), to.address);
             by_hbone(worker, guest, begun, Hop { record, to, peer, asked }).await
         }
-        Decision::Waypoint { upstream: to, authority: asked, .. } => {
-            let peer = to.address;
+        Decision::Waypoint { upstream: to, authority, .. } => {
+            let (peer, asked) = (to.address, *authority);
             by_hbone(worker, guest, begun, Hop { record, to, peer, asked }).await
         }
         Decision::Passthrough(to) => {
-            let lives = record.passthrough(&to);
-            session::attempt(begun, passthrough(worker, guest, &to), guest.cut(), lives).await
+            let lives = record.passthrough(to);
+            session::attempt(begun, passthrough(worker, guest, to), guest.cut(), lives).await
         }
         Decision::Refuse(reason) => {
-            session::refuse(begun.caller, reason, record.refused());
+            session::refuse(begun.caller, *reason, record.refused());
             None
         }
         Decision::Deny(to, denial) => {
-            session::refuse(begun.caller, &denial, record.local(&to));
+            session::refuse(begun.caller, denial, record.local(to));
             None
         }
     }
@@ -111,7 +143,7 @@ async fn attempt<C: Caller>(
 struct Hop<'a> {
     record: record::Outbound<'a>,
     /// The pod there, and the service that it is dialled for.
-    to: Upstream,
+    to: &'a Upstream,
     /// Where that pod takes HBONE.
     peer: SocketAddr,
     /// What it is asked for.
@@ -121,7 +153,7 @@ struct Hop<'a> {
 /// Carries a connection to the pod itself, or to a waypoint that knows where to go from there.
 async fn by_hbone<C: Caller>(worker: &Worker, guest: &Guest, begun: Begun<C>, hop: Hop<'_>) -> Option<Unserved<C>> {
     let Hop { record, to, peer, asked } = hop;
-    let lives = record.tunnel(&to, peer, asked);
+    let lives = record.tunnel(to, peer, asked);
     let source = record.snapshot.workload(&guest.pod.uid).map(|workload| &**workload);
     let request = introduction::request(source, record.client, to.service.as_deref(), asked);
     let dial = async {

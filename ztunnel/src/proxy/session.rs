@@ -137,10 +137,10 @@ impl<C: Caller> Unserved<C> {
         self.why.reason
     }
 
-    /// Records the attempt, after which there is another.
-    pub(crate) fn again(self) -> Begun<C> {
+    /// Records the attempt, after which `next` is asked.
+    pub(crate) fn again(self, next: &str) -> Begun<C> {
         let Self { begun, mut why, lives } = self;
-        why.detail = [&*why.detail, "another endpoint is asked"].join(if why.detail.is_empty() { "" } else { "; " });
+        why.detail = format!("{}{}{next} is asked", why.detail, if why.detail.is_empty() { "" } else { "; " });
         lives.close(Err(why));
         begun
     }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ambit_discovery::Snapshots;
-use ambit_model::{Connection, Decision, Reason, Snapshot, decide};
-use tokio::time::{Instant, timeout_at};
+use ambit_model::waypoint::demanded;
+use ambit_model::{Connection, Decision, Reason, Snapshot, Upstream, decide};
+use tokio::time::Instant;
 
 /// Where a connection goes, and the snapshot that says so: what is recorded of it comes from the same.
 #[derive(Debug)]
@@ -20,32 +21,51 @@ pub(crate) struct Verdict {
 /// A connection whose peer's address may just have changed hands waits this long for the news.
 const HANDOVER: Duration = Duration::from_secs(1);
 
+/// How long it is waited for news between two attempts where the two ends have not heard the same.
+const MOMENT: Duration = Duration::from_millis(250);
+
 /// Decides where `connection` goes. What may only be early (a pod that the snapshot does not hold yet, or not the client's
 /// with the labels that policy asks for, an address that has just changed hands) is asked again as the snapshot changes,
-/// until `patience` ends.
+/// until `patience` ends. Nothing is delivered meanwhile.
 pub(crate) async fn of(snapshots: &Snapshots, patience: Duration, connection: &Connection) -> Verdict {
     let begun = Instant::now();
-    // Made when there is something to wait for, which is seldom: every connection comes by here.
-    let mut changes = None;
-    loop {
-        let snapshot = snapshots.load();
-        let decision = decide(&snapshot, connection);
-        let (reason, patience) = match &decision {
+    let early = |decision: &Decision| {
+        let (reason, patience) = match decision {
             Decision::Refuse(reason @ Reason::UnknownWorkload) => (reason, patience),
             Decision::Deny(_, denial) if denial.early => (&denial.reason, patience),
             Decision::Refuse(reason @ Reason::PeerIdentityMismatch) => (reason, HANDOVER.min(patience)),
-            _ => return Verdict { decision, snapshot },
+            _ => return None,
         };
-        // It has waited for nothing yet, so that it misses no change: the first call returns at once.
-        let changes = changes.get_or_insert_with(|| {
-            tracing::debug!(?connection, reason = reason.code(), "held: the mesh may not know yet");
-            snapshots.clone()
-        });
-        match timeout_at(begun + patience, changes.changed()).await {
-            Ok(Some(_)) => {}
-            _ => return Verdict { decision, snapshot },
-        }
-    }
+        tracing::debug!(?connection, reason = reason.code(), "held: the mesh may not know yet");
+        Some(begun + patience)
+    };
+    let (decision, snapshot) = snapshots.answer(|snapshot| decide(snapshot, connection), early).await;
+    Verdict { decision, snapshot }
+}
+
+/// Where `connection` goes after the agent of `refusing`, where it was going, has asked for a waypoint of which this one knows
+/// nothing: by that as soon as this agent has heard of it, and there once more after a moment, since it may be the other that
+/// has not heard that there is none any more. None if this agent knows why it was refused, or there is no time `left`.
+pub(crate) async fn settled(
+    snapshots: &Snapshots,
+    left: Duration,
+    connection: &Connection,
+    refusing: &Upstream,
+) -> Option<Verdict> {
+    let moment = Instant::now() + MOMENT;
+    let is_demanded = |snapshot: &Snapshot| {
+        let workload = refusing.workload.as_ref().and_then(|workload| snapshot.workload(&workload.uid));
+        workload.is_none_or(|workload| demanded(snapshot, workload, refusing.address).is_some())
+    };
+    let ask = |snapshot: &Arc<Snapshot>| (decide(snapshot, connection), is_demanded(snapshot));
+    let early = |(decision, is_demanded): &(Decision, bool)| {
+        let is_settled = *is_demanded || matches!(decision, Decision::Waypoint { .. });
+        (!is_settled).then_some(moment)
+    };
+    let ((decision, is_demanded), snapshot) = snapshots.answer(ask, early).await;
+    let by_waypoint = matches!(decision, Decision::Waypoint { .. });
+    let again = !is_demanded && left > MOMENT;
+    (by_waypoint || again).then_some(Verdict { decision, snapshot })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ambit_hbone::{Tunnels, pool};
 use ambit_identity::Peer;
@@ -124,6 +125,20 @@ impl Worker {
             biased;
             verdict = verdict::of(snapshots, patience, connection) => verdict,
             reason = guest.cut() => Verdict { decision: Decision::Refuse(reason), snapshot: snapshots.load() },
+        }
+    }
+
+    /// Where `connection` of `guest` goes after `refusing` has asked for a waypoint, for which there is so much patience `left`.
+    pub(crate) async fn settle(
+        &self,
+        guest: &Guest,
+        connection: &Connection,
+        (refusing, left): (&Upstream, Duration),
+    ) -> Option<Verdict> {
+        tokio::select! {
+            biased;
+            verdict = verdict::settled(&self.shared.snapshots, left, connection, refusing) => verdict,
+            _ = guest.cut() => None,
         }
     }
 

@@ -4,7 +4,10 @@
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use super::{Schema, destination_rule, object, peer, policy, service_entry, status, virtual_service, workload_entry};
+use super::{
+    Schema, destination_rule, istio_gateway, object, peer, policy, service_entry, status, virtual_service,
+    workload_entry,
+};
 use crate::kind::Kind;
 
 /// How a kind is served (apiextensions.k8s.io/v1 CustomResourceDefinition). It serialises as the object that is applied.
@@ -55,6 +58,7 @@ impl Definition {
                 let host = column("Host", ".spec.host", "The service that it is for");
                 ("destinationrules", "dr", destination_rule::spec, vec![host, age()])
             }
+            Kind::IstioGateway => ("gateways", "gw", istio_gateway::spec, vec![age()]),
             Kind::ServiceEntry => {
                 let location = column("Location", ".spec.location", "Whether it is part of the mesh");
                 let resolution = column("Resolution", ".spec.resolution", "How its addresses are found");
@@ -76,8 +80,8 @@ impl Definition {
             _ => return None,
         };
         let schema = object("", [("spec", spec()), ("status", status::status())]);
-        // A policy may say nothing, and then is for everything.
-        let may_be_bare = matches!(kind, Kind::VirtualService | Kind::DestinationRule)
+        // A policy may say nothing, and then is for everything; of the others it is `translate` that refuses it.
+        let may_be_bare = matches!(kind, Kind::VirtualService | Kind::DestinationRule | Kind::IstioGateway)
             || matches!(kind, Kind::PeerAuthentication | Kind::AuthorizationPolicy);
         let schema = if may_be_bare { schema } else { schema.needs(&["spec"]) };
         Some(Self { kind, plural, short, columns, schema })

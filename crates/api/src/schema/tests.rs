@@ -6,13 +6,14 @@ use super::*;
 use crate::{Kind, Object};
 
 /// Where the objects are declared that are read.
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 7] = [
     include_str!("../object/virtual_service.rs"),
     include_str!("../object/virtual_service/resilience.rs"),
     include_str!("../object/destination_rule.rs"),
     include_str!("../object/service_entry.rs"),
     include_str!("../object/workload_entry.rs"),
     include_str!("../object/policy.rs"),
+    include_str!("../object/istio_gateway.rs"),
 ];
 
 /// The fields of every struct, by the names that they have in JSON, with their types.

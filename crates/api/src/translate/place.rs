@@ -22,6 +22,7 @@ pub(super) fn namespace(namespace: &object::Bare, id: &ObjectRef, findings: &mut
         mode: dataplane_mode(metadata, findings),
         distribution: distribution::annotated(metadata, findings),
         waypoint: waypoint::wish(metadata, &id.name, findings),
+        passed_by_gateways: waypoint::passed_by_gateways(metadata, findings),
         labels,
     })
 }

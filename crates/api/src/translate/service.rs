@@ -38,6 +38,7 @@ pub(super) fn translate(service: &object::Service, id: &ObjectRef, mesh: &Mesh, 
     let ports = ports(&spec.ports, findings);
     let distribution = distribution::of_service(service, findings);
     let waypoint = waypoint::wish(&service.metadata, &id.namespace, findings);
+    let passed_by_gateways = waypoint::passed_by_gateways(&service.metadata, findings);
     let visibility = visibility(&service.metadata, Home { id, mesh }, findings);
     remark_on_what_is_not_in_effect(spec, findings);
     Resource::Service(Arc::new(Service {
@@ -49,6 +50,7 @@ pub(super) fn translate(service: &object::Service, id: &ObjectRef, mesh: &Mesh, 
         visibility,
         distribution,
         waypoint,
+        passed_by_gateways,
         ..bare(id, mesh)
     }))
 }
@@ -82,6 +84,7 @@ fn bare(id: &ObjectRef, mesh: &Mesh) -> Service {
         visibility: Visibility::Public,
         distribution: None,
         waypoint: None,
+        passed_by_gateways: None,
     }
 }
 

@@ -49,6 +49,7 @@ pub(super) fn translate(
     let selector = selector(spec, mode, findings);
     let distribution = distribution::annotated(&entry.metadata, findings);
     let waypoint = waypoint::wish(&entry.metadata, &id.namespace, findings);
+    let passed_by_gateways = waypoint::passed_by_gateways(&entry.metadata, findings);
     let home = Home { id, mesh };
     let visibility = home.visibility("spec.exportTo", &spec.export_to, findings);
     home.refuse_contradictions(&spec.export_to, true, findings);
@@ -82,6 +83,7 @@ pub(super) fn translate(
             visibility: visibility.clone(),
             distribution,
             waypoint: waypoint.clone(),
+            passed_by_gateways,
         })
     };
     let hosts = hosts.iter().map(service).collect();

@@ -12,6 +12,7 @@ mod attached;
 mod distribution;
 mod entries;
 mod gateway_routes;
+mod gateways;
 mod policy;
 mod routes;
 mod validation;

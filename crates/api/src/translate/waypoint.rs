@@ -45,6 +45,21 @@ pub(super) fn wish(metadata: &ObjectMeta, namespace: &Arc<str>, findings: &mut F
     wish
 }
 
+/// Whether gateways go past the waypoint of an object, as its own label says; none where it says nothing.
+pub(super) fn passed_by_gateways(metadata: &ObjectMeta, findings: &mut Findings) -> Option<bool> {
+    let text = metadata.label(labels::INGRESS_USE_WAYPOINT)?;
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Some(false),
+        "false" => Some(true),
+        _ => {
+            let path = format!("metadata.labels[{}]", labels::INGRESS_USE_WAYPOINT);
+            let message = format!("{text:?} is neither true nor false, and has no effect: write false, or remove it");
+            findings.remark(Severity::Warning, path, message);
+            None
+        }
+    }
+}
+
 /// A Gateway. One that is no waypoint stands for nothing yet.
 pub(super) fn gateway(gateway: &object::Gateway, id: &ObjectRef, mesh: &Mesh, findings: &mut Findings) -> Resource {
     let class = gateway.spec.gateway_class_name.as_str();

@@ -13,7 +13,7 @@ fn route(services: &[(&str, &str, Value)], host: &str, viewer: &str, gateway: Ga
         read(namespace, name, spec)
     });
     let (routes, call) = (routes_of(services), Call { gateway, ..get("/") });
-    match routes.http(Addressed { host, viewer, owner: None }, &call.request(), Draw(0)) {
+    match routes.http(Addressed { host, viewer, owner: None, from: None }, &call.request(), Draw(0)) {
         Outcome::Unrouted => "-".to_owned(),
         outcome => matched(outcome).name.into_owned(),
     }
@@ -134,7 +134,7 @@ fn in_the_mesh_only_the_services_own_namespace_and_the_waypoints_say_where_it_go
     for (namespace, mesh, gateway) in [("shop", true, true), ("edge", true, true), ("consumer", false, true)] {
         let routes = routes(namespace);
         let at = |gateway| {
-            let addressed = Addressed { host: HOST, viewer: "edge", owner: Some("shop") };
+            let addressed = Addressed { host: HOST, viewer: "edge", owner: Some("shop"), from: None };
             !matches!(routes.http(addressed, &Call { gateway, ..get("/") }.request(), Draw(0)), Outcome::Unrouted)
         };
         assert_eq!((at(Gateway::Mesh), at(ingress.clone())), (mesh, gateway), "{namespace}");

@@ -37,7 +37,7 @@ fn subset(spec: &Value, dial: Dial, number: u64) -> String {
         source: dial.source.parse().unwrap(),
         sni: dial.sni,
     };
-    match routes.stream(Addressed { host: HOST, viewer: "shop", owner: None }, &flow, Draw(number)) {
+    match routes.stream(Addressed { host: HOST, viewer: "shop", owner: None, from: None }, &flow, Draw(number)) {
         StreamOutcome::Unrouted => "-".to_owned(),
         StreamOutcome::NoRoute => "refused".to_owned(),
         StreamOutcome::To(destination) => destination.subset.as_deref().unwrap_or_default().to_owned(),

@@ -99,7 +99,7 @@ impl Call {
 
     /// What becomes of it, `number` being what is drawn from.
     pub(crate) fn by<'a>(&'a self, routes: &'a Routes, number: u64) -> Outcome<'a> {
-        routes.http(Addressed { host: HOST, viewer: "shop", owner: None }, &self.request(), Draw(number))
+        routes.http(Addressed { host: HOST, viewer: "shop", owner: None, from: None }, &self.request(), Draw(number))
     }
 
     /// The subset that it goes to: `404` for none, `-` where no VirtualService says.

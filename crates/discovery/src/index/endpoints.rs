@@ -75,6 +75,8 @@ pub(super) struct Surroundings {
     pub(super) inherited: Option<Distribution>,
     /// Its namespace's waypoint, where its labels ask for nothing.
     pub(super) waypoint: Option<WaypointWish>,
+    /// What its namespace says of gateways, where its label says nothing.
+    pub(super) passed_by_gateways: Option<bool>,
 }
 
 /// `service` with the endpoints that `candidates` has for each of its ports.
@@ -83,6 +85,7 @@ pub(super) fn join<'a>(
     surroundings: Surroundings,
     candidates: impl Fn(&Port) -> Vec<Candidate<'a>>,
 ) -> model::Service {
+    let passed_by_gateways = service.passed_by_gateways.or(surroundings.passed_by_gateways).unwrap_or_default();
     model::Service {
         key: service.key(),
         hostname: service.hostname.clone(),
@@ -93,7 +96,7 @@ pub(super) fn join<'a>(
         ports: service.ports.iter().map(|port| join_port(service, port, candidates(port))).collect(),
         visibility: service.visibility.clone(),
         distribution: service.distribution.or(surroundings.inherited).unwrap_or_default(),
-        waypoint: wanted(service.waypoint.as_ref(), surroundings.waypoint.as_ref()),
+        waypoint: wanted(service.waypoint.as_ref(), surroundings.waypoint.as_ref(), passed_by_gateways),
     }
 }
 

@@ -1,5 +1,5 @@
-//! What is wrong between objects: labels that ask for a waypoint that cannot serve, and rules for traffic that nobody
-//! applies.
+//! What is wrong between objects: labels that ask for a waypoint that cannot serve, rules for traffic that nobody applies, and
+//! Gateways that nobody serves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,6 +10,9 @@ use ambit_model::route::{Gateway, Host, VirtualService};
 use ambit_model::waypoint::{Bound, of_service};
 use ambit_model::{Snapshot, WaypointKey};
 
+use super::selections::Selections;
+
+mod gateways;
 mod routes;
 
 /// What is wrong with an object in view of others.
@@ -25,10 +28,15 @@ pub struct Finding {
     pub code: Option<&'static str>,
 }
 
-/// Everything that is wrong, given who asks for which waypoint by labels of his own.
-pub(super) fn all(snapshot: &Snapshot, asking: &BTreeMap<ObjectRef, WaypointKey>) -> Vec<Finding> {
+/// Everything that is wrong, given who asks for which waypoint by labels of his own, and for which pods there are Gateways.
+pub(super) fn all(
+    snapshot: &Snapshot,
+    asking: &BTreeMap<ObjectRef, WaypointKey>,
+    selections: &Selections,
+) -> Vec<Finding> {
     let labels = asking.iter().filter_map(|(object, key)| label(snapshot, object, key));
-    labels.chain(unapplied(snapshot)).chain(routes::all(snapshot)).collect()
+    let rules = unapplied(snapshot).into_iter().chain(routes::all(snapshot));
+    labels.chain(rules).chain(gateways::unserved(snapshot, selections)).collect()
 }
 
 /// What is wrong with the label of `object` that asks for the waypoint `key`.
@@ -69,41 +77,71 @@ fn label(snapshot: &Snapshot, object: &ObjectRef, key: &WaypointKey) -> Option<F
     Some(Finding { object: object.clone(), field, severity: Severity::Warning, code: None })
 }
 
-/// The VirtualServices and DestinationRules for hosts of which none is reached by a waypoint.
-fn unapplied(snapshot: &Snapshot) -> impl Iterator<Item = Finding> {
+/// The VirtualServices and DestinationRules that nobody applies, since no service of their hosts is reached by a waypoint and no
+/// Gateway lets anything in for them.
+fn unapplied(snapshot: &Snapshot) -> Vec<Finding> {
     let served = served(snapshot);
-    let reached = move |hosts: &[Host]| match hosts {
-        // Others delegate to it.
-        [] => !served.is_empty(),
-        hosts => hosts.iter().any(|host| match host.is_wildcard() {
-            true => served.iter().any(|hostname| host.covers(hostname)),
-            false => {
-                served.contains(host.as_str()) || served.iter().any(|name| name.starts_with('*') && covers(name, host))
-            }
-        }),
-    };
-    let mut findings = Vec::new();
-    for service in snapshot.routes.virtual_services() {
-        let in_mesh = service.gateways.is_empty() || service.gateways.contains(&Gateway::Mesh);
-        if !in_mesh {
-            let message = "is for a gateway, which this version does not have: traffic goes as if it were not there";
-            findings.push(finding(Kind::VirtualService, &service.key, message));
-        } else if !reached(&service.hosts) {
-            findings.push(finding(Kind::VirtualService, &service.key, NOBODY));
-        } else if !service.hosts.is_empty() && service.hosts.iter().all(|host| is_foreign(snapshot, service, host)) {
-            findings.push(finding(Kind::VirtualService, &service.key, FOREIGN));
+    let (mut findings, mut admitted) = (Vec::new(), Vec::new());
+    let services = || snapshot.routes.virtual_services();
+    for service in services().filter(|service| !service.hosts.is_empty()) {
+        let at_gateways = gateways::standing(snapshot, service);
+        findings.extend(at_gateways.findings);
+        findings.extend(within(snapshot, service, &served, at_gateways.admitted));
+        if at_gateways.admitted {
+            admitted.push(&**service);
+        }
+    }
+    let led = gateways::led(snapshot, &admitted);
+    for delegate in services().filter(|service| service.hosts.is_empty()) {
+        if served.is_empty() && !led.delegates.contains(&delegate.key) {
+            findings.push(finding(Kind::VirtualService, &delegate.key, NOBODY));
         }
     }
     for rule in snapshot.destinations.rules() {
-        if !reached(std::slice::from_ref(&rule.host)) {
+        let is_led_to = led.hosts.iter().any(|host| rule.host.covers(host.as_str()));
+        if !is_led_to && !reached(&served, std::slice::from_ref(&rule.host)) {
             findings.push(finding(Kind::DestinationRule, &rule.key, NOBODY));
         }
     }
-    findings.into_iter()
+    findings
+}
+
+/// What is wrong with `service` within the mesh, if it is for that, whether it is `admitted` at a Gateway or not.
+fn within(
+    snapshot: &Snapshot,
+    service: &VirtualService,
+    served: &BTreeSet<Arc<str>>,
+    admitted: bool,
+) -> Option<Finding> {
+    if !service.gateways.is_empty() && !service.gateways.contains(&Gateway::Mesh) {
+        return None;
+    }
+    let message = match reached(served, &service.hosts) {
+        false if admitted => NOBODY_WITHIN,
+        false => NOBODY,
+        true if service.hosts.iter().all(|host| is_foreign(snapshot, service, host)) => FOREIGN,
+        true => return None,
+    };
+    let found = finding(Kind::VirtualService, &service.key, message);
+    Some(Finding { code: found.code.filter(|_| !admitted), ..found })
+}
+
+/// True if one of `hosts` is one of those that are `served`.
+fn reached(served: &BTreeSet<Arc<str>>, hosts: &[Host]) -> bool {
+    hosts.iter().any(|host| match host.is_wildcard() {
+        true => served.iter().any(|hostname| host.covers(hostname)),
+        false => {
+            served.contains(host.as_str()) || served.iter().any(|name| name.starts_with('*') && covers(name, host))
+        }
+    })
 }
 
 const NOBODY: &str = "is for a waypoint, and no service of its hosts has one: traffic goes as if it were not there. Label \
                       the service or its namespace istio.io/use-waypoint";
+
+const NOBODY_WITHIN: &str = "is for the mesh as well, where no service of its hosts has a waypoint: within the mesh traffic goes \
+                             as if it were not there. Label the service or its namespace istio.io/use-waypoint, or take \
+                             mesh from the gateways";
 
 const FOREIGN: &str = "is for services of other namespaces, whose waypoints listen to their own namespace and to the \
                        services': traffic goes as if it were not there. Write it in the namespace of the service";

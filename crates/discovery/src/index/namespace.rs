@@ -22,6 +22,8 @@ pub(super) struct Namespace {
     pub(super) distribution: Option<Distribution>,
     /// What the namespace's labels ask for.
     pub(super) waypoint: Option<WaypointWish>,
+    /// What the namespace's label says of gateways, which may go past waypoints.
+    pub(super) passed_by_gateways: Option<bool>,
     /// The namespace's labels; none before it is known.
     pub(super) labels: Labels,
     /// By name.
@@ -159,7 +161,12 @@ impl Namespace {
     /// where it has none, and for a ServiceEntry, those that are written with it and those that it selects.
     pub(super) fn join_service(&self, key: &ServiceKey, given: Vec<IpAddr>) -> Option<model::Service> {
         let Selecting { service, pods, workload_entries } = self.services.get(key)?;
-        let surroundings = Surroundings { given, inherited: self.distribution, waypoint: self.waypoint.clone() };
+        let surroundings = Surroundings {
+            given,
+            inherited: self.distribution,
+            waypoint: self.waypoint.clone(),
+            passed_by_gateways: self.passed_by_gateways,
+        };
         let Some(slices) = self.slices_by_service.get(&key.name).filter(|_| key.host.is_none()) else {
             let pods: Vec<_> = pods.iter().filter_map(|pod| self.pods.get(pod)).collect();
             let entries = workload_entries.iter().filter_map(|entry| self.workload_entries.get(entry));
@@ -185,6 +192,11 @@ impl Namespace {
     /// The services that have the namespace's waypoint.
     pub(super) fn inheriting_waypoint(&self) -> impl Iterator<Item = &ServiceKey> {
         self.such(|service| service.waypoint.is_none())
+    }
+
+    /// The services of which the namespace says whether gateways go past their waypoints.
+    pub(super) fn inheriting_passage(&self) -> impl Iterator<Item = &ServiceKey> {
+        self.such(|service| service.passed_by_gateways.is_none())
     }
 
     fn such(&self, wanted: impl Fn(&Service) -> bool) -> impl Iterator<Item = &ServiceKey> {

@@ -11,6 +11,7 @@ use crate::source::contents;
 
 mod entries;
 mod gateway_routes;
+mod gateways;
 mod policy;
 mod routes;
 mod waypoints;
@@ -383,6 +384,9 @@ fn any_event() -> impl Strategy<Value = Event> {
             ip + 1
         )
     });
+    let selected = prop::sample::select(vec!["", "app: x", "app: z, v: '1'", "app: q, v: '1'"]);
+    let gateway =
+        (small.clone(), selected).prop_map(|(id, labels)| gateways::gateway(&format!("g{id}"), labels, "'*'"));
     let kinds = [
         Kind::Pod,
         Kind::Service,
@@ -391,6 +395,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Kind::Namespace,
         Kind::ServiceEntry,
         Kind::WorkloadEntry,
+        Kind::IstioGateway,
     ];
     let delete = (prop::sample::select(kinds.to_vec()), small).prop_map(|(kind, id)| {
         let name = match kind {
@@ -399,13 +404,14 @@ fn any_event() -> impl Strategy<Value = Event> {
             Kind::EndpointSlice => format!("e{id}"),
             Kind::ServiceEntry => format!("n{id}"),
             Kind::WorkloadEntry => format!("w{id}"),
+            Kind::IstioGateway => format!("g{id}"),
             Kind::Node => format!("node-{}", ['a', 'b', 'c'][usize::from(id)]),
             _ => "default".to_owned(),
         };
         Event::Delete(ObjectRef::new(kind, "default", &name))
     });
     let upsert = prop_oneof![
-        4 => pod, 3 => service, 2 => slice, 1 => node, 1 => namespace, 2 => entry, 2 => workload_entry
+        4 => pod, 3 => service, 2 => slice, 1 => node, 1 => namespace, 2 => entry, 2 => workload_entry, 2 => gateway
     ];
     let upsert = upsert.prop_map(|yaml| Event::Upsert(objects(&yaml).remove(0)));
     prop_oneof![3 => upsert, 1 => delete]
@@ -464,6 +470,16 @@ fn naive_namespace(state: &BTreeMap<ObjectRef, Resource>) -> Option<Distribution
     }
 }
 
+/// The Gateways whose selectors select nothing.
+fn naive_unserved(state: &BTreeMap<ObjectRef, Resource>) -> Vec<ObjectRef> {
+    let pods = || state.values().filter_map(|r| if let Resource::Pod(p) = r { Some(&p.workload.labels) } else { None });
+    let unserved = |resource: &&Resource| match resource {
+        Resource::IstioGateway(gateway) => !gateway.selector.is_empty() && !pods().any(|pod| gateway.selects(pod)),
+        _ => false,
+    };
+    state.values().filter(unserved).map(Resource::reference).collect()
+}
+
 proptest! {
     /// However events arrive (one by one, in batches, all at once, or only what is left of them in the end), the
     /// snapshot is the same, and it says what looking through everything would say.
@@ -485,6 +501,10 @@ proptest! {
         at_once.apply(state.values().rev().cloned().map(Event::Upsert).collect());
         prop_assert_eq!(&published, &in_batches.snapshot());
         prop_assert_eq!(&published, &at_once.snapshot());
+        for index in [&one_by_one, &in_batches, &at_once] {
+            let found: Vec<ObjectRef> = index.findings().iter().map(|finding| finding.object.clone()).collect();
+            prop_assert_eq!(found, naive_unserved(&state));
+        }
         let services = state.values().flat_map(|resource| match resource {
             Resource::Service(service) => vec![service.clone()],
             Resource::ServiceEntry(entry) => entry.hosts.clone(),
@@ -509,6 +529,7 @@ proptest! {
         one_by_one.apply(everything);
         prop_assert_eq!(one_by_one.snapshot(), Snapshot::default());
         prop_assert_eq!(one_by_one.allocation, Allocation::default());
+        prop_assert_eq!(one_by_one.selections, Selections::default());
         prop_assert!(one_by_one.namespaces.is_empty() && one_by_one.pods_by_node.is_empty());
     }
 }

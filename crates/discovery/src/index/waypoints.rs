@@ -68,7 +68,11 @@ impl Waypoints {
 }
 
 /// The waypoint that an object asks for: by its own labels, or failing those by its namespace's.
-pub(super) fn wanted(own: Option<&WaypointWish>, namespaces: Option<&WaypointWish>) -> Option<UseWaypoint> {
+pub(super) fn wanted(
+    own: Option<&WaypointWish>,
+    namespaces: Option<&WaypointWish>,
+    passed_by_gateways: bool,
+) -> Option<UseWaypoint> {
     let key = own.or(namespaces)?.key()?.clone();
-    Some(UseWaypoint { key, inherited: own.is_none() })
+    Some(UseWaypoint { key, inherited: own.is_none(), passed_by_gateways })
 }

@@ -29,11 +29,9 @@ const UNSETTLED: Duration = Duration::from_secs(1);
 /// A directory of configuration.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    root: PathBuf,
+    tree: Tree,
     mesh: Mesh,
     catalog: Catalog,
-    /// What was last read of each file, by its path below the root.
-    known: BTreeMap<PathBuf, Known>,
 }
 
 /// What changed since the last look.
@@ -43,6 +41,27 @@ pub(crate) struct Look {
     pub(crate) events: Vec<Event>,
     /// Everything there is to report now.
     pub(crate) reports: Vec<Report>,
+    /// Some file is so new that it has to be looked at once more, even if nothing tells of a change.
+    pub(crate) unsettled: bool,
+    /// Which directory the root is: another one may have taken its place.
+    pub(crate) identity: (u64, u64),
+}
+
+/// The files of a directory, whatever they say.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    root: PathBuf,
+    /// What was last read of each file, by its path below the root.
+    known: BTreeMap<PathBuf, Known>,
+}
+
+/// What became of the files since the last look, but for what those say that were read.
+#[derive(Debug)]
+pub(crate) struct Stirred {
+    /// The files that are no more.
+    pub(crate) gone: Vec<PathBuf>,
+    /// What could not be read, and why.
+    pub(crate) unreadable: BTreeMap<PathBuf, String>,
     /// Some file is so new that it has to be looked at once more, even if nothing tells of a change.
     pub(crate) unsettled: bool,
     /// Which directory the root is: another one may have taken its place.
@@ -78,7 +97,7 @@ struct Found {
 impl Directory {
     /// The directory `root`, of which nothing is known yet.
     pub(crate) fn new(root: PathBuf, mesh: Mesh) -> Self {
-        Self { root, mesh, catalog: Catalog::default(), known: BTreeMap::new() }
+        Self { tree: Tree::new(root), mesh, catalog: Catalog::default() }
     }
 
     /// Reads what has changed.
@@ -86,37 +105,14 @@ impl Directory {
     /// # Errors
     /// The system's, if the directory itself cannot be listed. Everything then stays as it was.
     pub(crate) fn look(&mut self, now: SystemTime) -> io::Result<Look> {
-        let mut found = Found::default();
-        let identity = identity(&fs::metadata(&self.root)?);
-        walk(&self.root, Path::new(""), &mut found)?;
-        let (mut read, mut unsettled) = (Vec::new(), false);
-        for (path, metadata) in &found.files {
-            let stamp = Stamp::of(metadata);
-            let fresh = is_fresh(metadata, now);
-            unsettled |= fresh;
-            if !fresh && self.known.get(path).is_some_and(|known| known.stamp == stamp) {
-                continue;
-            }
-            match self.read(path, metadata.len()) {
-                // Many programs empty a file before they write it anew.
-                Ok(bytes) if bytes.is_empty() && fresh && self.known.contains_key(path) => {}
-                Ok(bytes) => {
-                    let known = Known { stamp, digest: digest(&bytes) };
-                    let before = self.known.insert(path.clone(), known).map(|before| before.digest);
-                    if before != Some(digest(&bytes)) {
-                        read.push((path.clone(), contents::read(&bytes, &self.mesh)));
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::NotFound => unsettled = true,
-                Err(error) => drop(found.unreadable.insert(path.clone(), error.to_string())),
-            }
-        }
-        let gone = self.forget(&found);
-        let events = self.catalog.update(&gone, read);
+        let mut read = Vec::new();
+        let stirred =
+            self.tree.look(now, |path, bytes| read.push((path.to_path_buf(), contents::read(bytes, &self.mesh))))?;
+        let events = self.catalog.update(&stirred.gone, read);
         let mut reports = self.catalog.reports();
-        reports.extend(found.unreadable.into_iter().map(|(path, why)| unreadable(path, &why)));
+        reports.extend(stirred.unreadable.into_iter().map(|(path, why)| unreadable(path, &why)));
         reports.sort_unstable();
-        Ok(Look { events, reports, unsettled, identity })
+        Ok(Look { events, reports, unsettled: stirred.unsettled, identity: stirred.identity })
     }
 
     /// What the index has found, with where its objects are written.
@@ -137,8 +133,49 @@ impl Directory {
         };
         findings.iter().filter_map(report).collect()
     }
+}
 
-    fn read(&self, path: &Path, size: u64) -> io::Result<Vec<u8>> {
+impl Tree {
+    /// The directory `root`, of which nothing is known yet.
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root, known: BTreeMap::new() }
+    }
+
+    /// Hands every file that has changed to `read`, by its path below the root and with its bytes.
+    ///
+    /// # Errors
+    /// The system's, if the directory itself cannot be listed. Everything then stays as it was.
+    pub(crate) fn look(&mut self, now: SystemTime, mut read: impl FnMut(&Path, &[u8])) -> io::Result<Stirred> {
+        let mut found = Found::default();
+        let identity = identity(&fs::metadata(&self.root)?);
+        walk(&self.root, Path::new(""), &mut found)?;
+        let mut unsettled = false;
+        for (path, metadata) in &found.files {
+            let stamp = Stamp::of(metadata);
+            let fresh = is_fresh(metadata, now);
+            unsettled |= fresh;
+            if !fresh && self.known.get(path).is_some_and(|known| known.stamp == stamp) {
+                continue;
+            }
+            match self.bytes(path, metadata.len()) {
+                // Many programs empty a file before they write it anew.
+                Ok(bytes) if bytes.is_empty() && fresh && self.known.contains_key(path) => {}
+                Ok(bytes) => {
+                    let known = Known { stamp, digest: digest(&bytes) };
+                    let before = self.known.insert(path.clone(), known).map(|before| before.digest);
+                    if before != Some(digest(&bytes)) {
+                        read(path, &bytes);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => unsettled = true,
+                Err(error) => drop(found.unreadable.insert(path.clone(), error.to_string())),
+            }
+        }
+        let gone = self.forget(&found);
+        Ok(Stirred { gone, unreadable: found.unreadable, unsettled, identity })
+    }
+
+    fn bytes(&self, path: &Path, size: u64) -> io::Result<Vec<u8>> {
         if size > MAX_BYTES {
             return Err(io::Error::other(format!("it is larger than {} MiB: split it", MAX_BYTES >> 20)));
         }

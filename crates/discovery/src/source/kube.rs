@@ -12,6 +12,7 @@ mod mirror;
 mod paced;
 mod raw;
 mod retry;
+pub(crate) mod secrets;
 mod served;
 mod status;
 

@@ -16,4 +16,5 @@ mod kept;
 mod objects;
 mod reading;
 mod rights;
+mod secrets;
 mod trouble;

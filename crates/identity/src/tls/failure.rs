@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use ambit_model::Reason;
-use rustls::{AlertDescription, PeerIncompatible, PeerMisbehaved};
+use rustls::{AlertDescription, CertificateError, PeerIncompatible, PeerMisbehaved};
 
 use crate::verifier::Verdict;
 
@@ -26,6 +26,11 @@ impl Failure {
     pub(crate) fn timed_out(timeout: Duration) -> Self {
         let detail = format!("the TLS handshake did not complete within {} ms", timeout.as_millis());
         Self { reason: Reason::ConnectTimeout, detail }
+    }
+
+    /// The failure that a certificate stands for that is refused with `error`.
+    pub(crate) fn of_certificate(error: CertificateError, detail: String) -> Self {
+        Self { reason: reason_of_alert(AlertDescription::from(error)), detail }
     }
 
     /// The failure that `error` of a handshake stands for; `verdict` is what the verifier found before it.

@@ -42,7 +42,8 @@ impl ExpectedName {
         name.map(Self::Server).map_err(|_| Error::BadServerName(text.to_owned()))
     }
 
-    fn is_of(&self, leaf: &EndEntityCert<'_>) -> bool {
+    /// Whether the certificate carries it.
+    pub(super) fn is_of(&self, leaf: &EndEntityCert<'_>) -> bool {
         match self {
             Self::Server(name) => leaf.verify_is_valid_for_subject_name(name).is_ok(),
             Self::Uri(uri) => leaf.valid_uri_names().any(|known| known == uri),

@@ -277,13 +277,22 @@ fn a_tunnel_leads_to_the_pod_it_reached_and_nowhere_else() {
 #[test]
 fn clear_text_reaches_the_pod_that_was_dialled() {
     let snapshot = shop().snapshot();
-    let plaintext = |destination: &str| {
+    let opened = |by_node, destination: &str| {
         let (peer, destination) = ("203.0.113.1:40000".parse().unwrap(), destination.parse().unwrap());
-        let connection = Connection::InboundPlaintext { pod: uid("far"), peer, destination, by_node: false };
+        let connection = Connection::InboundPlaintext { pod: uid("far"), peer, destination, by_node };
         told(&decide(&snapshot, &connection))
     };
+    // The kubelet knows an address before the API tells of it.
     check(
-        plaintext,
+        |destination| opened(true, destination),
+        &[
+            ("10.0.0.3:8080", "Local far 10.0.0.3:8080 via shop/far"),
+            ("10.0.0.33:8080", "Local far 10.0.0.33:8080 via -"),
+            ("10.0.0.33:15006", "Refuse recursive-call"),
+        ],
+    );
+    check(
+        |destination| opened(false, destination),
         &[
             ("10.0.0.3:8080", "Local far 10.0.0.3:8080 via shop/far"),
             ("10.0.0.2:8080", "Refuse authority-mismatch"),

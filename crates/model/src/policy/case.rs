@@ -11,17 +11,16 @@ use crate::workload::Workload;
 
 /// A connection or request before the policies that are for it.
 pub(super) struct Case<'a> {
-    applying: Vec<&'a Effects>,
-    /// Whom the policies have to cover; none if all of those applying are for it.
-    destination: Option<&'a Workload>,
+    /// Policies, and whom they have to cover; none if all of them are for it.
+    applying: Vec<(&'a Effects, Option<&'a Workload>)>,
     seen: Seen<'a>,
     shown: Shown,
 }
 
 impl<'a> Case<'a> {
-    pub(super) fn new(applying: Vec<&'a Effects>, destination: Option<&'a Workload>, seen: Seen<'a>) -> Self {
+    pub(super) fn new(applying: Vec<(&'a Effects, Option<&'a Workload>)>, seen: Seen<'a>) -> Self {
         let shown = Shown::new(&seen);
-        Self { applying, destination, seen, shown }
+        Self { applying, seen, shown }
     }
 
     /// Which policy refuses, if one does.
@@ -37,14 +36,15 @@ impl<'a> Case<'a> {
     /// of it admits.
     pub(super) fn rehearsal(&self) -> Vec<(Arc<Policy>, Option<usize>)> {
         let mut said: Vec<(Arc<Policy>, Option<usize>)> = Vec::new();
-        for trials in self.applying.iter().map(|effects| &effects.on_trial) {
-            let candidates = trials.candidates(self.destination, &self.shown, &self.seen);
+        for (effects, covered) in &self.applying {
+            let trials = &effects.on_trial;
+            let candidates = trials.candidates(*covered, &self.shown, &self.seen);
             let matching = candidates.filter(|(.., rule)| rule.is_sure_of(&self.seen));
             let mut matched: Vec<(&PolicyKey, usize)> =
                 matching.map(|(policy, number, _)| (&policy.key, number)).collect();
             matched.dedup_by_key(|(key, _)| *key);
             let earlier = said.len();
-            for policy in trials.covering(self.destination) {
+            for policy in trials.covering(*covered) {
                 let at = matched.binary_search_by_key(&&policy.key, |(key, _)| *key).ok();
                 let rule = at.and_then(|at| matched.get(at)).map(|(_, number)| *number);
                 // A policy with two targets may apply twice.
@@ -73,7 +73,7 @@ impl<'a> Case<'a> {
                 return refusal(policy, Reason::PolicyDenied, Some(number), partial);
             }
         }
-        let mut allowing = self.applying.iter().flat_map(|effects| effects.admitting.covering(self.destination));
+        let mut allowing = self.applying.iter().flat_map(|(effects, covered)| effects.admitting.covering(*covered));
         let Some(first) = allowing.next() else { return Ok(()) };
         let mut unevaluated = false;
         for (.., rule) in self.candidates(|effects| &effects.admitting) {
@@ -86,6 +86,9 @@ impl<'a> Case<'a> {
     }
 
     fn candidates(&self, of: fn(&Effects) -> &Ruled) -> impl Iterator<Item = (&Arc<Policy>, usize, &Rule)> {
-        self.applying.iter().flat_map(move |effects| of(effects).candidates(self.destination, &self.shown, &self.seen))
+        let candidates = move |(effects, covered): &(&'a Effects, Option<&'a Workload>)| {
+            of(effects).candidates(*covered, &self.shown, &self.seen)
+        };
+        self.applying.iter().flat_map(candidates)
     }
 }

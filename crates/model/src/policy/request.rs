@@ -1,5 +1,5 @@
-//! May this request, or connection, pass a waypoint? Asks the policies that are attached to the waypoint, its class or
-//! the service. Policies for pods are not asked here: the pod's own node does.
+//! May this request, or connection, pass a waypoint or a gateway? Asks the policies that are attached to it, its class or
+//! the service, and at a gateway those for its own pod. Policies for other pods are not asked here: the pod's own node does.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -97,8 +97,10 @@ fn judge<F: Fields + ?Sized, T>(
     matters: fn(&Effects) -> bool,
     say: fn(&Case<'_>) -> T,
 ) -> Option<T> {
-    let applying = snapshot.policies.attached(addressed).filter(|effects| matters(effects));
-    let applying: Vec<_> = applying.collect();
+    let policies = &snapshot.policies;
+    let of_pod = addressed.pod().into_iter().flat_map(|pod| policies.authorizing(pod).map(move |of| (of, Some(pod))));
+    let applying = policies.attached(addressed).map(|effects| (effects, None)).chain(of_pod);
+    let applying: Vec<_> = applying.filter(|(effects, _)| matters(effects)).collect();
     if applying.is_empty() {
         return None;
     }
@@ -109,5 +111,5 @@ fn judge<F: Fields + ?Sized, T>(
         Some(fields) => Seen::of_request(snapshot, request, fields),
         None => Seen::of_request(snapshot, request, &empty),
     };
-    Some(say(&Case::new(applying, None, seen)))
+    Some(say(&Case::new(applying, seen)))
 }

@@ -9,9 +9,13 @@ use serde::{Serialize, Serializer};
 use super::PolicyKey;
 use crate::service::ServiceKey;
 use crate::snapshot::Mesh;
+use crate::workload::Workload;
 
 /// The GatewayClasses of waypoints: a policy of the root namespace that targets one is for every waypoint.
 pub const WAYPOINT_CLASSES: [&str; 2] = ["ambit-waypoint", "istio-waypoint"];
+
+/// The GatewayClasses of gateways: likewise.
+pub const GATEWAY_CLASSES: [&str; 2] = ["ambit", "istio"];
 
 /// The kinds that a policy can be attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -90,7 +94,10 @@ impl Serialize for TargetRef {
 /// Where requests are judged, to be made once for a waypoint and a service: everything that a policy can be attached to
 /// and be for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Addressed(Vec<TargetRef>);
+pub struct Addressed {
+    targets: Vec<TargetRef>,
+    pod: Option<Arc<Workload>>,
+}
 
 impl Addressed {
     /// Requests for `service`, or for none that is known, at the waypoint or gateway `gateway`, whose GatewayClass is one
@@ -100,12 +107,23 @@ impl Addressed {
         let classes = classes.iter().map(|class| TargetRef::new(TargetKind::GatewayClass, &mesh.root_namespace, class));
         let (namespace, name) = (gateway.namespace.clone(), gateway.name.clone());
         let own = TargetRef { kind: TargetKind::Gateway, namespace, name };
-        Self(classes.chain([own]).chain(service.map(TargetRef::from)).collect())
+        Self { targets: classes.chain([own]).chain(service.map(TargetRef::from)).collect(), pod: None }
     }
 
     /// What policies may be attached to, the widest first.
     #[must_use]
     pub fn targets(&self) -> &[TargetRef] {
-        &self.0
+        &self.targets
+    }
+
+    /// The same at a gateway whose pod is `pod`: nobody else asks the policies for that.
+    #[must_use]
+    pub fn at(self, pod: Arc<Workload>) -> Self {
+        Self { pod: Some(pod), ..self }
+    }
+
+    /// The pod whose policies are asked as well.
+    pub(super) fn pod(&self) -> Option<&Workload> {
+        self.pod.as_deref()
     }
 }

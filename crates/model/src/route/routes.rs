@@ -61,6 +61,8 @@ pub struct Addressed<'a> {
     /// The namespace of the service: then only VirtualServices of this one and of the viewer's count, and what others write
     /// for a service that is not theirs does not. None where everybody's count.
     pub owner: Option<&'a str>,
+    /// The namespace whose VirtualServices count alone; none for those of all.
+    pub from: Option<&'a str>,
 }
 
 impl PartialEq for Routes {
@@ -163,23 +165,25 @@ impl Routes {
     /// TCP.
     #[must_use]
     pub fn stream<'a>(&'a self, addressed: Addressed<'_>, flow: &Flow<'_>, draw: Draw) -> StreamOutcome<'a> {
-        let by_tls = |source: &'a VirtualService| if flow.sni.is_some() { &source.tls[..] } else { &[] };
-        let mut unrouted = true;
-        for routes_of in [&by_tls as &dyn Fn(&'a VirtualService) -> &'a [StreamRoute], &|source| &source.tcp[..]] {
-            for compiled in self.applying(addressed, flow.arrival.gateway) {
-                let (gateways, routes) = (&compiled.source.gateways, routes_of(&compiled.source));
-                unrouted &= routes.is_empty();
-                let matches = |route: &&StreamRoute| match &route.matches[..] {
-                    [] => gateways.contains(flow.arrival.gateway),
-                    blocks => blocks.iter().any(|block| block.matches(gateways, flow)),
-                };
-                if let Some(route) = routes.iter().find(matches) {
-                    let chosen = chosen(&route.destinations, draw);
-                    return chosen.map_or(StreamOutcome::NoRoute, |chosen| StreamOutcome::To(&chosen.destination));
-                }
-            }
-        }
-        if unrouted { StreamOutcome::Unrouted } else { StreamOutcome::NoRoute }
+        stream(&self.applying(addressed, flow.arrival.gateway).collect::<Vec<_>>(), flow, draw)
+    }
+
+    /// Where `flow` goes that came to a gateway and says nothing of where it wants to: by the VirtualServices for whatever host
+    /// that are bound to that gateway, and that it `admits`.
+    #[must_use]
+    pub fn stream_at<'a>(
+        &'a self,
+        viewer: &str,
+        admits: impl Fn(&VirtualService) -> bool,
+        flow: &Flow<'_>,
+        draw: Draw,
+    ) -> StreamOutcome<'a> {
+        let counts = |one: &&Arc<Compiled>| {
+            one.source.visibility.admits(viewer) && applies_at(&one.source, flow.arrival.gateway) && admits(&one.source)
+        };
+        let mut applying: Vec<_> = self.compiled.values().filter(counts).collect();
+        applying.sort_by_cached_key(|one| rank(&one.source));
+        stream(&applying, flow, draw)
     }
 
     /// The VirtualServices that count for `addressed` at `gateway`: those of the closest host that any is for. First the
@@ -192,6 +196,14 @@ impl Routes {
         self.applying(addressed, gateway).map(|compiled| &compiled.source)
     }
 
+    /// The closest host that VirtualServices are for which count for `addressed` at `gateway`.
+    #[must_use]
+    pub fn closest<'a>(&'a self, addressed: Addressed<'_>, gateway: &Gateway) -> Option<&'a Host> {
+        let first = self.applying(addressed, gateway).next()?;
+        let covering = first.source.hosts.iter().filter(|host| host.covers(addressed.host));
+        covering.max_by_key(|host| (!host.is_wildcard(), host.as_str().len()))
+    }
+
     fn applying<'a, 'q>(
         &'a self,
         addressed: Addressed<'q>,
@@ -201,6 +213,7 @@ impl Routes {
             let VirtualService { key, visibility, .. } = &*one.source;
             let may = |owner: &str| *key.namespace == *owner || *key.namespace == *addressed.viewer;
             visibility.admits(addressed.viewer)
+                && addressed.from.is_none_or(|from| *key.namespace == *from)
                 && (*gateway != Gateway::Mesh || addressed.owner.is_none_or(may))
                 && applies_at(&one.source, gateway)
         };
@@ -232,6 +245,27 @@ impl Routes {
         let http = Table::new(&source.gateways, http);
         self.compiled.insert(key.clone(), Arc::new(Compiled { source, http }));
     }
+}
+
+/// Where `flow` goes as the VirtualServices `applying` say, in their order.
+fn stream<'a>(applying: &[&'a Arc<Compiled>], flow: &Flow<'_>, draw: Draw) -> StreamOutcome<'a> {
+    let by_tls = |source: &'a VirtualService| if flow.sni.is_some() { &source.tls[..] } else { &[] };
+    let mut unrouted = true;
+    for routes_of in [&by_tls as &dyn Fn(&'a VirtualService) -> &'a [StreamRoute], &|source| &source.tcp[..]] {
+        for compiled in applying {
+            let (gateways, routes) = (&compiled.source.gateways, routes_of(&compiled.source));
+            unrouted &= routes.is_empty();
+            let matches = |route: &&StreamRoute| match &route.matches[..] {
+                [] => gateways.contains(flow.arrival.gateway),
+                blocks => blocks.iter().any(|block| block.matches(gateways, flow)),
+            };
+            if let Some(route) = routes.iter().find(matches) {
+                let chosen = chosen(&route.destinations, draw);
+                return chosen.map_or(StreamOutcome::NoRoute, |chosen| StreamOutcome::To(&chosen.destination));
+            }
+        }
+    }
+    if unrouted { StreamOutcome::Unrouted } else { StreamOutcome::NoRoute }
 }
 
 /// Whom it delegates to.

@@ -193,7 +193,7 @@ fn call() -> impl Strategy<Value = Call> {
 
 /// What the routes say: the VirtualServices, and the name of what matched.
 fn told(routes: &Routes, call: &Call) -> (Vec<RuleKey>, String) {
-    let addressed = Addressed { host: call.host, viewer: call.viewer, owner: call.owner };
+    let addressed = Addressed { host: call.host, viewer: call.viewer, owner: call.owner, from: None };
     let service = routes.virtual_services_for(addressed, &call.gateway).map(|service| service.key.clone()).collect();
     let outcome = match routes.http(addressed, &call.request(), Draw(0)) {
         Outcome::Unrouted => "unrouted".to_owned(),

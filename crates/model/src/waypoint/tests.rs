@@ -6,7 +6,7 @@ use crate::snapshot::{Mesh, Waypoints};
 
 /// `web` on node `east`, and the Service `web` in front of it; the waypoint `shop/wp` with its pod and its Service.
 fn shop(waypoint: Waypoint) -> World {
-    let wanted = |inherited| Some(UseWaypoint { key: WaypointKey::new("shop", "wp"), inherited });
+    let wanted = |inherited| Some(UseWaypoint { key: WaypointKey::new("shop", "wp"), inherited, passed_by_gateways: false });
     let web = Workload { waypoint: wanted(true), ..pod("web", "east", &["10.0.0.1"]) };
     let of_web = Service {
         waypoint: wanted(true),
@@ -54,7 +54,7 @@ fn a_waypoint_serves_what_it_is_for_and_no_other_namespaces_than_it_allows() {
     ] {
         let key = WaypointKey::new("infra", "wp");
         let mut world = shop(Waypoint { key: key.clone(), allowed: allowed.clone(), ..wp() });
-        world.services[0].waypoint = Some(UseWaypoint { key, inherited: false });
+        world.services[0].waypoint = Some(UseWaypoint { key, inherited: false, passed_by_gateways: false });
         assert_eq!(bound(&world)[0], expected, "{allowed:?}");
     }
 }

@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpSocket;
 use tokio::task::spawn_local;
 
@@ -117,22 +117,30 @@ impl Client {
 
     /// An HTTP/1.1 connection to `authority`.
     pub(crate) async fn http1(&self, authority: &str) -> Http {
-        let stream = self.raw(authority).await;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-        spawn_local(connection);
-        Http::One(sender)
+        Http::one(self.raw(authority).await).await
     }
 
     /// An HTTP/2 connection to `authority`.
     pub(crate) async fn http2(&self, authority: &str) -> Http {
-        let stream = self.raw(authority).await;
-        let (sender, connection) = http2::handshake(Here, TokioIo::new(stream)).await.unwrap();
-        spawn_local(connection);
-        Http::Two(sender)
+        Http::two(self.raw(authority).await).await
     }
 }
 
 impl Http {
+    /// HTTP/1.1 on `stream`.
+    pub(crate) async fn one(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Self {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        spawn_local(connection);
+        Self::One(sender)
+    }
+
+    /// HTTP/2 on `stream`.
+    pub(crate) async fn two(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Self {
+        let (sender, connection) = http2::handshake(Here, TokioIo::new(stream)).await.unwrap();
+        spawn_local(connection);
+        Self::Two(sender)
+    }
+
     /// Sends a request and reads its answer.
     pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Answer {
         let begun = Instant::now();

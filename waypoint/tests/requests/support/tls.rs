@@ -11,6 +11,12 @@ use rustls_pki_types::PrivatePkcs8KeyDer;
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
 
+/// What one end shows the other, in PEM.
+pub(crate) struct Shown {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
 /// An authority, and the directory that its files are in.
 pub(crate) struct Issuer {
     directory: TempDir,
@@ -52,6 +58,14 @@ impl Issuer {
         let params = CertificateParams::new([name.to_owned()]).unwrap();
         self.write("client.pem", &params.signed_by(&key, &self.issuer).unwrap().pem());
         self.write("client.key", &key.serialize_pem());
+    }
+
+    /// A certificate for `names` and its key.
+    pub(crate) fn certify(&self, names: &[&str]) -> Shown {
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
+        Shown { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 
     /// A server that goes by `names`, speaks `protocols` and has clients prove who they are if it `asks`.

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 
 use ambit_discovery::publish;
 use ambit_model::policy::{Action, Attribute, Policy, PolicyKey, Rule, Scope, Term, Values};
-use ambit_model::{Authority, Mesh};
+use ambit_model::waypoint::{Address, Allowed, Binding, Serves};
+use ambit_model::workload::Excluded;
+use ambit_model::{Authority, Enrolment, Mesh, Service, UseWaypoint, Waypoint, WaypointKey, Workload};
 use tokio::time::sleep;
 
 use super::*;
-use crate::proxy::fixtures::{identity, uid, workload};
+use crate::proxy::fixtures::{identity, service, uid, workload};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -144,5 +146,66 @@ async fn nobody_waits_for_a_writer_that_is_gone() {
     let begun = Instant::now();
     let verdict = of(&snapshots, PATIENCE, &outbound()).await;
     assert_eq!(verdict.decision, Decision::Refuse(Reason::UnknownWorkload));
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+/// `web` and `far`, with the service `far`, which is reached by a waypoint if that is `known` here.
+fn far(known: bool) -> Snapshot {
+    let mut snapshot = mesh(&[("web", "10.0.0.1")]);
+    snapshot.insert_workload(Arc::new(Workload { node: "b".into(), ..workload("far", &["10.0.0.2"]) }));
+    let enrolment = Enrolment::Outside(Excluded::Waypoint);
+    snapshot.insert_workload(Arc::new(Workload { enrolment, ..workload("wp", &["10.0.0.3"]) }));
+    let key = WaypointKey::new("shop", "wp");
+    let address = Address::Hostname("wp.shop.svc.cluster.local".into());
+    let (serves, allowed, binding) = (Serves::Services, Allowed::Same, Binding::Hbone);
+    let class = "istio-waypoint".into();
+    snapshot.insert_waypoint(Arc::new(Waypoint { key: key.clone(), class, serves, allowed, address, binding }));
+    let mut front = Service::clone(&service("wp", "10.0.0.3:15008"));
+    front.ports[0].port = 15008;
+    snapshot.insert_service(Arc::new(front));
+    let vips = vec!["192.0.2.1".parse().unwrap()];
+    let waypoint = known.then(|| UseWaypoint { key, inherited: false, passed_by_gateways: false });
+    snapshot.insert_service(Arc::new(Service { vips, waypoint, ..Service::clone(&service("far", "10.0.0.2:80")) }));
+    snapshot
+}
+
+fn refusing(snapshot: &Snapshot) -> Upstream {
+    let Decision::Tunnel(to) = decide(snapshot, &outbound()) else { panic!("it has to be a tunnel") };
+    to
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_other_end_has_heard_first_of_a_waypoint_it_is_waited_for_the_news() {
+    let (publisher, snapshots) = publish(far(false));
+    let (connection, to) = (outbound(), refusing(&far(false)));
+    let news = async {
+        sleep(Duration::from_millis(100)).await;
+        publisher.publish(far(true));
+    };
+    let begun = Instant::now();
+    let (verdict, ()) = tokio::join!(settled(&snapshots, PATIENCE, &connection, &to), news);
+    assert!(matches!(verdict.unwrap().decision, Decision::Waypoint { .. }));
+    assert_eq!(begun.elapsed(), Duration::from_millis(100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_other_end_has_not_heard_that_there_is_no_waypoint_it_is_asked_again_for_a_while() {
+    let (_publisher, snapshots) = publish(far(false));
+    let (connection, to) = (outbound(), refusing(&far(false)));
+    let begun = Instant::now();
+    let verdict = settled(&snapshots, PATIENCE, &connection, &to).await;
+    assert!(matches!(verdict.unwrap().decision, Decision::Tunnel(_)));
+    assert_eq!(begun.elapsed(), MOMENT);
+    assert!(settled(&snapshots, MOMENT, &connection, &to).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_knows_why_he_was_refused_does_not_wait() {
+    let (_publisher, snapshots) = publish(far(true));
+    // The pod's own address, past its service.
+    let destination = SocketAddr::from(([10, 0, 0, 2], 80));
+    let connection = Connection::Outbound { source: uid("web"), destination, draw: 0 };
+    let begun = Instant::now();
+    assert!(settled(&snapshots, PATIENCE, &connection, &refusing(&far(false))).await.is_none());
     assert_eq!(begun.elapsed(), Duration::ZERO);
 }

@@ -6,6 +6,7 @@ use super::*;
 
 mod destinations;
 mod entries;
+mod gateways;
 mod policies;
 mod routes;
 
@@ -54,6 +55,9 @@ fn an_object_is_on_trial_only_where_that_can_be() {
                 json!({"action": action, "rules": [{}], "provider": if action == "CUSTOM" { json!({"name": "a"}) } else { json!(null) }})
             }
             Kind::DestinationRule => json!({"host": "a"}),
+            Kind::IstioGateway => {
+                json!({"servers": [{"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}]})
+            }
             _ => json!({"hosts": ["a"], "http": [{"route": [{"destination": {"host": "a"}}]}]}),
         };
         let mut object = of(spec);
@@ -71,6 +75,7 @@ fn an_object_is_on_trial_only_where_that_can_be() {
         ("dry-run-invalid-action-audit", Kind::AuthorizationPolicy, "AUDIT", "true", refused),
         ("dry run annotation not supported", Kind::VirtualService, "", "true", refused),
         ("dry run annotation not supported", Kind::DestinationRule, "", "false", refused),
+        ("dry run annotation not supported", Kind::IstioGateway, "", "true", refused),
     ] {
         assert_eq!(annotated(kind, action, value), expected, "{name} {kind} {action} {value}");
     }

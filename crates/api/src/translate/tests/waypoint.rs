@@ -136,6 +136,36 @@ fn labels_name_a_waypoint_of_the_own_namespace_or_of_another() {
 }
 
 #[test]
+fn a_label_says_whether_gateways_go_past_a_waypoint() {
+    let label = "istio.io/ingress-use-waypoint";
+    for (text, passed, remarked_on) in
+        [(None, None, 0), (Some("true"), Some(false), 0), (Some("False"), Some(true), 0), (Some("no"), None, 1)]
+    {
+        let labels = text.map_or(json!({}), |text| json!({ label: text }));
+        let of = |kind, spec: Value| {
+            let metadata = json!({"name": "web", "namespace": "shop", "labels": labels});
+            let read = read(kind, json!({"metadata": metadata, "spec": spec})).unwrap();
+            let of_label =
+                read.remarks.iter().filter(|remark| remark.field.path == format!("metadata.labels[{label}]"));
+            assert_eq!(of_label.count(), remarked_on, "{kind} {text:?}");
+            match read.resource {
+                Resource::Service(service) => service.passed_by_gateways,
+                Resource::ServiceEntry(entry) => entry.hosts[0].passed_by_gateways,
+                Resource::Namespace(namespace) => namespace.passed_by_gateways,
+                other => panic!("{other:?}"),
+            }
+        };
+        let entry = json!({"hosts": ["a.example"], "ports": [{"number": 80, "name": "http"}]});
+        let found = [
+            of(Kind::Service, json!({"clusterIP": "10.96.0.1"})),
+            of(Kind::ServiceEntry, entry),
+            of(Kind::Namespace, json!({})),
+        ];
+        assert_eq!(found, [passed; 3], "{text:?}");
+    }
+}
+
+#[test]
 fn an_annotation_says_what_a_waypoint_of_another_kind_takes() {
     let bound = |text: &str| {
         let mut object = written("/metadata/annotations", json!({"ambient.istio.io/waypoint-inbound-binding": text}));

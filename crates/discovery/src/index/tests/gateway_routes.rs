@@ -78,7 +78,7 @@ impl Call {
             path: self.path,
             fields: &self.fields[..],
         };
-        let addressed = Addressed { host: HOST, viewer: "shop", owner: Some("shop") };
+        let addressed = Addressed { host: HOST, viewer: "shop", owner: Some("shop"), from: None };
         look(snapshot.routes.http(addressed, &request, Draw(self.draw)), &request)
     }
 

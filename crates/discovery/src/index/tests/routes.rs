@@ -32,7 +32,7 @@ fn rule(name: &str, created: &str, balancer: &str, subset: &str) -> String {
 /// The VirtualService that counts for `reviews` in the mesh.
 fn counts(index: &Index, viewer: &str) -> Option<String> {
     let snapshot = index.snapshot();
-    let addressed = Addressed { host: HOST, viewer, owner: None };
+    let addressed = Addressed { host: HOST, viewer, owner: None, from: None };
     let found = snapshot.routes.virtual_services_for(addressed, &Gateway::Mesh).next();
     found.map(|service| service.key.to_string())
 }

@@ -99,6 +99,36 @@ fn a_change_of_labels_or_gateways_is_seen_wherever_it_is_made() {
 }
 
 #[test]
+fn whether_gateways_go_past_it_is_said_by_the_service_or_its_namespace() {
+    let waypoint = "istio.io/use-waypoint: wp";
+    let passed = |index: &Index| {
+        let snapshot = index.snapshot();
+        let service = snapshot.service(&ServiceKey::new("default", "web")).unwrap();
+        service.waypoint.as_ref().map(|wanted| wanted.passed_by_gateways)
+    };
+    let (past, not_past) = ("istio.io/ingress-use-waypoint: 'false'", "istio.io/ingress-use-waypoint: 'true'");
+    let mut index = joined(&[namespace("default", waypoint), web("")].concat());
+    for (of_namespace, own, expected) in [
+        ("", "", false),
+        (past, "", true),
+        (not_past, "", false),
+        (past, not_past, false),
+        (not_past, past, true),
+        ("", past, true),
+        ("", "istio.io/use-waypoint: other", false),
+        (past, "istio.io/use-waypoint: other", true),
+        ("", "", false),
+    ] {
+        let labels = |more: &str| format!("{waypoint}{}{more}", if more.is_empty() { "" } else { ", " });
+        index.apply(upserts(&namespace("default", &labels(of_namespace))));
+        index.apply(upserts(&web(own)));
+        assert_eq!(passed(&index), Some(expected), "{of_namespace:?} {own:?}");
+        let at_once = joined(&[web(own), namespace("default", &labels(of_namespace))].concat());
+        assert_eq!(index.snapshot(), at_once.snapshot(), "{of_namespace:?} {own:?}");
+    }
+}
+
+#[test]
 fn a_gateway_lets_in_the_namespaces_that_it_selects() {
     let asking = "istio.io/use-waypoint: wp, istio.io/use-waypoint-namespace: infra";
     let selecting = |selector: &str| gateway("infra", "wp", "", &format!("from: Selector, selector: {{{selector}}}"));
@@ -184,7 +214,7 @@ fn rules_for_traffic_that_no_waypoint_applies_are_reported() {
     assert_eq!(found(&index).len(), 2);
     let at_a_gateway = rules.replace("hosts: [web],", "hosts: [web], gateways: [front],");
     index.apply(upserts(&at_a_gateway));
-    assert!(found(&index)[0].contains("is for a gateway"), "{:?}", found(&index));
+    assert!(found(&index)[0].contains("there is no Gateway default/front"), "{:?}", found(&index));
 }
 
 #[test]

@@ -124,7 +124,7 @@ fn other_kinds_are_told_apart() {
     let text = [
         other("apps/v1", "Deployment"),
         other("apps/v1", "Deployment"),
-        other("networking.istio.io/v1", "Gateway"),
+        other("networking.istio.io/v1", "Sidecar"),
         other("v1", "Endpoints"),
     ];
     let contents = file(&text.concat());

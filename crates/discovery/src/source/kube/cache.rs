@@ -110,7 +110,7 @@ impl Cache {
         seal.next()?;
         let mut resources = Vec::new();
         for kind in served::watched() {
-            let mut lines = match Lines::open(&self.directory.join(kind.as_str())) {
+            let mut lines = match Lines::open(&self.directory.join(kind.full_name())) {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 opened => opened?,
             };
@@ -127,7 +127,7 @@ impl Cache {
 
     /// The seal goes first: without it the rest is nothing.
     fn clear(&self) {
-        for name in std::iter::once(SEAL).chain(served::watched().map(Kind::as_str)) {
+        for name in std::iter::once(SEAL).chain(served::watched().map(Kind::full_name)) {
             match fs::remove_file(self.directory.join(name)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => tracing::warn!("cannot remove {name}: {error}"),
                 _ => {}
@@ -138,11 +138,11 @@ impl Cache {
 
 /// Writes the file of `kind` anew: what it has that did not change, and what did.
 fn rewrite(directory: &Path, kind: Kind, changed: &BTreeMap<String, Option<String>>) -> io::Result<()> {
-    let before = match Lines::open(&directory.join(kind.as_str())) {
+    let before = match Lines::open(&directory.join(kind.full_name())) {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         opened => Some(opened?),
     };
-    replace(directory, kind.as_str(), |file| {
+    replace(directory, kind.full_name(), |file| {
         let mut count = 0;
         if let Some(mut lines) = before {
             while let Some(line) = lines.next()? {

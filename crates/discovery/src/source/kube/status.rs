@@ -129,7 +129,7 @@ impl Statuses {
         let (_, why) = away.first()?;
         let whom = match away.len() {
             all if all == self.kinds.len() => String::new(),
-            _ => format!(" for {}", away.iter().map(|(kind, _)| kind.as_str()).collect::<Vec<_>>().join(", ")),
+            _ => format!(" for {}", away.iter().map(|(kind, _)| kind.full_name()).collect::<Vec<_>>().join(", ")),
         };
         let message =
             format!("the Kubernetes API does not answer as it should{whom}: {why}; what it said last stays in force");

@@ -11,12 +11,13 @@ use super::Fault;
 const CORE: [(&str, &str); 4] =
     [("v1/namespaces", "Namespace"), ("v1/nodes", "Node"), ("v1/services", "Service"), ("v1/pods", "Pod")];
 
-const GROUPS: [(&str, &str); 12] = [
+const GROUPS: [(&str, &str); 13] = [
     ("discovery.k8s.io/v1/endpointslices", "EndpointSlice"),
     ("networking.istio.io/v1/serviceentries", "ServiceEntry"),
     ("networking.istio.io/v1/workloadentries", "WorkloadEntry"),
     ("networking.istio.io/v1/virtualservices", "VirtualService"),
     ("networking.istio.io/v1/destinationrules", "DestinationRule"),
+    ("networking.istio.io/v1/gateways", "Gateway"),
     ("security.istio.io/v1/peerauthentications", "PeerAuthentication"),
     ("security.istio.io/v1/authorizationpolicies", "AuthorizationPolicy"),
     ("gateway.networking.k8s.io/v1/gateways", "Gateway"),

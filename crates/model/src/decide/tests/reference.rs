@@ -166,8 +166,9 @@ fn expected_unjudged(world: &World, connection: &Connection) -> Decision {
         Connection::Outbound { source, destination, draw } => {
             expected_outbound(world, source, plain(*destination), *draw)
         }
-        Connection::InboundPlaintext { pod, destination, .. } => {
-            expected_inbound(world, pod, &Authority::Address(*destination))
+        // The node knows the addresses that it has given.
+        Connection::InboundPlaintext { pod, destination, by_node, .. } => {
+            expected_inbound(world, pod, &Authority::Address(*destination), *by_node)
         }
         Connection::InboundHbone { pod, peer, identity, authority } => {
             // D-08: the mesh's own trust domain and its aliases, no other.
@@ -186,7 +187,7 @@ fn expected_unjudged(world: &World, connection: &Connection) -> Decision {
             if !known.is_empty() && !known.iter().any(is) {
                 return Decision::Refuse(Reason::PeerIdentityMismatch);
             }
-            expected_inbound(world, pod, authority)
+            expected_inbound(world, pod, authority, false)
         }
     }
 }
@@ -260,13 +261,13 @@ fn expected_outbound(world: &World, source: &WorkloadUid, dialled: SocketAddr, d
     }
 }
 
-fn expected_inbound(world: &World, pod: &WorkloadUid, authority: &Authority) -> Decision {
+fn expected_inbound(world: &World, pod: &WorkloadUid, authority: &Authority, by_node: bool) -> Decision {
     let Some(pod) = pod_named(world, pod) else { return Decision::Refuse(Reason::UnknownWorkload) };
     let found = match authority {
         // E-10: an address of the pod.
         Authority::Address(address) => {
             let address = plain(*address);
-            has(pod, address.ip()).then(|| upstream(address, Some(pod), only_service_with(world, address)))
+            (by_node || has(pod, address.ip())).then(|| upstream(address, Some(pod), only_service_with(world, address)))
         }
         // E-11: the pod's own target port of the service's port.
         Authority::Host(host, port) => least(world, |service| service.hostname == *host).and_then(|service| {

@@ -70,6 +70,24 @@ fn what_is_written_is_found_with_all_changes() {
 }
 
 #[test]
+fn kinds_of_the_same_name_have_a_file_each() {
+    let mut fixture = Fixture::new();
+    let put = |fixture: &mut Fixture, kind, spec: &str| {
+        let text = format!(r#"{{"metadata":{{"name":"front","namespace":"shop"}},"spec":{spec}}}"#);
+        fixture.cache.put(kind, "shop", "front", Some(text));
+    };
+    let listener = r#"{"name":"mesh","port":15008,"protocol":"HBONE"}"#;
+    put(&mut fixture, Kind::Gateway, &format!(r#"{{"gatewayClassName":"ambit-waypoint","listeners":[{listener}]}}"#));
+    let server = r#"{"port":{"number":80,"name":"http","protocol":"HTTP"},"hosts":["*"]}"#;
+    put(&mut fixture, Kind::IstioGateway, &format!(r#"{{"servers":[{server}]}}"#));
+    fixture.write();
+    let mut cache = Cache::open(fixture.path("")).unwrap();
+    let kept = cache.load(&Mesh::default()).unwrap().unwrap().resources;
+    let kept: Vec<String> = kept.iter().map(|resource| resource.reference().to_string()).collect();
+    assert_eq!(kept, ["Gateway shop/front", "Gateway.networking.istio.io shop/front"]);
+}
+
+#[test]
 fn what_was_never_whole_is_not_used() {
     let mut fixture = Fixture::new();
     fixture.put("a", Some("10.0.0.1"));

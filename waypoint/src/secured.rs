@@ -1,4 +1,4 @@
-//! The two halves of a TLS stream towards an application, within the connection to it. Knows nothing of certificates.
+//! The two halves of a TLS stream within a connection, whichever end of it this is. Knows nothing of certificates.
 
 use std::cell::RefCell;
 use std::io;
@@ -11,42 +11,41 @@ use ambit_net::stream::{ByteSink, ByteSource};
 use bytes::{Buf, Bytes};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWrite;
-use tokio_rustls::client::TlsStream;
+use tokio_rustls::TlsStream;
 
-use super::connect::{Sink, Source};
 use crate::io::Duplex;
 
 /// The connection that TLS is spoken on.
-pub(crate) type Transport = TokioIo<Duplex<Source, Sink>>;
+pub(crate) type Transport<S, K> = TokioIo<Duplex<S, K>>;
 
-type Both = Rc<RefCell<TlsStream<Transport>>>;
+type Both<S, K> = Rc<RefCell<TlsStream<Transport<S, K>>>>;
 
 /// Takes `stream` apart.
-pub(crate) fn split(stream: TlsStream<Transport>) -> (SecuredSource, SecuredSink) {
-    let both = Rc::new(RefCell::new(stream));
+pub(crate) fn split<S, K>(stream: impl Into<TlsStream<Transport<S, K>>>) -> (SecuredSource<S, K>, SecuredSink<S, K>) {
+    let both = Rc::new(RefCell::new(stream.into()));
     (SecuredSource { both: both.clone(), size: Size::default() }, SecuredSink { both, encrypted: 0 })
 }
 
-/// What comes from the application.
-pub(crate) struct SecuredSource {
-    both: Both,
+/// What comes from the other end.
+pub(crate) struct SecuredSource<S, K> {
+    both: Both<S, K>,
     size: Size,
 }
 
-/// What goes to the application.
-pub(crate) struct SecuredSink {
-    both: Both,
+/// What goes there.
+pub(crate) struct SecuredSink<S, K> {
+    both: Both<S, K>,
     /// How much of what is being sent TLS has taken, and the connection may not have yet.
     encrypted: usize,
 }
 
-impl ByteSource for SecuredSource {
+impl<S: ByteSource + Unpin, K: ByteSink + Unpin> ByteSource for SecuredSource<S, K> {
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
         poll_read(Pin::new(&mut *self.both.borrow_mut()), &mut self.size, cx)
     }
 }
 
-impl ByteSink for SecuredSink {
+impl<S: ByteSource + Unpin, K: ByteSink + Unpin> ByteSink for SecuredSink<S, K> {
     fn poll_send(&mut self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<io::Result<()>> {
         let mut both = self.both.borrow_mut();
         // What was taken is given up only when it is on its way: nobody asks again for what he thinks is sent.
