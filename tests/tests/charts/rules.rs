@@ -25,6 +25,7 @@ fn cases() -> Vec<Case> {
     let selector = json!({"matchLabels": {"app": "web"}});
     let route = |route: Value| json!({"hosts": ["a"], "http": [route]});
     let sources = |source: Value| json!({"rules": [{"from": [{"source": source}]}]});
+    let server = |tls: Value| json!({"servers": [{"port": {}, "hosts": ["a"], "tls": tls}]});
     let entry = |more: Value| {
         let mut spec = json!({"hosts": ["a.example"], "resolution": "STATIC"});
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -39,6 +40,8 @@ fn cases() -> Vec<Case> {
             json!({"host": "a", "workloadSelector": {"matchLabels": {"a": "*"}}}),
             "spec.workloadSelector.matchLabels.a: ",
         ),
+        ("networking", "Gateway", server(json!({"credentialNames": ["a", "b"]})), ""),
+        ("networking", "Gateway", server(json!({"credentialName": "a", "credentialNames": []})), "spec.servers[0]"),
         ("networking", "ServiceEntry", entry(json!({"endpoints": endpoints})), ""),
         (
             "networking",

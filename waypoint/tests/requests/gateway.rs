@@ -533,9 +533,11 @@ http:
         let seen = || waypoint.log_text().lines().filter(|line| line.contains(" 200 - via_upstream ")).count();
         until("the waypoint has told of all", async || seen() == 7).await;
         assert!(waypoint.log_text().contains("GET /two HTTP/1.1"), "{}", waypoint.log_text());
-        // Where the waypoint is gone nobody goes around it.
+        // Where the waypoint is gone nobody goes around it, unless the service says that gateways do.
         drop(waypoint);
         assert_eq!(status("shop.example", "/any").await, 503);
+        mesh.relabel("reviews", "istio.io/ingress-use-waypoint: 'false'").await;
+        until("the pods are asked", async || status("shop.example", "/any").await == 200).await;
     });
 }
 

@@ -156,8 +156,7 @@ impl Mesh {
         let mut log = self.log.clone();
         let seen = log.borrow_and_update().len();
         self.write(objects);
-        let published = |lines: &Vec<String>| lines[seen..].iter().any(|line| line.contains("snapshot published"));
-        tokio::time::timeout(SOON, log.wait_for(published)).await.expect("not in force").unwrap();
+        self.published(seen, log).await;
     }
 
     /// Writes other objects, of which only Secrets may be others than before.
@@ -165,6 +164,26 @@ impl Mesh {
         let new = self.directory.path().join("rules.new");
         fs::write(&new, objects).unwrap();
         fs::rename(new, self.config().join("rules.yaml")).unwrap();
+    }
+
+    /// Gives the Service `name` these labels, and waits until that is in force.
+    pub(crate) async fn relabel(&self, name: &str, labels: &str) {
+        let file = self.config().join("mesh.yaml");
+        let mesh = fs::read_to_string(&file).unwrap();
+        let own = format!("kind: Service\nmetadata: {{name: {name}, namespace: shop");
+        assert!(mesh.contains(&own));
+        let mut log = self.log.clone();
+        let seen = log.borrow_and_update().len();
+        let new = self.directory.path().join("mesh.new");
+        fs::write(&new, mesh.replace(&own, &format!("{own}, labels: {{{labels}}}"))).unwrap();
+        fs::rename(new, file).unwrap();
+        self.published(seen, log).await;
+    }
+
+    /// Waits until a snapshot is published behind the first `seen` lines of the log.
+    async fn published(&self, seen: usize, mut log: watch::Receiver<Vec<String>>) {
+        let published = |lines: &Vec<String>| lines[seen..].iter().any(|line| line.contains("snapshot published"));
+        tokio::time::timeout(SOON, log.wait_for(published)).await.expect("not in force").unwrap();
     }
 
     /// Waits for a line of the log that has all `parts`.

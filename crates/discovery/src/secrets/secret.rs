@@ -17,10 +17,10 @@ const TYPES: [&str; 3] = ["Opaque", "generic", "kubernetes.io/tls"];
 
 /// The keys of a certificate, its key and what its issuer says of it: of those that are there the first count.
 const CERTIFICATES: [(&str, &str, Option<&str>); 2] =
-    [("tls.crt", "tls.key", Some("tls.ocsp-staple")), ("cert", "key", None)];
+    [("cert", "key", None), ("tls.crt", "tls.key", Some("tls.ocsp-staple"))];
 
 /// The keys of authorities and their revocation lists, likewise.
-const AUTHORITIES: [(&str, &str); 2] = [("ca.crt", "ca.crl"), ("cacert", "crl")];
+const AUTHORITIES: [(&str, &str); 2] = [("cacert", "crl"), ("ca.crt", "ca.crl")];
 
 /// A Secret.
 #[derive(PartialEq, Eq)]

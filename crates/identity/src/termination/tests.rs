@@ -1,5 +1,6 @@
 //! Who is let in by which version, suite and certificate, what both sides make of the rest, and what is refused beforehand.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ambit_model::Reason;
@@ -67,7 +68,13 @@ fn der(pem: &str) -> CertificateDer<'static> {
 
 /// Takes any server, and says that it checks these signatures.
 #[derive(Debug)]
-struct Credulous(Vec<SignatureScheme>);
+struct Credulous {
+    schemes: Vec<SignatureScheme>,
+    staple: Staple,
+}
+
+/// What the issuer of the last server's certificate says of its standing.
+type Staple = Arc<Mutex<Vec<u8>>>;
 
 impl ServerCertVerifier for Credulous {
     fn verify_server_cert(
@@ -75,9 +82,10 @@ impl ServerCertVerifier for Credulous {
         _: &CertificateDer<'_>,
         _: &[CertificateDer<'_>],
         _: &ServerName<'_>,
-        _: &[u8],
+        staple: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        *self.staple.lock().unwrap() = staple.to_vec();
         Ok(ServerCertVerified::assertion())
     }
 
@@ -102,7 +110,7 @@ impl ServerCertVerifier for Credulous {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.clone()
+        self.schemes.clone()
     }
 }
 
@@ -113,13 +121,14 @@ struct Visitor {
     schemes: Vec<SignatureScheme>,
     protocols: &'static [&'static str],
     shows: Option<Pair>,
+    staple: Staple,
 }
 
 impl Default for Visitor {
     fn default() -> Self {
         let provider = CryptoProvider::clone(foreign_provider());
         let schemes = provider.signature_verification_algorithms.supported_schemes();
-        Self { provider, versions: ANY, schemes, protocols: &[], shows: None }
+        Self { provider, versions: ANY, schemes, protocols: &[], shows: None, staple: Staple::default() }
     }
 }
 
@@ -130,12 +139,13 @@ impl Visitor {
 
     fn config(&self) -> Arc<ClientConfig> {
         let (min, max) = self.versions;
+        let verifier = Credulous { schemes: self.schemes.clone(), staple: self.staple.clone() };
         let time = Arc::new(stopped_clock());
         let config = ClientConfig::builder_with_details(Arc::new(self.provider.clone()), time)
             .with_protocol_versions(&versions(min, max))
             .unwrap()
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Credulous(self.schemes.clone())));
+            .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match &self.shows {
             Some((certificate, key)) => {
                 let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
@@ -236,9 +246,10 @@ async fn the_newest_version_is_spoken_that_both_sides_have() {
 #[tokio::test]
 async fn of_tls12_those_suites_are_spoken_that_are_named() {
     use TlsVersion::{V1_2, V1_3};
-    let pair = pair(&Ca::new(), "web.example");
-    let shown = [shown(&pair)];
-    for suite in CipherSuite::ALL.iter().copied().filter(|suite| suite.as_str().contains("ECDSA")) {
+    let ca = Ca::new();
+    let (rsa, ecdsa) = (rsa_pair(&ca, "web.example"), pair(&ca, "web.example"));
+    for suite in CipherSuite::ALL.iter().copied() {
+        let shown = [shown(if suite.as_str().starts_with("ECDHE-RSA-") { &rsa } else { &ecdsa })];
         let named = [suite];
         let terminator = terminator(&Terms { cipher_suites: &named, ..terms(&shown) });
         let visitor = Visitor { versions: (V1_2, V1_2), ..Visitor::default() };
@@ -277,6 +288,16 @@ async fn of_two_kinds_of_certificates_a_client_is_shown_the_one_that_it_can_chec
     let alone = [shown(&rsa)];
     let failure = refusal(&terminator(&terms(&alone)), &Visitor { schemes: only_ecdsa, ..Visitor::default() }).await;
     assert_eq!(failure.reason, Reason::TlsFailure, "{failure}");
+}
+
+#[tokio::test]
+async fn what_the_issuer_says_of_a_certificate_comes_with_it() {
+    let pair = pair(&Ca::new(), "web.example");
+    for staple in [None, Some(&b"good"[..])] {
+        let (shown, visitor) = ([Shown { staple, ..shown(&pair) }], Visitor::default());
+        meet(&terminator(&terms(&shown)), HTTP, &visitor.config()).await.unwrap();
+        assert_eq!(*visitor.staple.lock().unwrap(), staple.unwrap_or_default());
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fixtures::waypoint;
+use crate::policy::PolicyKey;
 use crate::waypoint::{Binding, Serves, UseWaypoint, WaypointKey};
 use crate::workload::{Enrolment, Excluded};
 use crate::{Node, ServiceKey};
@@ -140,6 +141,33 @@ fn a_pod_is_reached_by_its_services_waypoint_alone_and_at_other_ports_by_anybody
     let all = bound(Serves::All);
     assert_eq!(hbone(&all, "far", web, "10.0.0.3:9999"), refused);
     assert_eq!(hbone(&all, "far", wp, "10.0.0.3:9999"), other);
+}
+
+#[test]
+fn a_gateway_goes_past_the_waypoint_of_a_service_that_says_so_and_nobody_else_does() {
+    let mut world = bound(Serves::Services);
+    world.pods[0].labels.insert("istio".into(), "ingressgateway".into());
+    let selecting = |key: &str| crate::gateway::Gateway {
+        key: PolicyKey::new("shop", "edge"),
+        created: None,
+        selector: [(key.into(), "ingressgateway".into())].into(),
+        servers: Vec::new(),
+    };
+    let from_web = |world: &World, gateway: Option<crate::gateway::Gateway>| {
+        let mut snapshot = world.snapshot();
+        snapshot.gateways.set(&PolicyKey::new("shop", "edge"), gateway.map(Arc::new));
+        let (peer, identity, pod) = ("10.0.0.1:40000".parse().unwrap(), identity("web"), uid("far"));
+        let authority = "10.0.0.3:8080".parse().unwrap();
+        told(&decide(&snapshot, &Connection::InboundHbone { pod, peer, identity, authority }))
+    };
+    let (refused, local) = ("Deny waypoint-required by Gateway shop/wp", "Local far 10.0.0.3:8080 via shop/far");
+    assert_eq!(from_web(&world, Some(selecting("istio"))), refused, "the service says nothing of it");
+    world.services[1].waypoint.as_mut().unwrap().passed_by_gateways = true;
+    assert_eq!(from_web(&world, Some(selecting("istio"))), local);
+    assert_eq!(from_web(&world, Some(selecting("other"))), refused, "it serves no Gateway");
+    assert_eq!(from_web(&world, None), refused);
+    let anybodys = crate::gateway::Gateway { selector: Default::default(), ..selecting("istio") };
+    assert_eq!(from_web(&world, Some(anybodys)), refused, "who selects everybody makes nobody a gateway");
 }
 
 #[test]
