@@ -219,15 +219,19 @@ pub(crate) fn refused(proxy: &Proxy, client: SocketAddr, destination: SocketAddr
     proxy.meter.fail_early(Refused { reporter, client, destination, reason, detail });
 }
 
+/// Where a connection has got to.
+#[derive(Default)]
+pub(crate) struct Reached {
+    /// The endpoint, and its pod, if it is one.
+    pub(crate) endpoint: Option<(SocketAddr, Option<Arc<Workload>>)>,
+    /// The service, if it was addressed to none.
+    pub(crate) service: Option<Arc<Service>>,
+}
+
 /// The life of a connection that carries bytes.
-pub(crate) fn stream(
-    proxy: &Proxy,
-    arrival: &Arrival,
-    start: Instant,
-    (to, asked): (Option<(SocketAddr, Option<Arc<Workload>>)>, Option<Arc<Service>>),
-) -> Live {
-    let (address, workload) = to.unwrap_or((arrival.dialled(), None));
-    let ends = ends(proxy, arrival, workload, asked);
+pub(crate) fn stream(proxy: &Proxy, arrival: &Arrival, start: Instant, reached: Reached) -> Live {
+    let (address, workload) = reached.endpoint.unwrap_or((arrival.dialled(), None));
+    let ends = ends(proxy, arrival, workload, reached.service);
     proxy.meter.open(Opened {
         ends,
         client: arrival.client,

@@ -20,7 +20,7 @@ use crate::authorize;
 use crate::io::{Prefixed, peek};
 use crate::protocol::{Spoken, server_name, spoken};
 use crate::proxy::Proxy;
-use crate::record;
+use crate::record::{self, Reached};
 use crate::upstream::{Ask, ConnectionSlot, Exchange, NoCluster, Picked, Place, Sink, Source, key_hash};
 
 /// How long a client may keep silent before it is looked whether its server speaks first.
@@ -117,7 +117,8 @@ pub(crate) async fn serve<S: ByteSource, K: ByteSink>(
         Err((why, to)) => {
             let mut sink = sink;
             sink.reset();
-            record::stream(proxy, arrival, start, (to, None)).close(record::outcome(Err(why)));
+            let reached = Reached { endpoint: to, service: None };
+            record::stream(proxy, arrival, start, reached).close(record::outcome(Err(why)));
         }
     }
 }
@@ -142,7 +143,8 @@ async fn carry<S: ByteSource, K: ByteSink>(
     let Dialled { source, sink, picked, slot, place } = dialled;
     let endpoint = picked.endpoint();
     let to = Some((endpoint.address, endpoint.workload.clone()));
-    let live = record::stream(proxy, arrival, start, (to, place.service().cloned()));
+    let reached = Reached { endpoint: to, service: place.service().cloned() };
+    let live = record::stream(proxy, arrival, start, reached);
     let pool = &place.settings().pool;
     let lasts = async {
         match pool.max_connection_duration {
@@ -259,7 +261,7 @@ fn route(proxy: &Proxy, snapshot: &Snapshot, arrival: &Arrival, sni: Option<&str
         (Some(door), _) => {
             let served = door.servers().first().ok_or(Reason::NoRouteMatched)?;
             let flow = flow(arrival.routed_at(&served.gateway));
-            served.stream(&snapshot.routes, viewer, sni, &flow, draw)
+            served.stream(&snapshot.routes, (viewer, sni), &flow, draw)
         }
         (None, Some(service)) => {
             let owner = Some(&*service.key.namespace);

@@ -263,12 +263,11 @@ pub(crate) fn any_service() -> impl Strategy<Value = Service> {
 
 /// A wish for one of three waypoints, of which one never exists, as likely as `share` says.
 fn any_wish(share: f64) -> impl Strategy<Value = Option<UseWaypoint>> {
-    let wish = (select(&NAMES[..3]), any::<bool>())
-        .prop_map(|(name, inherited)| UseWaypoint {
-            key: WaypointKey::new("shop", name),
-            inherited,
-            passed_by_gateways: false,
-        });
+    let wish = (select(&NAMES[..3]), any::<bool>()).prop_map(|(name, inherited)| UseWaypoint {
+        key: WaypointKey::new("shop", name),
+        inherited,
+        passed_by_gateways: false,
+    });
     prop::option::weighted(share, wish)
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,8 +78,19 @@ pub(crate) async fn listen(proxy: Rc<Proxy>) {
 
 fn at(address: SocketAddr) -> io::Result<TcpListener> {
     let here = NetNs::current()?;
-    let options = ListenOptions { dual_stack: address.ip().is_unspecified(), mark: 0, ..ListenOptions::default() };
-    TcpListener::from_std(socket::listen(&here, address, &options)?)
+    let any = address.ip().is_unspecified();
+    let listen = |address| {
+        let options = ListenOptions { dual_stack: any, mark: 0, ..ListenOptions::default() };
+        socket::listen(&here, address, &options)
+    };
+    let listener = match listen(address) {
+        // A node without IPv6.
+        Err(error) if any && address.is_ipv6() && error.kind() != io::ErrorKind::AddrInUse => {
+            listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port())).map_err(|_| error)?
+        }
+        listened => listened?,
+    };
+    TcpListener::from_std(listener)
 }
 
 /// Serves whoever comes to `listener`, until it is `closed` or the process stops.

@@ -68,7 +68,8 @@ pub(super) fn gateway(gateway: &object::Gateway, id: &ObjectRef, mesh: &Mesh, fi
         findings.error("spec.gatewayClassName", format!("is missing: write {}", WAYPOINT_CLASSES.join(" or ")));
     } else if !WAYPOINT_CLASSES.contains(&class) && binding.is_none() {
         let message = format!(
-            "is for a gateway, which this version does not have: nothing listens. A waypoint is of the class {}",
+            "is for a gateway that Gateway API describes, which this version does not run: write a Gateway of \
+             networking.istio.io. A waypoint is of the class {}",
             WAYPOINT_CLASSES.join(" or ")
         );
         findings.remark(Severity::Warning, "spec.gatewayClassName", message);

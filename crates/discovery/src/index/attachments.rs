@@ -154,7 +154,7 @@ impl<'a> Joining<'a> {
                             "is a waypoint, whose listener takes no routes (NotAllowedByListeners): name the Service"
                         }
                         None => {
-                            "is for a gateway, which this version does not have: there it is as if the route were not"
+                            "is for a gateway that Gateway API describes, which this version does not run: there it is as if the route were not"
                         }
                     },
                     None,

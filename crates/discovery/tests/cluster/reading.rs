@@ -76,6 +76,28 @@ async fn an_api_that_serves_only_older_versions_is_read_in_those() {
 }
 
 #[tokio::test]
+async fn kinds_of_the_same_name_are_told_apart_by_their_groups() {
+    let api = Api::start().await;
+    let listener = json!({"name": "mesh", "port": 15008, "protocol": "HBONE"});
+    let server = json!({"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]});
+    let metadata = json!({"name": "front", "namespace": "shop"});
+    let gateways = ["gateway.networking.k8s.io", "networking.istio.io"].map(|group| format!("{group}/v1/gateways"));
+    let specs = [json!({"gatewayClassName": "ambit-waypoint", "listeners": [listener]}), json!({"servers": [server]})];
+    for (gateways, spec) in gateways.iter().zip(specs) {
+        api.put(gateways, json!({"metadata": metadata, "spec": spec}));
+    }
+    let mut agent = Agent::start(&api).await;
+    let snapshot = agent.snapshots.load();
+    assert_eq!((snapshot.waypoints().count(), snapshot.gateways.iter().count()), (1, 1));
+    api.delete(&gateways[0], "shop", "front");
+    agent.until("the waypoint is gone", |snapshot| snapshot.waypoints().count() == 0).await;
+    assert_eq!(agent.snapshots.load().gateways.iter().count(), 1);
+    api.delete(&gateways[1], "shop", "front");
+    agent.until("the other, too", |snapshot| snapshot.gateways.iter().count() == 0).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn lists_are_read_by_pages_and_watches_by_bookmarks() {
     let api = Api::start().await;
     api.put(NAMESPACES, namespace("shop"));

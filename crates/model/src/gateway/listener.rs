@@ -175,14 +175,13 @@ impl Served {
         self.server.hosts.iter().filter(move |host| host.host.covers(name))
     }
 
-    /// Where `flow` goes that came to it, as the VirtualServices say that are bound to it: those for `name`, in lower case, or
-    /// where nobody is asked for, all of them.
+    /// Where `flow` goes that came to it, at a pod of `viewer`, as the VirtualServices say that are bound to it: those for
+    /// `name`, in lower case, or where nobody is asked for, all of them.
     #[must_use]
     pub fn stream<'a>(
         &self,
         routes: &'a Routes,
-        viewer: &str,
-        name: Option<&str>,
+        (viewer, name): (&str, Option<&str>),
         flow: &Flow<'_>,
         draw: Draw,
     ) -> StreamOutcome<'a> {

@@ -6,7 +6,8 @@ use crate::snapshot::{Mesh, Waypoints};
 
 /// `web` on node `east`, and the Service `web` in front of it; the waypoint `shop/wp` with its pod and its Service.
 fn shop(waypoint: Waypoint) -> World {
-    let wanted = |inherited| Some(UseWaypoint { key: WaypointKey::new("shop", "wp"), inherited, passed_by_gateways: false });
+    let wanted =
+        |inherited| Some(UseWaypoint { key: WaypointKey::new("shop", "wp"), inherited, passed_by_gateways: false });
     let web = Workload { waypoint: wanted(true), ..pod("web", "east", &["10.0.0.1"]) };
     let of_web = Service {
         waypoint: wanted(true),

@@ -164,7 +164,7 @@ fn far(known: bool) -> Snapshot {
     front.ports[0].port = 15008;
     snapshot.insert_service(Arc::new(front));
     let vips = vec!["192.0.2.1".parse().unwrap()];
-    let waypoint = known.then(|| UseWaypoint { key, inherited: false, passed_by_gateways: false });
+    let waypoint = known.then_some(UseWaypoint { key, inherited: false, passed_by_gateways: false });
     snapshot.insert_service(Arc::new(Service { vips, waypoint, ..Service::clone(&service("far", "10.0.0.2:80")) }));
     snapshot
 }

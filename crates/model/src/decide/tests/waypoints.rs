@@ -11,7 +11,8 @@ use crate::{Node, ServiceKey};
 /// inherit it.
 fn bound(serves: Serves) -> World {
     let mut shop = shop();
-    let wish = |inherited| Some(UseWaypoint { key: WaypointKey::new("shop", "wp"), inherited, passed_by_gateways: false });
+    let wish =
+        |inherited| Some(UseWaypoint { key: WaypointKey::new("shop", "wp"), inherited, passed_by_gateways: false });
     shop.pods[1..3].iter_mut().for_each(|pod| pod.waypoint = wish(true));
     shop.services[..2].iter_mut().for_each(|service| service.waypoint = wish(false));
     let own = |name: &str, node: &str, address: &str| Workload {
