@@ -36,7 +36,7 @@ use crate::{http, record, tcp as bytes_of};
 /// How soon what could not be listened at is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Listens wherever Gateways say, until the process stops.
+/// Listens wherever Gateways say, until the process has been stopping for a while.
 pub(crate) async fn listen(proxy: Rc<Proxy>) {
     let Some(gateway) = &proxy.shared.gateway else { return };
     let mut listening = gateway.listening.clone();
@@ -69,11 +69,11 @@ pub(crate) async fn listen(proxy: Rc<Proxy>) {
         tokio::select! {
             changed = listening.changed() => if changed.is_none() { break },
             () = tokio::time::sleep(AGAIN), if !failing.is_empty() => {}
-            () = proxy.leaving() => break,
+            () = proxy.resting_over() => break,
         }
     }
     // Whoever accepts leaves by himself.
-    proxy.leaving().await;
+    proxy.resting_over().await;
 }
 
 fn at(address: SocketAddr) -> io::Result<TcpListener> {
@@ -93,7 +93,7 @@ fn at(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-/// Serves whoever comes to `listener`, until it is `closed` or the process stops.
+/// Serves whoever comes to `listener`, until it is `closed` or the process has been stopping for a while.
 async fn accept(proxy: Rc<Proxy>, listener: TcpListener, address: SocketAddr, closed: oneshot::Receiver<()>) {
     let serving = proxy.clone();
     let each = move |stream, peer: SocketAddr| {
@@ -108,7 +108,8 @@ async fn accept(proxy: Rc<Proxy>, listener: TcpListener, address: SocketAddr, cl
     let guard = proxy.guard();
     let leaving = async {
         tokio::select! {
-            () = proxy.leaving() => {}
+            // Load balancers hear late that a gateway stops.
+            () = proxy.resting_over() => {}
             // Nobody ever sends.
             _ = closed => {}
         }

@@ -559,3 +559,24 @@ fn what_is_open_stays_while_other_gateways_come_and_go() {
         assert_eq!(get(&mut open, "own.example", "/").await.status, 200);
     });
 }
+
+#[test]
+fn one_that_stops_takes_whoever_is_still_sent_to_it_for_a_while() {
+    run(async {
+        let objects = gateway("edge", &http("['*']")) + &bound("edge", "['*']", "edge", TO_REVIEWS);
+        let mut mesh = Mesh::gateway(&objects, &["--termination-drain-duration", "2"]).await;
+        let _servers = reviews().await;
+        let mut open = Outside::http1(PLAIN).await;
+        assert_eq!(get(&mut open, "x", "/").await.field("connection"), "");
+        mesh.terminate();
+        until("it is not ready any more", async || {
+            mesh.page("127.0.0.1:15021", "/healthz/ready").await.is_none_or(|page| !page.starts_with("HTTP/1.1 200"))
+        })
+        .await;
+        for http in [&mut open, &mut Outside::http1(PLAIN).await] {
+            let answer = get(http, "x", "/").await;
+            assert_eq!((answer.status, answer.field("connection")), (200, "close"));
+        }
+        assert!(mesh.ended().await.success());
+    });
+}

@@ -113,3 +113,36 @@ fn the_client_is_told_behind_what_the_request_says_or_in_its_place() {
         assert_eq!(told, expected.into_iter().collect::<Vec<_>>(), "{said:?} {mode:?}");
     }
 }
+
+#[test]
+fn the_outermost_of_the_proxies_that_are_believed_says_where_a_request_comes_from() {
+    for (said, trusted, expected) in [
+        (&["192.0.2.1, 192.0.2.2", "192.0.2.3"][..], 0, None),
+        (&["192.0.2.1, 192.0.2.2", "192.0.2.3"], 1, Some("192.0.2.3")),
+        (&["192.0.2.1, 192.0.2.2", "192.0.2.3"], 3, Some("192.0.2.1")),
+        (&["192.0.2.1, 192.0.2.2", "192.0.2.3"], 4, None),
+        (&["::ffff:192.0.2.1"], 1, Some("192.0.2.1")),
+        (&["unknown"], 1, None),
+        (&[], 1, None),
+    ] {
+        let mut fields = HeaderMap::new();
+        for address in said {
+            fields.append("x-forwarded-for", HeaderValue::from_static(address));
+        }
+        let expected = expected.map(|address| address.parse().unwrap());
+        assert_eq!(forwarded_from(&fields, trusted), expected, "{said:?} {trusted}");
+    }
+}
+
+#[test]
+fn what_a_certificate_says_is_told_so_that_nobody_reads_more_into_it() {
+    let client = |subject: &str, uri: &str| Client {
+        hash: "00ff".to_owned(),
+        subject: subject.to_owned(),
+        uris: vec![uri.to_owned()],
+    };
+    let told = certified(&client("CN=a", "spiffe://cluster.local/ns/shop/sa/a"));
+    assert_eq!(told, r#"Hash=00ff;Subject="CN=a";URI=spiffe://cluster.local/ns/shop/sa/a"#);
+    let told = certified(&client(r#"CN=a";URI=b\"#, "spiffe://x,Hash=1;Subject=2"));
+    assert_eq!(told, r#"Hash=00ff;Subject="CN=a\";URI=b\\";URI=spiffe://x%Hash=1%Subject=2"#);
+}
