@@ -1,20 +1,26 @@
 //! What stands by leave of policy or of a certificate, connections and tunnels, and which of it is cut when policy changes
 //! its mind or the certificate is revoked. Only that is woken; all others are looked at, and only when something has changed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::rc::Rc;
+use std::time::Duration;
 
 use ambit_discovery::Snapshots;
 use ambit_identity::{Peer, TrustStore};
 use ambit_model::policy::Client;
-use ambit_model::{Access, Connection, Reason, Snapshot, Upstream, judge};
+use ambit_model::{Access, Connection, Denial, Reason, Snapshot, Upstream, judge};
 use ambit_transport::secured::revoked;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until};
 
 use super::failure::Failure;
+
+/// For so long a connection goes on that is open when its destination is first told to have a waypoint: most requests end by then,
+/// and no policy of the waypoint has been in force for longer.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// As many are judged anew before others on the worker get their turn.
 const BATCH: usize = 256;
@@ -117,15 +123,46 @@ impl Drop for Leave {
     }
 }
 
-/// Follows the mesh: whatever a new snapshot refuses is cut.
+/// Follows the mesh: whatever a new snapshot refuses is cut. Who had no need of a waypoint when he came has a moment to finish.
 pub(crate) async fn follow(mut snapshots: Snapshots, standing: Standing) {
     let mut before = snapshots.load();
-    while let Some(now) = snapshots.changed().await {
-        if !now.admits_as(&before) {
-            standing.review(|entry| entry.access.as_ref().and_then(|access| refused(access, &before, &now))).await;
+    let mut over: Option<Instant> = None;
+    loop {
+        let moment = async {
+            match over {
+                Some(over) => sleep_until(over).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            now = snapshots.changed() => {
+                let Some(now) = now else { return };
+                if !now.admits_as(&before) {
+                    let waits = Cell::new(false);
+                    let judge = |access: &Access| {
+                        let denial = refused(access, &before, &now)?;
+                        let is_new = denial.reason == Reason::WaypointRequired;
+                        waits.set(waits.get() || is_new);
+                        (!is_new).then(|| cut_by(&denial))
+                    };
+                    standing.review(|entry| entry.access.as_ref().and_then(judge)).await;
+                    over = over.or_else(|| waits.get().then(|| Instant::now() + GRACE));
+                }
+                before = now;
+            }
+            () = moment => {
+                over = None;
+                let now = before.clone();
+                let judge = |access: &Access| Some(cut_by(&refused(access, &now, &now)?));
+                standing.review(|entry| entry.access.as_ref().and_then(judge)).await;
+            }
         }
-        before = now;
     }
+}
+
+/// Why somebody is cut whom `denial` refuses now.
+fn cut_by(denial: &Denial) -> Failure {
+    Failure::new(Reason::PolicyChanged, format!("{}, {denial}", denial.reason.code()))
 }
 
 /// Follows what is trusted: whoever has proved himself by a certificate that is revoked is cut.
@@ -138,7 +175,7 @@ pub(crate) async fn follow_revocations(store: TrustStore, standing: Standing) {
 
 /// Why `access` would be refused now. Who has left the mesh since is not refused for it: his connections end as his pod
 /// does.
-fn refused(access: &Access, before: &Snapshot, now: &Snapshot) -> Option<Failure> {
+fn refused(access: &Access, before: &Snapshot, now: &Snapshot) -> Option<Denial> {
     let pod = now.workload(&access.pod)?;
     let left = match access.client {
         Client::Stranger(_) | Client::Node(_) => false,
@@ -148,8 +185,7 @@ fn refused(access: &Access, before: &Snapshot, now: &Snapshot) -> Option<Failure
     if left {
         return None;
     }
-    let denial = judge(now, pod, access).err()?;
-    Some(Failure::new(Reason::PolicyChanged, format!("{}, {denial}", denial.reason.code())))
+    judge(now, pod, access).err()
 }
 
 #[cfg(test)]

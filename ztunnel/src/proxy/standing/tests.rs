@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use ambit_discovery::publish;
 use ambit_model::policy::{Action, Attribute, Policy, PolicyKey, Rule, Scope, Term, Values};
-use ambit_model::{Authority, Mesh};
-use tokio::time::timeout;
+use ambit_model::{Authority, Mesh, Service, UseWaypoint, WaypointKey};
+use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::proxy::fixtures::{identity, uid, workload};
+use crate::proxy::fixtures::{identity, service, uid, workload};
 
 /// `web` and `shop` dial `db`; `web` has the label given.
 fn mesh(label: &str, policies: &[Policy]) -> Snapshot {
@@ -58,7 +58,8 @@ fn enter(standing: &Standing, snapshot: &Snapshot, client: &str, address: &str) 
 }
 
 async fn review(standing: &Standing, before: &Snapshot, now: &Snapshot) {
-    standing.review(|entry| entry.access.as_ref().and_then(|access| refused(access, before, now))).await;
+    let judge = |access: &Access| Some(cut_by(&refused(access, before, now)?));
+    standing.review(|entry| entry.access.as_ref().and_then(judge)).await;
 }
 
 /// Whether each leave has been revoked, after `snapshot` has come into force.
@@ -124,4 +125,35 @@ async fn more_than_a_batch_is_judged_to_the_end() {
     review(&standing, &before, &mesh("todoui", &[deny(Attribute::Principal, "*")])).await;
     let cut = leaves.iter_mut().map(|leave| leave.revoked.try_recv().is_ok()).filter(|cut| *cut).count();
     assert_eq!(cut, 2 * BATCH);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_had_no_need_of_a_waypoint_has_a_moment_to_finish_and_no_longer() {
+    let before = mesh("front", &[]);
+    let mut now = before.clone();
+    let key = WaypointKey::new("shop", "wp");
+    let waypoint = Some(UseWaypoint { key, inherited: false, passed_by_gateways: false });
+    now.insert_service(Arc::new(Service { waypoint, ..Service::clone(&service("db", "10.0.0.3:5432")) }));
+    let standing = Standing::default();
+    let mut leaves = enter(&standing, &before, "web", "10.0.0.1");
+    let (publisher, snapshots) = publish(before.clone());
+    let mut cut = || leaves.each_mut().map(|leave| leave.revoked.try_recv().is_ok());
+    let watching = async {
+        sleep(GRACE).await;
+        let begun = Instant::now();
+        publisher.publish(now.clone());
+        sleep(GRACE / 2).await;
+        assert_eq!(cut(), [false; 3]);
+        // Other news does not make it longer.
+        now.insert_workload(Arc::new(workload("other", &["10.0.0.9"])));
+        publisher.publish(now);
+        sleep(GRACE - Duration::from_millis(1) - begun.elapsed()).await;
+        assert_eq!(cut(), [false; 3]);
+        sleep(Duration::from_millis(2)).await;
+        assert_eq!(cut(), [true; 3]);
+    };
+    tokio::select! {
+        () = watching => {}
+        () = follow(snapshots, standing.clone()) => unreachable!("there is somebody who writes"),
+    }
 }
