@@ -100,14 +100,12 @@ fn config_dump(sources: &Sources) -> Value {
 fn listeners(sources: &Sources) -> Value {
     let Some(gateway) = &sources.shared.gateway else { return Value::Array(Vec::new()) };
     let listening = gateway.listening.load();
-    let ports =
-        listening.ports.iter().map(|(listener, addresses)| object!({ "listener": listener, "addresses": addresses }));
     let conflicts = listening.conflicts.iter().map(
         |conflict| object!({ "gateway": conflict.gateway, "server": conflict.server, "message": conflict.to_string() }),
     );
     let faults = gateway.credentials.faults().into_iter().map(|(what, why)| object!({ "of": what, "message": why }));
     object!({
-        "listeners": ports.collect::<Vec<_>>(),
+        "listeners": listening.listeners,
         "conflicts": conflicts.collect::<Vec<_>>(),
         "credentials": faults.collect::<Vec<_>>(),
     })

@@ -26,6 +26,7 @@ use anyhow::Context;
 use http::HeaderValue;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use crate::admin::{self, Sources};
@@ -91,7 +92,20 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
         Some(gateway) => info!(pod = %gateway.pod, identity = %shared.identity, name = %shared.key, "gateway"),
         None => info!(address = %settings.address, identity = %shared.identity, waypoint = %shared.key, "waypoint"),
     }
-    tokio::task::spawn_local(watch_credentials(shared.clone()));
+    if shared.gateway.is_some() {
+        let (opened, shown) = (ready.wait_for("what Gateways say"), ready.wait_for("the Secrets of the namespace"));
+        let (shared, count) = (shared.clone(), u32::try_from(settings.worker_count().get()).unwrap_or(u32::MAX));
+        tokio::task::spawn_local(watch_credentials(shared.clone()));
+        tokio::task::spawn_local(async move {
+            let Some(gateway) = &shared.gateway else { return };
+            gateway.credentials.known_once().await;
+            shown.met();
+            // It is closed by nobody.
+            if gateway.opened.acquire_many(count).await.is_ok() {
+                opened.met();
+            }
+        });
+    }
     let trust = shared.certificates.trust_store().clone();
     tokio::task::spawn_local(credentials::follow(sources, watched, trust));
     let renewing = tokio::task::spawn_local(renew(shared.clone(), drain.clone(), move || certified.met()));
@@ -210,7 +224,7 @@ fn gateway(
     let (own, certificates, snapshots) = (settings.identity(), certificates.clone(), snapshots.clone());
     let of_mesh = move |names: &[_]| certificates.terminator(&own, names, &snapshots.load().mesh.trust_domains);
     let credentials = Credentials::new(secrets, &settings.namespace, of_mesh, Clock::system());
-    Gateway { pod, listening, credentials }
+    Gateway { pod, listening, opened: Semaphore::new(0), credentials }
 }
 
 /// Looks at what a gateway shows TLS clients before one comes.

@@ -73,8 +73,6 @@ impl Door {
     /// The servers that what comes through it may be for.
     pub(crate) fn servers(&self) -> &[Served] {
         match &self.secured {
-            // Nobody is served any more.
-            Some(_) if self.listener.servers.is_empty() => &[],
             Some(secured) => std::slice::from_ref(&secured.served),
             None => &self.listener.servers,
         }
@@ -86,19 +84,27 @@ impl Door {
         name.as_deref().filter(|_| served.server.protocol == Protocol::Passthrough)
     }
 
-    /// The same door as it is now.
-    pub(crate) fn as_in(&self, listening: &Listening) -> Self {
-        let Self { listener, secured } = self;
-        let now = listening.of(listener.port, listener.bind).filter(|now| now.speaks == listener.speaks);
-        let listener = now.cloned().unwrap_or_else(|| {
-            let servers = Vec::new();
-            Arc::new(Listener { servers, ..Listener::clone(listener) })
-        });
-        let secured = secured.as_ref().map(|secured| {
-            let now = listener.by_name(secured.name.as_deref());
-            Secured { served: now.unwrap_or(&secured.served).clone(), ..secured.clone() }
-        });
-        Self { listener, secured }
+    /// The same door as it is now; none if nobody is behind it any more whom its client has come to.
+    pub(crate) fn as_in(&self, listening: &Listening) -> Option<Self> {
+        let listener = listening.now(&self.listener)?.clone();
+        let secured = match &self.secured {
+            Some(secured) => {
+                let served = listener.by_name(secured.name.as_deref())?.clone();
+                // What was asked of the client when he came is not what would be asked now.
+                if served.server.protocol != secured.served.server.protocol {
+                    return None;
+                }
+                Some(Secured { served, ..secured.clone() })
+            }
+            None => None,
+        };
+        Some(Self { listener, secured })
+    }
+
+    /// True if `host` is another server's than the one that its client has come to.
+    pub(crate) fn is_elsewhere(&self, host: &str) -> bool {
+        let secured = self.secured.as_ref();
+        secured.is_some_and(|secured| self.listener.by_name(Some(host)).is_some_and(|served| *served != secured.served))
     }
 }
 
@@ -121,7 +127,7 @@ impl Addressed {
         match self {
             Self::Service(_, port) | Self::Workload(_, _, Some((_, port))) => *port,
             Self::Workload(_, address, None) => address.port(),
-            Self::Gateway(door) => door.listener.port,
+            Self::Gateway(door) => door.servers().first().map_or(door.listener.port, |served| served.server.port),
         }
     }
 }
@@ -172,15 +178,8 @@ impl Arrival {
         Ok(Self { client, identity, workload, authority, addressed, destination, proven, policed, local })
     }
 
-    /// What has come through `door` of the gateway `key`, whose pod is `pod`, from `client` to our address `local`.
-    pub(crate) fn at_gateway(
-        snapshot: &Snapshot,
-        (key, pod): (&WaypointKey, &Arc<Workload>),
-        door: Door,
-        (client, local): (SocketAddr, SocketAddr),
-    ) -> Self {
-        let gateway = PolicyKey { namespace: key.namespace.clone(), name: key.name.clone() };
-        let policed = policy::Addressed::new(&snapshot.mesh, &gateway, &policy::GATEWAY_CLASSES, None);
+    /// What has come through `door` of the gateway whose pod is `pod`, from `client` to our address `local`.
+    pub(crate) fn at_gateway(pod: &Arc<Workload>, door: Door, (client, local): (SocketAddr, SocketAddr)) -> Self {
         Self {
             client,
             identity: None,
@@ -189,7 +188,7 @@ impl Arrival {
             addressed: Addressed::Gateway(door),
             destination: None,
             proven: policy::Client::Stranger(client.ip()),
-            policed: policed.at(pod.clone()),
+            policed: policy::Addressed::of_gateway(pod.clone()),
             local,
         }
     }
@@ -214,6 +213,11 @@ impl Arrival {
         }
     }
 
+    /// The name that its client has asked a gateway for by TLS.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.door()?.secured.as_ref()?.name.as_deref()
+    }
+
     /// The scheme of its requests.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.door().is_some_and(|door| door.secured.is_some()) { "https" } else { "http" }
@@ -224,8 +228,12 @@ impl Arrival {
         self.routed_at(&Gateway::Mesh)
     }
 
-    /// The arrival as routes look at it that are for `gateway`.
-    pub(crate) fn routed_at<'a>(&'a self, gateway: &'a Gateway) -> route::Arrival<'a> {
+    /// The arrival as routes look at it that are for the Gateway of `served`.
+    pub(crate) fn routed_to<'a>(&'a self, served: &'a Served) -> route::Arrival<'a> {
+        route::Arrival { port: served.server.port, ..self.routed_at(&served.gateway) }
+    }
+
+    fn routed_at<'a>(&'a self, gateway: &'a Gateway) -> route::Arrival<'a> {
         let namespace = self.identity.as_ref().map(|identity| &*identity.namespace);
         let client = self.workload.as_deref().map_or(route::Client { labels: None, namespace }, route::Client::from);
         route::Arrival { gateway, port: self.addressed.port(), client }

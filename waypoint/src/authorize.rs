@@ -74,6 +74,7 @@ pub(crate) fn asks_by_name(snapshot: &Snapshot, arrival: &Arrival) -> bool {
 type NoFields = [(&'static str, &'static str)];
 
 fn access<'a, F: ?Sized>(arrival: &'a Arrival, sni: Option<&'a str>) -> RequestAccess<'a, F> {
+    let sni = sni.or_else(|| arrival.server_name());
     RequestAccess { client: &arrival.proven, remote: None, destination: arrival.dialled(), sni, head: None }
 }
 

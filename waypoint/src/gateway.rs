@@ -7,6 +7,7 @@ mod listening;
 
 use ambit_discovery::Published;
 use ambit_model::WorkloadUid;
+use tokio::sync::Semaphore;
 
 pub(crate) use credentials::Credentials;
 pub(crate) use door::listen;
@@ -18,6 +19,8 @@ pub(crate) struct Gateway {
     pub(crate) pod: WorkloadUid,
     /// Where it listens.
     pub(crate) listening: Published<Listening>,
+    /// Has a permit for each worker that listens there for the first time.
+    pub(crate) opened: Semaphore,
     /// What it shows TLS clients.
     pub(crate) credentials: Credentials,
 }

@@ -16,4 +16,4 @@ pub(crate) use body::RequestBody;
 pub(crate) use ending::Broken;
 pub(crate) use grpc::Messages;
 pub(crate) use head::{Asked, FieldsOf, ForwardedFor, forwarded_from, is_grpc};
-pub(crate) use serve::{Version, serve};
+pub(crate) use serve::{IDLE, Version, serve};

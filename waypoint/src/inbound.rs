@@ -172,6 +172,7 @@ pub(crate) async fn http_version<S: ByteSource>(
         biased;
         begins = begins => begins?,
         () = proxy.resting_over() => false,
+        () = tokio::time::sleep(http::IDLE) => false,
     };
     if !begins {
         return Ok(None);

@@ -132,12 +132,19 @@ fn target(rest: &[u8], undecided: Option<Spoken>) -> Option<Spoken> {
 /// none if more bytes are needed to tell, and inside if it asks for none, or speaks no TLS.
 #[allow(clippy::option_option, reason = "not known yet, and known to be none")]
 pub(crate) fn server_name(bytes: &[u8], complete: bool) -> Option<Option<String>> {
+    if bytes.len() > 2 * HELLO {
+        return Some(None);
+    }
     let mut hello = Vec::new();
     let mut rest = bytes;
     // A record: its type, two bytes of version, its length. A message may be spread over several.
     while let Some((head, body)) = rest.split_first_chunk::<5>() {
         let [22, 3, _, high, low] = *head else { return Some(None) };
         let length = usize::from(u16::from_be_bytes([high, low]));
+        // One that is empty says nothing, and nobody sends it (RFC 8446 section 5.1).
+        if !(1..=RECORD).contains(&length) {
+            return Some(None);
+        }
         hello.extend_from_slice(body.get(..length.min(body.len())).unwrap_or_default());
         if let [1, a, b, c, message @ ..] = hello.as_slice() {
             let whole = usize::try_from(u32::from_be_bytes([0, *a, *b, *c])).unwrap_or(usize::MAX);
@@ -158,8 +165,11 @@ pub(crate) fn server_name(bytes: &[u8], complete: bool) -> Option<Option<String>
     complete.then_some(None)
 }
 
-/// No first message is longer.
-const HELLO: usize = 64 << 10;
+/// No first message is longer: those of clients with large key shares have a few thousand bytes.
+const HELLO: usize = 16 << 10;
+
+/// No record is longer (RFC 5246 section 6.2.1).
+const RECORD: usize = 16 << 10;
 
 fn name_in(hello: &[u8]) -> Option<String> {
     /// Takes what is as long as the number of `N` bytes before it says.
@@ -184,7 +194,9 @@ fn name_in(hello: &[u8]) -> Option<String> {
             let (&0, after) = names.split_first()? else { return None };
             names = after;
             let name = std::str::from_utf8(counted::<2>(&mut names)?).ok()?;
-            return Some(name.to_ascii_lowercase());
+            // What is no name of DNS is nobody's, and may be anything.
+            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+            return (name.len() <= 253 && name.bytes().all(is_name)).then(|| name.to_ascii_lowercase());
         }
     }
     None

@@ -69,6 +69,11 @@ pub(crate) struct Limits {
 }
 
 impl Shared {
+    /// The pod that this gateway is, if the mesh has told of it.
+    pub(crate) fn own_pod(&self) -> Option<Arc<Workload>> {
+        self.gateway.as_ref()?.listening.load().pod.clone()
+    }
+
     /// The waypoint's own certificate, made if it is not there yet.
     ///
     /// # Errors
@@ -76,13 +81,6 @@ impl Shared {
     pub(crate) async fn certificate(&self) -> Result<(), Failure> {
         let ensured = self.certificates.ensure_within(&self.identity, self.limits.handshake).await;
         ensured.map_err(|error| Failure::new(Reason::IdentityUnavailable, error.to_string()))
-    }
-}
-
-impl Shared {
-    /// The pod that this gateway is, if the mesh knows it.
-    pub(crate) fn own_pod(&self) -> Option<Arc<Workload>> {
-        self.snapshots.load().workload(&self.gateway.as_ref()?.pod).cloned()
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct Dialled {
     picked: Picked,
     slot: ConnectionSlot,
     place: Place,
+    /// The name that its client has asked for by TLS, where that was looked at.
+    sni: Option<String>,
 }
 
 /// A client's half of a connection whose first bytes were looked at.
@@ -140,7 +142,7 @@ async fn carry<S: ByteSource, K: ByteSink>(
     dialled: Dialled,
     start: Instant,
 ) {
-    let Dialled { source, sink, picked, slot, place } = dialled;
+    let Dialled { source, sink, picked, slot, place, sni } = dialled;
     let endpoint = picked.endpoint();
     let to = Some((endpoint.address, endpoint.workload.clone()));
     let reached = Reached { endpoint: to, service: place.service().cloned() };
@@ -155,7 +157,7 @@ async fn carry<S: ByteSource, K: ByteSink>(
     let idle = idle(live.traffic(), pool.tcp_idle_timeout);
     let ended = tokio::select! {
         biased;
-        why = refused_since(proxy, arrival) => Err(why),
+        why = refused_since(proxy, arrival, sni.as_deref()) => Err(why),
         () = proxy.cut() => Err(Reason::Draining.into()),
         () = lasts => Ok(()),
         () = idle => Ok(()),
@@ -180,10 +182,10 @@ async fn idle(traffic: &Traffic, limit: Option<Duration>) {
 }
 
 /// Resolves when the mesh comes to refuse what it has admitted.
-async fn refused_since(proxy: &Proxy, arrival: &Arrival) -> Failure {
+async fn refused_since(proxy: &Proxy, arrival: &Arrival, sni: Option<&str>) -> Failure {
     let mut snapshots = proxy.shared.snapshots.clone();
     while let Some(snapshot) = snapshots.changed().await {
-        if let Err((reason, detail)) = authorize::still(&snapshot, arrival, None) {
+        if let Err((reason, detail)) = authorize::still(&snapshot, arrival, sni) {
             return Failure::new(Reason::PolicyChanged, format!("{}, {detail}", reason.code()));
         }
     }
@@ -237,7 +239,8 @@ async fn dial(proxy: &Rc<Proxy>, arrival: &Rc<Arrival>, sni: Option<&str>) -> Re
             Ok((source, sink)) => {
                 place.learn_connected(&picked, true);
                 let source = Prefixed::new(Bytes::new(), source);
-                return Ok(Dialled { source, sink, picked, slot, place });
+                let sni = sni.map(str::to_owned);
+                return Ok(Dialled { source, sink, picked, slot, place, sni });
             }
             Err(why) => {
                 place.learn_connected(&picked, false);
@@ -260,7 +263,7 @@ fn route(proxy: &Proxy, snapshot: &Snapshot, arrival: &Arrival, sni: Option<&str
     let outcome = match (arrival.door(), arrival.addressed.service()) {
         (Some(door), _) => {
             let served = door.servers().first().ok_or(Reason::NoRouteMatched)?;
-            let flow = flow(arrival.routed_at(&served.gateway));
+            let flow = flow(arrival.routed_to(served));
             served.stream(&snapshot.routes, (viewer, sni), &flow, draw)
         }
         (None, Some(service)) => {

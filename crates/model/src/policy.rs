@@ -28,7 +28,7 @@ pub use request::{
     DENIED_BODY, DENIED_GRPC_STATUS, DENIED_STATUS, Head, RequestAccess, evaluate_request, rehearse_request,
 };
 pub use rule::{Action, Attribute, Policy, Rule, Term, Values};
-pub use target::{Addressed, GATEWAY_CLASSES, TargetKind, TargetRef, WAYPOINT_CLASSES};
+pub use target::{Addressed, TargetKind, TargetRef, WAYPOINT_CLASSES};
 
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;

@@ -19,7 +19,7 @@ use crate::workload::{Workload, WorkloadUid};
 mod demand;
 
 pub(crate) use demand::passed;
-pub use demand::{Demand, demanded};
+pub use demand::{Demand, demanded, goes_past};
 
 /// Which waypoint: the namespace and name of its Gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

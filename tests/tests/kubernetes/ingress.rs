@@ -104,7 +104,11 @@ pub(crate) fn let_in(shop: &Shop) {
     rolled_out(shop, &format!("deployment/{NAME}"));
     kubectl.apply(&bookinfo()).unwrap();
     kubectl.apply(&[strict()]).unwrap();
-    let (door, outside) = (&shop.cluster.nodes()[0], shop.cluster.nodes()[1].netns.path());
+    let pod: std::net::Ipv4Addr = shop.pods()["node-1"].1.parse().unwrap();
+    let outside = shop.cluster.nodes()[1].netns.path();
+    let in_clear = || http::get(&outside, SocketAddr::new(pod.into(), 8080), "/");
+    until::until(SOON, || in_clear().is_err()).expect("nobody comes in clear any more");
+    let door = &shop.cluster.nodes()[0];
     let at = |port| SocketAddr::new(door.address.into(), port);
     let status = |path: &str| http::get(&outside, at(DOORS[0]), path).map(|answer| answer.status);
     let logs = || kubectl.run(&["logs", "-n", HOME, &format!("deployment/{NAME}"), "--tail=60"]).unwrap_or_default();
@@ -113,6 +117,11 @@ pub(crate) fn let_in(shop: &Shop) {
     for (path, expected) in [("/api/v1/products/0", 200), ("/productpageX", 404), ("/", 404)] {
         assert_eq!(status(path).unwrap(), expected, "{path}\n{}", logs());
     }
+    // The pod's agent has seen whom the gateway has proved to be.
+    let own = format!("src.identity=\"spiffe://cluster.local/ns/{HOME}/sa/{NAME}\"");
+    let seen = || kubectl.run(&["logs", "-n", HOME, "-l", "app=ztunnel", "--tail=-1"]).unwrap_or_default();
+    let by_hbone = |line: &str| line.contains(&own) && line.contains("direction=\"inbound\"");
+    until::until(SOON, || seen().lines().any(by_hbone)).unwrap_or_else(|_| panic!("{}", seen()));
 
     let authority = {
         let mut params = CertificateParams::default();

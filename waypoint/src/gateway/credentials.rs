@@ -90,6 +90,12 @@ impl Credentials {
         looked.unwrap_or_else(|error| Err(Arc::from(error.to_string())))
     }
 
+    /// Resolves when the Secrets are known, or it is known that they cannot be.
+    pub(crate) async fn known_once(&self) {
+        // None only where nobody will ever tell.
+        let _ = self.secrets.clone().changed().await;
+    }
+
     /// What cannot be used, and why, ascending: the Secrets or files of a certificate, and the fault that they have now.
     pub(crate) fn faults(&self) -> Vec<(String, Arc<str>)> {
         let known = lock(&self.known);

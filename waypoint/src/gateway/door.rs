@@ -33,6 +33,9 @@ use crate::proxy::Proxy;
 use crate::secured::{self, SecuredSink, SecuredSource};
 use crate::{http, record, tcp as bytes_of};
 
+/// How long a client may take for its first message of TLS, and then for the rest of the handshake: it may be far away.
+const HANDSHAKE: Duration = Duration::from_secs(15);
+
 /// How soon what could not be listened at is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -43,7 +46,9 @@ pub(crate) async fn listen(proxy: Rc<Proxy>) {
     // What is dropped is listened at no more.
     let mut open: HashMap<SocketAddr, oneshot::Sender<()>> = HashMap::new();
     let mut failing = HashMap::new();
+    let mut first = true;
     loop {
+        let is_known = gateway.listening.is_synced();
         let now = gateway.listening.load();
         open.retain(|address, _| now.at(*address).is_some());
         failing.retain(|address, _| now.at(*address).is_some());
@@ -61,10 +66,13 @@ pub(crate) async fn listen(proxy: Rc<Proxy>) {
                 Err(error) => {
                     let text = error.to_string();
                     if failing.insert(address, text.clone()).as_ref() != Some(&text) {
-                        tracing::warn!(%address, "this gateway cannot listen there: {text}; a port below 1024 needs a right");
+                        tracing::warn!(%address, "this gateway cannot listen there: {text}");
                     }
                 }
             }
+        }
+        if is_known && std::mem::take(&mut first) {
+            gateway.opened.add_permits(1);
         }
         tokio::select! {
             changed = listening.changed() => if changed.is_none() { break },
@@ -177,12 +185,10 @@ type Inside = (SecuredSource<Prefixed<TcpSource>, TcpSink>, SecuredSink<Prefixed
 impl Guest<'_> {
     /// The arrival of a connection by `door`.
     fn arrival(&self, door: Door) -> Result<Rc<Arrival>, Failure> {
-        let shared = &self.proxy.shared;
-        let snapshot = shared.snapshots.load();
-        let pod = snapshot.workload(&self.gateway.pod);
+        let listening = self.gateway.listening.load();
+        let pod = listening.pod.as_ref();
         let pod = pod.ok_or_else(|| Failure::new(Reason::UnknownWorkload, self.gateway.pod.to_string()))?;
-        let ends = (self.peer, self.local);
-        Ok(Rc::new(Arrival::at_gateway(&snapshot, (&shared.key, pod), door, ends)))
+        Ok(Rc::new(Arrival::at_gateway(pod, door, (self.peer, self.local))))
     }
 
     /// Requests, in whichever version they come.
@@ -214,12 +220,15 @@ impl Guest<'_> {
     /// TLS, for the server of the name that is asked for.
     async fn tls(&self, listener: &Arc<Listener>, mut source: TcpSource, mut sink: TcpSink) -> Result<(), Ended> {
         let mut read = BytesMut::new();
-        let limit = self.proxy.shared.limits.handshake;
-        let Ok(name) = timeout(limit, peek(&mut source, &mut read, server_name)).await else {
+        let Ok(name) = timeout(HANDSHAKE, peek(&mut source, &mut read, server_name)).await else {
             sink.reset();
             return Err(Failure::new(Reason::HandshakeClosed, "no first message of TLS within the time for it").into());
         };
         let name = name?;
+        if read.is_empty() {
+            // Somebody who looks whether anybody is there.
+            return Ok(());
+        }
         let Some(served) = listener.by_name(name.as_deref()).cloned() else {
             sink.reset();
             let asked = name.unwrap_or_else(|| "no name".to_owned());
@@ -259,7 +268,7 @@ impl Guest<'_> {
             }
         };
         let transport = TokioIo::new(Duplex::new(Prefixed::new(Bytes::new(), source), sink));
-        let (stream, proved) = terminator.accept(transport, protocols, self.proxy.shared.limits.handshake).await?;
+        let (stream, proved) = terminator.accept(transport, protocols, HANDSHAKE).await?;
         Ok((secured::split(stream), proved.map(Arc::new)))
     }
 }

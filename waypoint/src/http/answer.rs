@@ -82,6 +82,12 @@ impl Answer {
         Self::new(404, "", "route_not_found", Some(ResponseFlag::NoRouteFound))
     }
 
+    /// A request for somebody whom this connection does not lead to (RFC 9110 section 15.5.20).
+    pub(crate) fn misdirected() -> Self {
+        let close = (http::header::CONNECTION, HeaderValue::from_static("close"));
+        Self { fields: vec![close], ..Self::new(421, "", "misdirected_request", Some(ResponseFlag::NoRouteFound)) }
+    }
+
     /// The route names a host or a subset that is none.
     pub(crate) fn no_cluster() -> Self {
         Self::new(503, "", "cluster_not_found", Some(ResponseFlag::NoClusterFound))

@@ -102,8 +102,12 @@ pub(crate) fn receive(head: &mut request::Parts) -> Result<Asked, Answer> {
     let path = head.uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned();
     let listed = |fields: &HeaderMap, wanted: &str| tokens(fields, &header::CONNECTION).any(|name| name == wanted);
     let upgrade = listed(fields, "upgrade").then(|| fields.get(header::UPGRADE).cloned()).flatten();
-    // h2c is asked for by its preface or not at all (RFC 9113 section 3.1).
-    let upgrade = upgrade.filter(|protocol| !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"));
+    // h2c is asked for by its preface or not at all (RFC 9113 section 3.1), and nobody chooses from a list for a client.
+    let one = |protocol: &HeaderValue| {
+        !protocol.as_bytes().contains(&b',') && !protocol.as_bytes().eq_ignore_ascii_case(b"h2c")
+    };
+    let upgrade = upgrade.filter(one);
+    fields.remove("http2-settings");
     let trailers = tokens(fields, &header::TE).any(|name| name == "trailers");
     clean(fields);
     for name in OF_PROXIES {
@@ -162,13 +166,31 @@ pub(crate) fn forwarded_for(fields: &mut HeaderMap, mode: ForwardedFor, client: 
     }
 }
 
+/// Takes out of the head of a request what nobody from outside may say. Returns its scheme, which is `scheme` unless one of the
+/// `trusted` proxies in front says another.
+pub(crate) fn come_from_outside(head: &mut request::Parts, scheme: &'static str, trusted: u32) -> &'static str {
+    let fields = &mut head.headers;
+    let ours: Vec<HeaderName> = fields.keys().filter(|name| name.as_str().starts_with("x-envoy-")).cloned().collect();
+    for name in ours {
+        fields.remove(name);
+    }
+    let told = fields.get("x-forwarded-proto").filter(|_| trusted > 0).map(HeaderValue::as_bytes);
+    match told {
+        Some(told) if told.eq_ignore_ascii_case(b"https") => "https",
+        Some(told) if told.eq_ignore_ascii_case(b"http") => "http",
+        _ => scheme,
+    }
+}
+
 /// The address that a request was first sent from, as the outermost of `trusted` proxies says that are one before the other in
 /// front of this one; none if there are none, or fewer have said it.
 pub(crate) fn forwarded_from(fields: &HeaderMap, trusted: u32) -> Option<IpAddr> {
-    let lines: Vec<_> = fields.get_all("x-forwarded-for").into_iter().filter_map(readable).collect();
-    let said = lines.iter().flat_map(|line| line.split(',')).map(str::trim);
+    // Of what others have said before them there may be anything.
+    let lines = fields.get_all("x-forwarded-for").into_iter().map(HeaderValue::as_bytes);
+    let said: Vec<&[u8]> = lines.flat_map(|line| line.split(|byte| *byte == b',')).collect();
     let back = usize::try_from(trusted.checked_sub(1)?).ok()?;
-    said.collect::<Vec<_>>().into_iter().rev().nth(back)?.parse().ok().map(|said: IpAddr| said.to_canonical())
+    let said = std::str::from_utf8(said.into_iter().rev().nth(back)?).ok()?;
+    said.trim().parse().ok().map(|said: IpAddr| said.to_canonical())
 }
 
 /// Whom a client has proved to be, as applications are told (Envoy, `x-forwarded-client-cert`).

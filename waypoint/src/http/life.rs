@@ -2,6 +2,7 @@
 //! way, and what is told of it in the end. Each step is a function that knows none of the others.
 
 use std::borrow::Cow;
+use std::net::Ipv6Addr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -43,7 +44,7 @@ pub(crate) async fn live(
             let draw = Draw(rand::random());
             let door = arrival.door().zip(proxy.shared.gateway.as_ref());
             let life = Life {
-                door: door.map(|(door, gateway)| door.as_in(&gateway.listening.load())),
+                door: door.map(|(door, gateway)| door.as_in(&gateway.listening.load()).ok_or(door)),
                 proxy: &proxy,
                 snapshot: &snapshot,
                 arrival: &arrival,
@@ -70,7 +71,10 @@ async fn admit(
     head: &mut request::Parts,
 ) -> Result<Asked, Answer> {
     let mut asked = head::receive(head)?;
-    asked.scheme = arrival.scheme();
+    if arrival.door().is_some() {
+        asked.scheme = head::come_from_outside(head, arrival.scheme(), proxy.shared.limits.trusted_proxies);
+        asked.upgrade = asked.upgrade.filter(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    }
     // Whoever looks at the path from here on looks at the same one.
     match route::normalize(&asked.path, proxy.shared.limits.normalization) {
         Ok(Cow::Borrowed(_)) => {}
@@ -83,8 +87,8 @@ async fn admit(
 
 /// A request that is well-formed and whose client may ask, before what routes say of it.
 struct Life<'a> {
-    /// The door through which it came to a gateway, as that is now.
-    door: Option<Door>,
+    /// The door through which it came to a gateway, as that is now; or as it was, if it has been shut since.
+    door: Option<Result<Door, &'a Door>>,
     proxy: &'a Rc<Proxy>,
     snapshot: &'a Arc<Snapshot>,
     arrival: &'a Rc<Arrival>,
@@ -142,8 +146,11 @@ impl<'a> Life<'a> {
 
     /// Where does it go, and what is done to it?
     fn route<'r>(&'r self, request: &route::Request<'r, FieldsOf<'r>>) -> Result<Box<Matched<'r>>, Answer> {
-        if let Some(door) = &self.door {
-            return self.route_at(door, request);
+        match &self.door {
+            Some(Ok(door)) => return self.route_at(door, request),
+            Some(Err(door)) if door.secured.is_some() => return Err(Answer::misdirected()),
+            Some(Err(_)) => return Err(Answer::no_route()),
+            None => {}
         }
         let addressed = self.arrival.addressed.service().map(|service| route::Addressed {
             host: &service.hostname,
@@ -173,14 +180,26 @@ impl<'a> Life<'a> {
     ) -> Result<Box<Matched<'r>>, Answer> {
         let Asked { authority, path, .. } = self.asked;
         let (routes, viewer, host) = (&self.snapshot.routes, &*self.proxy.shared.key.namespace, host_of(authority));
+        // What another server asks of its clients was not asked of this one.
+        if door.is_elsewhere(&host) {
+            return Err(Answer::misdirected());
+        }
         let bound = match gateway::bound(door.servers(), routes, viewer, &host) {
             Bound::Routed(bound) => bound,
-            Bound::Redirected => return Err(elsewhere(301, &format!("https://{authority}{path}"))),
+            Bound::Redirected if self.asked.scheme == "https" => {
+                // It was, as a proxy in front says that is believed.
+                door.servers().iter().map(|served| (served, None)).collect()
+            }
+            Bound::Redirected if authority.is_empty() => return Err(Answer::malformed("missing_host_header")),
+            Bound::Redirected => {
+                let authority = authority.strip_suffix(":80").unwrap_or(authority);
+                return Err(elsewhere(301, &format!("https://{authority}{path}")));
+            }
             Bound::Unbound => Vec::new(),
         };
         let matched = bound.into_iter().find_map(|(served, from)| {
             let addressed = route::Addressed { host: &host, viewer, owner: None, from };
-            let request = route::Request { arrival: self.arrival.routed_at(&served.gateway), ..*request };
+            let request = route::Request { arrival: self.arrival.routed_to(served), ..*request };
             match routes.http(addressed, &request, self.draw) {
                 Outcome::Matched(matched) => Some(matched),
                 Outcome::NoRoute | Outcome::Unrouted => None,
@@ -244,12 +263,14 @@ impl<'a> Life<'a> {
     }
 }
 
-/// The host of an authority, in lower case and without a port.
+/// The host of an authority, in lower case, without a port and without the brackets of an address.
 fn host_of(authority: &str) -> String {
-    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
-    // An address of IPv6 has colons of its own, within brackets.
-    let host = if port.bytes().all(|byte| byte.is_ascii_digit()) { host } else { authority };
-    host.to_ascii_lowercase()
+    if let Some((address, _)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return address
+            .parse::<Ipv6Addr>()
+            .map_or_else(|_| address.to_ascii_lowercase(), |address| address.to_string());
+    }
+    authority.split(':').next().unwrap_or_default().to_ascii_lowercase()
 }
 
 /// What a route injects: first the delay, then the abort, each drawn for itself.

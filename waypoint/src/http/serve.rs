@@ -49,11 +49,29 @@ const TAKEN: u32 = 2 * HEAD;
 /// Fields that it may have.
 const FIELDS: usize = 256;
 
-/// How long a connection may rest between two requests.
-const IDLE: Duration = Duration::from_secs(3600);
+/// How long a connection may rest between two requests, and before the first.
+pub(crate) const IDLE: Duration = Duration::from_secs(3600);
 
-/// Requests that a client may have open on one HTTP/2 connection.
-const STREAMS: u32 = 1024;
+/// How long a client may take for the rest of its last answer.
+const FINISH: Duration = Duration::from_secs(60);
+
+/// What a client may have us hold on one HTTP/2 connection.
+struct Room {
+    /// Requests that are open.
+    streams: u32,
+    /// Bytes of the body of one that nobody has taken yet.
+    stream: u32,
+    /// Of all of them.
+    connection: u32,
+    /// Bytes of an answer that the client has not taken yet.
+    answer: usize,
+}
+
+/// An agent's.
+const WITHIN: Room = Room { streams: 1024, stream: 256 << 10, connection: 16 << 20, answer: 256 << 10 };
+
+/// That of anybody from outside (Envoy, "Configuring Envoy as an edge proxy").
+const OUTSIDE: Room = Room { streams: 100, stream: 64 << 10, connection: 1 << 20, answer: 64 << 10 };
 
 /// Serves the requests that come by `stream`.
 pub(crate) async fn serve<S, K>(proxy: &Rc<Proxy>, arrival: Rc<Arrival>, stream: Duplex<S, K>, version: Version)
@@ -117,9 +135,18 @@ where
     })
     .await?;
     let http1::Parts { io, read_buf, .. } = connection.into_parts();
+    // Who reads nothing any more, or never ends, is not waited for.
+    let cut = proxy.cut();
     match channel.take() {
-        Some(upgrade) => upgrade.relay(io.stream.split(read_buf)).await,
-        None => io.stream.finish().await,
+        Some(upgrade) => tokio::select! {
+            () = upgrade.relay(io.stream.split(read_buf)) => {}
+            () = cut => {}
+        },
+        None => tokio::select! {
+            () = io.stream.finish() => {}
+            () = tokio::time::sleep(FINISH) => {}
+            () = cut => {}
+        },
     }
     Ok(())
 }
@@ -130,8 +157,10 @@ where
     K: ByteSink + Unpin + 'static,
 {
     let mut builder = http2::Builder::new(LocalExecutor);
-    builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS).max_header_list_size(TAKEN);
-    builder.initial_stream_window_size(256 << 10).initial_connection_window_size(16 << 20).max_send_buf_size(256 << 10);
+    let room = if requests.arrival.door().is_some() { &OUTSIDE } else { &WITHIN };
+    builder.timer(TokioTimer::new()).max_concurrent_streams(room.streams).max_header_list_size(TAKEN);
+    builder.initial_stream_window_size(room.stream).initial_connection_window_size(room.connection);
+    builder.max_send_buf_size(room.answer);
     builder.keep_alive_interval(Duration::from_secs(60)).keep_alive_timeout(Duration::from_secs(20));
     let mut connection = pin!(builder.serve_connection(stream, requests));
     let mut leaving = pin!(proxy.leaving());

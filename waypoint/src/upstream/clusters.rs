@@ -132,7 +132,7 @@ impl Clusters {
         arrival: &Arrival,
         destination: &Destination,
     ) -> Result<Place, NoCluster> {
-        let wanted = Wanted::new(snapshot, arrival, destination).ok_or(NoCluster)?;
+        let wanted = Wanted::new(shared, snapshot, arrival, destination).ok_or(NoCluster)?;
         let mut seen = self.seen.borrow_mut();
         seen.turn_to(snapshot);
         let client = arrival.workload.as_ref().filter(|_| seen.selective).map(|workload| workload.uid.clone());
@@ -184,7 +184,12 @@ struct Made {
 }
 
 impl<'a> Wanted<'a> {
-    fn new(snapshot: &'a Snapshot, arrival: &'a Arrival, destination: &'a Destination) -> Option<Self> {
+    fn new(
+        shared: &Shared,
+        snapshot: &'a Snapshot,
+        arrival: &'a Arrival,
+        destination: &'a Destination,
+    ) -> Option<Self> {
         let own = arrival.destination.as_ref() == Some(destination);
         let service = match &arrival.addressed {
             Addressed::Workload(workload, address, _) if own => {
@@ -200,9 +205,11 @@ impl<'a> Wanted<'a> {
             (None, [only]) => only,
             (None, _) => service.port(arrival.addressed.port())?,
         };
-        let is_passed = service.waypoint.as_ref().is_some_and(|wanted| wanted.passed_by_gateways);
-        let bound = match arrival.door() {
-            Some(_) if !is_passed => waypoint::of_service(snapshot, service),
+        let gateway = arrival.door().and_then(|_| shared.own_pod());
+        let bound = match gateway {
+            Some(gateway) if !waypoint::goes_past(snapshot, &gateway, service, port) => {
+                waypoint::of_service(snapshot, service)
+            }
             // A waypoint is between its clients and the service already.
             _ => Bound::None,
         };

@@ -166,14 +166,19 @@ fn only_gateways_that_select_the_pod_are_served() {
     run(async {
         let others = bookinfo().replace("istio: ingressgateway", "istio: other");
         let mesh = Mesh::gateway(&others, &[]).await;
+        let served = async || mesh.page("127.0.0.1:15000", "/listeners").await.unwrap();
+        let nobody = served().await.replace(char::is_whitespace, "");
+        assert!(nobody.contains("\"listeners\":[]"), "{nobody}");
         assert!(Outside::dial(PLAIN).await.is_err());
-        // Both labels have to be the pod's, and a server may be on a port that no Service leads to.
+        // All labels have to be the pod's, and a server may be on a port that no Service leads to.
         let servers = "- {port: {number: 8899, name: http, protocol: HTTP2}, hosts: ['*']}";
         let _servers = reviews().await;
-        mesh.apply(&(gateway("own", servers) + &bound("own", "['*']", "own", TO_REVIEWS))).await;
+        let selective = gateway("selective", &http("['*']")).replace("ingressgateway}", "ingressgateway, tier: other}");
+        mesh.apply(&(selective + &gateway("own", servers) + &bound("own", "['*']", "own", TO_REVIEWS))).await;
         until("it listens on the port itself", async || Outside::dial(8899).await.is_ok()).await;
         let answer = get(&mut Outside::http1(8899).await, "x", "/").await;
         assert_eq!(answer.status, 200);
+        assert!(!served().await.contains("selective"), "{}", served().await);
     });
 }
 
@@ -564,7 +569,7 @@ fn what_is_open_stays_while_other_gateways_come_and_go() {
 fn one_that_stops_takes_whoever_is_still_sent_to_it_for_a_while() {
     run(async {
         let objects = gateway("edge", &http("['*']")) + &bound("edge", "['*']", "edge", TO_REVIEWS);
-        let mut mesh = Mesh::gateway(&objects, &["--termination-drain-duration", "2"]).await;
+        let mesh = Mesh::gateway(&objects, &["--termination-drain-duration", "30"]).await;
         let _servers = reviews().await;
         let mut open = Outside::http1(PLAIN).await;
         assert_eq!(get(&mut open, "x", "/").await.field("connection"), "");
@@ -577,6 +582,68 @@ fn one_that_stops_takes_whoever_is_still_sent_to_it_for_a_while() {
             let answer = get(http, "x", "/").await;
             assert_eq!((answer.status, answer.field("connection")), (200, "close"));
         }
-        assert!(mesh.ended().await.success());
+    });
+}
+
+#[test]
+fn what_a_server_asks_of_its_clients_nobody_goes_around_by_another_name_or_from_before() {
+    run(async {
+        let (issuer, clients) = (Issuer::new(), Issuer::new());
+        let (shown, known) = (issuer.certify(&["any.example", "admin.example"]), clients.certify(&["client.example"]));
+        let authority = clients.pem().lines().map(|line| format!("    {line}\n")).collect::<String>();
+        let objects = |admin: &str| {
+            let simple = https("any", "['*.example']", "{mode: SIMPLE, credentialName: pair}");
+            let server = https("admin", "[admin.example]", &format!("{{mode: {admin}, credentialName: pair}}"));
+            gateway("edge", &[simple, server].join("\n"))
+                + &bound("edge", "['*']", "edge", TO_REVIEWS)
+                + &secret("pair", OF_TLS, &shown)
+                + &format!("  ca.crt: |\n{authority}")
+        };
+        let mesh = Mesh::gateway(&objects("MUTUAL"), &[]).await;
+        let _servers = reviews().await;
+        let (anybody, proven) = (Roots::of(&issuer), Roots { shown: Some(&known), ..Roots::of(&issuer) });
+        assert_eq!(secured("admin.example", &proven).await.unwrap().0, 200);
+        let mut other = Http::one(Outside::tls(SECURED, "any.example", &anybody).await.unwrap()).await;
+        assert_eq!(get(&mut other, "any.example", "/").await.status, 200);
+        // The other server's host on this one's connection.
+        let answer = get(&mut other, "admin.example", "/").await;
+        assert_eq!((answer.status, answer.field("connection")), (421, "close"));
+        // A server that comes to ask for more is not reached by who came before, nor is one that has gone.
+        mesh.apply(&objects("SIMPLE")).await;
+        let mut before = None;
+        until("nothing is asked for", async || {
+            let stream = Outside::tls(SECURED, "admin.example", &anybody).await;
+            let Ok(stream) = stream else { return false };
+            let mut http = Http::one(stream).await;
+            let served = get(&mut http, "admin.example", "/").await.status == 200;
+            before = Some(http);
+            served
+        })
+        .await;
+        let mut before = before.unwrap();
+        mesh.apply(&objects("MUTUAL")).await;
+        until("it is asked for again", async || get(&mut before, "admin.example", "/").await.status == 421).await;
+    });
+}
+
+#[test]
+fn who_wastes_a_gateways_time_is_given_none() {
+    run(async {
+        let issuer = Issuer::new();
+        let objects = gateway("edge", &https("any", "['*']", "{mode: SIMPLE, credentialName: pair}"))
+            + &bound("edge", "['*']", "edge", TO_REVIEWS)
+            + &secret("pair", OF_TLS, &issuer.certify(&["any.example"]));
+        let mesh = Mesh::gateway(&objects, &[]).await;
+        let _servers = reviews().await;
+        // Records of which none says anything.
+        let mut stream = Outside::dial(SECURED).await.unwrap();
+        let mut rest = Vec::new();
+        let _ = stream.write_all(&[22, 3, 1, 0, 0].repeat(1000)).await;
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(5), stream.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok() && rest.len() < 100, "{rest:?}");
+        // Who only looks is no news.
+        drop(Outside::dial(SECURED).await.unwrap());
+        assert_eq!(secured("any.example", &Roots::of(&issuer)).await.unwrap().0, 200);
+        assert!(!mesh.log_text().contains("unknown-server-name"), "{}", mesh.log_text());
     });
 }

@@ -102,14 +102,17 @@ impl Mesh {
     pub(crate) async fn gateway_before_waypoint(objects: &str) -> (Self, Beside) {
         // It comes from its own address, as it would from a network of its own.
         ip(&["route", "add", "local", WAYPOINT, "dev", "lo", "src", GATEWAY]);
-        let mesh = Self::edge(true, objects, &[]).await;
+        // Gateways of the root namespace may go past waypoints.
+        let mesh = Self::edge(true, objects, &["--root-namespace", "edge"]).await;
         let beside = mesh.beside().await;
         (mesh, beside)
     }
 
     async fn edge(bound: bool, objects: &str, arguments: &[&str]) -> Self {
         let own = ["--mode", "gateway", "--namespace", "edge", "--name", "ingress", "--pod", "ingress-1"];
-        Self::start(&(base(bound) + &edge()), objects, &[&own[..], arguments].concat()).await
+        // For workloads as well nobody could go past it.
+        let base = base(bound).replace("istio.io/waypoint-for: all", "istio.io/waypoint-for: service");
+        Self::start(&(base + &edge()), objects, &[&own[..], arguments].concat()).await
     }
 
     async fn start(base: &str, objects: &str, arguments: &[&str]) -> Self {

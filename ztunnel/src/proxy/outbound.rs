@@ -68,8 +68,8 @@ pub(super) async fn carry<C: Caller>(worker: &Worker, guest: &Guest, caller: C, 
 struct Attempts {
     /// Where nobody was.
     tried: Vec<Tried>,
-    /// Since when the other end asks for a waypoint of which this agent knows nothing.
-    disputed: Option<Instant>,
+    /// How often the other end has asked for a waypoint of which this agent knows nothing.
+    disputed: u32,
 }
 
 impl Attempts {
@@ -83,9 +83,8 @@ impl Attempts {
         (decided, reason): (&Decision, Reason),
     ) -> Option<(Verdict, &'static str)> {
         if let (Decision::Tunnel(to), Reason::WaypointRequired) = (decided, reason) {
-            let since = *self.disputed.get_or_insert_with(Instant::now);
-            let left = worker.shared.limits.patience.checked_sub(since.elapsed())?;
-            let verdict = worker.settle(guest, connection, (to, left)).await?;
+            self.disputed += 1;
+            let verdict = worker.settle(guest, connection, (to, self.disputed)).await?;
             let whom = if let Decision::Waypoint { .. } = verdict.decision { "the waypoint" } else { "it once more" };
             return Some((verdict, whom));
         }

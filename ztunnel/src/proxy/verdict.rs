@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ambit_discovery::Snapshots;
 use ambit_model::waypoint::demanded;
-use ambit_model::{Connection, Decision, Reason, Snapshot, Upstream, decide};
+use ambit_model::{Connection, Decision, Reason, Snapshot, Upstream, Waypoints, decide};
 use tokio::time::Instant;
 
 /// Where a connection goes, and the snapshot that says so: what is recorded of it comes from the same.
@@ -21,8 +21,10 @@ pub(crate) struct Verdict {
 /// A connection whose peer's address may just have changed hands waits this long for the news.
 const HANDOVER: Duration = Duration::from_secs(1);
 
-/// How long it is waited for news between two attempts where the two ends have not heard the same.
+/// How long it is waited for news after the first attempt where the two ends have not heard the same.
 const MOMENT: Duration = Duration::from_millis(250);
+/// How many attempts there are, within less than patience.
+const MOMENTS: u32 = 4;
 
 /// Decides where `connection` goes. What may only be early (a pod that the snapshot does not hold yet, or not the client's
 /// with the labels that policy asks for, an address that has just changed hands) is asked again as the snapshot changes,
@@ -43,19 +45,21 @@ pub(crate) async fn of(snapshots: &Snapshots, patience: Duration, connection: &C
     Verdict { decision, snapshot }
 }
 
-/// Where `connection` goes after the agent of `refusing`, where it was going, has asked for a waypoint of which this one knows
-/// nothing: by that as soon as this agent has heard of it, and there once more after a moment, since it may be the other that
-/// has not heard that there is none any more. None if this agent knows why it was refused, or there is no time `left`.
+/// Where `connection` goes after the agent of `refusing`, where it was going, has so many `times` asked for a waypoint of which
+/// this one knows nothing: by that as soon as this agent has heard of it, and there once more after a moment, each twice as long
+/// as the one before, since it may be the other that has not heard that there is none any more. None if this agent knows why it
+/// was refused, or the two will never agree.
 pub(crate) async fn settled(
     snapshots: &Snapshots,
-    left: Duration,
+    times: u32,
     connection: &Connection,
     refusing: &Upstream,
 ) -> Option<Verdict> {
-    let moment = Instant::now() + MOMENT;
+    let moment = Instant::now() + MOMENT * 2_u32.saturating_pow(times.saturating_sub(1).min(MOMENTS));
     let is_demanded = |snapshot: &Snapshot| {
         let workload = refusing.workload.as_ref().and_then(|workload| snapshot.workload(&workload.uid));
-        workload.is_none_or(|workload| demanded(snapshot, workload, refusing.address).is_some())
+        let never = snapshot.mesh.waypoints == Waypoints::Preferred;
+        never || workload.is_none_or(|workload| demanded(snapshot, workload, refusing.address).is_some())
     };
     let ask = |snapshot: &Arc<Snapshot>| (decide(snapshot, connection), is_demanded(snapshot));
     let early = |(decision, is_demanded): &(Decision, bool)| {
@@ -64,7 +68,7 @@ pub(crate) async fn settled(
     };
     let ((decision, is_demanded), snapshot) = snapshots.answer(ask, early).await;
     let by_waypoint = matches!(decision, Decision::Waypoint { .. });
-    let again = !is_demanded && left > MOMENT;
+    let again = !is_demanded && times < MOMENTS;
     (by_waypoint || again).then_some(Verdict { decision, snapshot })
 }
 

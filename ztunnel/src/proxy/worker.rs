@@ -3,7 +3,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ambit_hbone::{Tunnels, pool};
 use ambit_identity::Peer;
@@ -128,16 +127,16 @@ impl Worker {
         }
     }
 
-    /// Where `connection` of `guest` goes after `refusing` has asked for a waypoint, for which there is so much patience `left`.
+    /// Where `connection` of `guest` goes after `refusing` has asked for a waypoint so many `times`.
     pub(crate) async fn settle(
         &self,
         guest: &Guest,
         connection: &Connection,
-        (refusing, left): (&Upstream, Duration),
+        (refusing, times): (&Upstream, u32),
     ) -> Option<Verdict> {
         tokio::select! {
             biased;
-            verdict = verdict::settled(&self.shared.snapshots, left, connection, refusing) => verdict,
+            verdict = verdict::settled(&self.shared.snapshots, times, connection, refusing) => verdict,
             _ = guest.cut() => None,
         }
     }

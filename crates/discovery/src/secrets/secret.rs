@@ -12,8 +12,13 @@ use crate::yaml::{Node, Value};
 /// The keys that matter.
 const KEYS: [&str; 9] = ["ca.crl", "ca.crt", "cacert", "cert", "crl", "key", "tls.crt", "tls.key", "tls.ocsp-staple"];
 
-/// The types that can hold a certificate; a Secret without a type is `Opaque`.
-const TYPES: [&str; 3] = ["Opaque", "generic", "kubernetes.io/tls"];
+/// The types that never hold a certificate for clients from outside.
+pub(crate) const LEFT_OUT: [&str; 4] = [
+    "helm.sh/release.v1",
+    "kubernetes.io/service-account-token",
+    "kubernetes.io/dockerconfigjson",
+    "kubernetes.io/dockercfg",
+];
 
 /// The keys of a certificate, its key and what its issuer says of it: of those that are there the first count.
 const CERTIFICATES: [(&str, &str, Option<&str>); 2] =
@@ -87,7 +92,7 @@ impl Secret {
     /// # Errors
     /// The field that holds what it must not.
     pub(crate) fn read(node: &Node<'_>) -> Result<Option<Self>, String> {
-        if node.text("type").is_some_and(|kind| !kind.is_empty() && !TYPES.contains(&kind)) {
+        if node.text("type").is_some_and(|kind| LEFT_OUT.contains(&kind)) {
             return Ok(None);
         }
         let mut data = BTreeMap::new();
@@ -103,7 +108,7 @@ impl Secret {
         Ok(Some(Self { data }))
     }
 
-    /// The certificate that it holds, by the keys `tls.crt` and `tls.key`, or else `cert` and `key`.
+    /// The certificate that it holds, by the keys `cert` and `key`, or else `tls.crt` and `tls.key`.
     ///
     /// # Errors
     /// What is missing.

@@ -1,7 +1,7 @@
 //! What Gateways say together to a pod that serves them: where it listens, which server a connection or request is for, and
 //! what contradicts what. One port speaks one thing: where servers disagree the oldest Gateway's counts.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::route::{self, Addressed, Draw, Flow, Host, Routes, RuleKey, StreamOut
 /// A port that a pod listens on, and for whom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Listener {
-    /// The port that Gateways name.
+    /// The port that the pod listens on.
     pub port: u16,
     /// The address; none for all.
     pub bind: Option<IpAddr>,
@@ -47,7 +47,7 @@ pub struct Served {
 }
 
 /// Why a server is not, or not for all its hosts, in effect.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Conflict {
     /// The Gateway.
     pub gateway: RuleKey,
@@ -60,7 +60,7 @@ pub struct Conflict {
 }
 
 /// What two servers contradict each other in.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum Contested {
     /// What is spoken on the port.
     Port(u16),
@@ -118,16 +118,23 @@ fn closeness(host: &Host) -> Closeness {
     (!host.is_wildcard(), host.as_str().len())
 }
 
-/// Where a pod listens that serves `gateways`, by port and address, and what of them is not in effect.
+/// Where a pod listens that serves `gateways`, by port and address, and what of them is not in effect. `targets` says which of
+/// the pod's ports a port leads to that a server names: servers that name different ones may meet.
 #[must_use]
-pub fn listeners<'a>(gateways: impl IntoIterator<Item = &'a Arc<Gateway>>) -> (Vec<Listener>, Vec<Conflict>) {
+pub fn listeners<'a>(
+    gateways: impl IntoIterator<Item = &'a Arc<Gateway>>,
+    targets: impl Fn(u16) -> BTreeSet<u16>,
+) -> (Vec<Listener>, Vec<Conflict>) {
     let mut gateways: Vec<_> = gateways.into_iter().collect();
     gateways.sort_by_key(|gateway| (&gateway.created, &gateway.key));
     let mut listeners: BTreeMap<(u16, Option<IpAddr>), Listener> = BTreeMap::new();
-    let mut conflicts = Vec::new();
+    let mut conflicts: Vec<Conflict> = Vec::new();
     for gateway in gateways {
-        for (place, server) in gateway.servers.iter().enumerate() {
-            let (port, bind, speaks) = (server.port, server.bind, server.protocol.speaks());
+        let servers = gateway.servers.iter().enumerate();
+        for (place, server, port) in
+            servers.flat_map(|(place, server)| targets(server.port).into_iter().map(move |port| (place, server, port)))
+        {
+            let (bind, speaks) = (server.bind, server.protocol.speaks());
             let listener = listeners.entry((port, bind));
             let listener = listener.or_insert_with(|| Listener { port, bind, speaks, servers: Vec::new() });
             let conflict = |over, with: &Served| Conflict {
@@ -140,7 +147,7 @@ pub fn listeners<'a>(gateways: impl IntoIterator<Item = &'a Arc<Gateway>>) -> (V
             let full = speaks == Speaks::Tcp && !listener.servers.is_empty();
             if listener.speaks != speaks || full {
                 let first = listener.servers.first();
-                conflicts.extend(first.map(|first| conflict(Contested::Port(port), first)));
+                conflicts.extend(first.map(|first| conflict(Contested::Port(server.port), first)));
                 continue;
             }
             if speaks == Speaks::Tls {
@@ -154,6 +161,9 @@ pub fn listeners<'a>(gateways: impl IntoIterator<Item = &'a Arc<Gateway>>) -> (V
             listener.servers.push(Served { gateway: route::Gateway::Named(key.clone()), key, server });
         }
     }
+    // What leads to several ports of the pod contradicts in each.
+    let mut told = HashSet::new();
+    conflicts.retain(|conflict| told.insert(conflict.clone()));
     (listeners.into_values().collect(), conflicts)
 }
 

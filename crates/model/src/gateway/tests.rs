@@ -1,5 +1,7 @@
 //! What Gateways say together: where a pod listens that serves them, for whom, and to which of them a request goes.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::route::{self, Routes, VirtualService, Visibility};
 
@@ -55,8 +57,13 @@ fn gateway((name, created, servers): (&str, &str, &[&str])) -> Arc<Gateway> {
 }
 
 /// Every listener as `port@address what: servers`, each of those as its Gateway and its first host; and every conflict.
+/// Where nothing stands in front of the pod.
+fn same(port: u16) -> BTreeSet<u16> {
+    [port].into()
+}
+
 fn told(gateways: &[Arc<Gateway>]) -> (Vec<String>, Vec<String>) {
-    let (listeners, conflicts) = listeners(gateways);
+    let (listeners, conflicts) = listeners(gateways, same);
     let served = |served: &Served| format!("{} {}", served.key.name, served.server.hosts[0]);
     let listener = |listener: &Listener| {
         let bind = listener.bind.map(|bind| format!("@{bind}")).unwrap_or_default();
@@ -133,7 +140,7 @@ fn owned(texts: &[&str]) -> Vec<String> {
 #[test]
 fn a_conflict_says_what_is_not_in_effect_and_whose_fault_it_is() {
     let written = [("old", "2023", &["80 HTTP *", "443 TLS a.x"][..]), ("new", "2024", &["80 TCP *", "443 HTTPS a.x"])];
-    let (_, conflicts) = listeners(&written.map(gateway));
+    let (_, conflicts) = listeners(&written.map(gateway), same);
     let told: Vec<String> = conflicts.iter().map(ToString::to_string).collect();
     assert!(told[0].starts_with("port 80 speaks what the older Gateway shop/old says"), "{told:?}");
     assert!(told[1].starts_with("a.x is the older Gateway shop/old's on this port"), "{told:?}");
@@ -146,7 +153,7 @@ fn a_tls_client_is_served_by_whose_host_is_the_closest() {
         ("b", "2022", &["443 PASSTHROUGH *.a.x b.x", "443 TLS b.a.x"]),
         ("c", "2023", &["443 HTTPS b.x *.x"]),
     ];
-    let (listening, _) = listeners(&written.map(gateway));
+    let (listening, _) = listeners(&written.map(gateway), same);
     let by_name = |listener: &Listener, name: Option<&str>| {
         let served = listener.by_name(name);
         served.map_or_else(
@@ -169,7 +176,7 @@ fn a_tls_client_is_served_by_whose_host_is_the_closest() {
         assert_eq!(served, listening[0].servers.get(place).filter(|_| gateway != "-"), "{name}");
     }
     assert_eq!(by_name(&listening[0], None), "-");
-    let (listening, _) = listeners(&[gateway(("a", "", &["443 TLS a.x"])), gateway(("b", "", &["443 HTTPS *"]))]);
+    let (listening, _) = listeners(&[gateway(("a", "", &["443 TLS a.x"])), gateway(("b", "", &["443 HTTPS *"]))], same);
     assert_eq!(by_name(&listening[0], None), "b Tls");
     assert_eq!(by_name(&listening[0], Some("a.x")), "a Tls");
     assert_eq!(by_name(&listening[0], Some("anything")), "b Tls");
@@ -201,7 +208,7 @@ fn routes(written: &[&str]) -> Routes {
 
 /// To which Gateways a request for `host` goes, each with the namespace whose VirtualServices alone count.
 fn goes(gateways: &[Arc<Gateway>], routes: &Routes, host: &str) -> String {
-    let (listening, _) = listeners(gateways);
+    let (listening, _) = listeners(gateways, same);
     match bound(&listening[0].servers, routes, "edge", host) {
         Bound::Unbound => "-".to_owned(),
         Bound::Redirected => "https".to_owned(),
@@ -311,4 +318,19 @@ fn cipher_suites_go_by_their_names() {
         assert_eq!(CipherSuite::from_name(suite.as_str()), Some(*suite));
     }
     assert_eq!(CipherSuite::from_name("AES128-SHA"), None);
+}
+
+#[test]
+fn ports_that_lead_to_one_of_the_pods_are_one_and_the_older_gateway_counts() {
+    let old = gateway(("old", "2020-01-01T00:00:00Z", &["8080 HTTP a.example"]));
+    let (new, odd) = (
+        gateway(("new", "2021-01-01T00:00:00Z", &["80 HTTP b.example"])),
+        gateway(("odd", "2022-01-01T00:00:00Z", &["80 TCP *"])),
+    );
+    let (listening, conflicts) = listeners(&[new, odd, old], |_| [8080].into());
+    let [listener] = &listening[..] else { panic!("{listening:?}") };
+    let keys: Vec<_> = listener.servers.iter().map(|served| served.key.to_string()).collect();
+    assert_eq!((listener.port, keys), (8080, vec!["shop/old".to_owned(), "shop/new".to_owned()]));
+    assert_eq!(conflicts.len(), 1);
+    assert!(conflicts[0].to_string().contains("older Gateway shop/old"), "{}", conflicts[0]);
 }

@@ -14,9 +14,6 @@ use crate::workload::Workload;
 /// The GatewayClasses of waypoints: a policy of the root namespace that targets one is for every waypoint.
 pub const WAYPOINT_CLASSES: [&str; 2] = ["ambit-waypoint", "istio-waypoint"];
 
-/// The GatewayClasses of gateways: likewise.
-pub const GATEWAY_CLASSES: [&str; 2] = ["ambit", "istio"];
-
 /// The kinds that a policy can be attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub enum TargetKind {
@@ -116,10 +113,10 @@ impl Addressed {
         &self.targets
     }
 
-    /// The same at a gateway whose pod is `pod`: nobody else asks the policies for that.
+    /// Requests at the gateway whose pod is `pod`, which only policies for that pod are for: nobody else asks them.
     #[must_use]
-    pub fn at(self, pod: Arc<Workload>) -> Self {
-        Self { pod: Some(pod), ..self }
+    pub const fn of_gateway(pod: Arc<Workload>) -> Self {
+        Self { targets: Vec::new(), pod: Some(pod) }
     }
 
     /// The pod whose policies are asked as well.

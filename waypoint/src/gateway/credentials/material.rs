@@ -1,6 +1,7 @@
 //! What a setting is made of: which Secrets and files, and what they come to together. Keeps nothing.
 
 use std::borrow::Cow;
+use std::io::Read;
 use std::sync::Arc;
 
 use ambit_discovery::secrets::{Secret, Secrets};
@@ -10,6 +11,9 @@ use ambit_model::gateway::{self, Authorities, Certificate, Tls, TlsVersion};
 
 /// What the name of the Secret ends in that has the authorities for another.
 const CACERT: &str = "-cacert";
+
+/// The largest file that is read, in bytes.
+const LARGEST: u64 = 1 << 20;
 
 /// Where a gateway looks.
 pub(super) struct Place {
@@ -253,5 +257,14 @@ fn or_apart(why: String) -> String {
 }
 
 fn content(field: &str, path: &str) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("{field} {path} cannot be read: {error}"))
+    let unreadable = |why: &dyn std::fmt::Display| format!("{field} {path} cannot be read: {why}");
+    // Whoever writes a Gateway names it: it may be anything, and have no end.
+    let found = std::fs::metadata(path).map_err(|error| unreadable(&error))?;
+    if !found.is_file() || found.len() > LARGEST {
+        return Err(unreadable(&"it is no file of at most 1 MiB"));
+    }
+    let mut content = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| unreadable(&error))?;
+    file.take(LARGEST).read_to_end(&mut content).map_err(|error| unreadable(&error))?;
+    Ok(content)
 }

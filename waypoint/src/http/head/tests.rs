@@ -123,11 +123,12 @@ fn the_outermost_of_the_proxies_that_are_believed_says_where_a_request_comes_fro
         (&["192.0.2.1, 192.0.2.2", "192.0.2.3"], 4, None),
         (&["::ffff:192.0.2.1"], 1, Some("192.0.2.1")),
         (&["unknown"], 1, None),
+        (&["\u{e9}, 192.0.2.1"], 1, Some("192.0.2.1")),
         (&[], 1, None),
     ] {
         let mut fields = HeaderMap::new();
         for address in said {
-            fields.append("x-forwarded-for", HeaderValue::from_static(address));
+            fields.append("x-forwarded-for", HeaderValue::from_bytes(address.as_bytes()).unwrap());
         }
         let expected = expected.map(|address| address.parse().unwrap());
         assert_eq!(forwarded_from(&fields, trusted), expected, "{said:?} {trusted}");
@@ -145,4 +146,19 @@ fn what_a_certificate_says_is_told_so_that_nobody_reads_more_into_it() {
     assert_eq!(told, r#"Hash=00ff;Subject="CN=a";URI=spiffe://cluster.local/ns/shop/sa/a"#);
     let told = certified(&client(r#"CN=a";URI=b\"#, "spiffe://x,Hash=1;Subject=2"));
     assert_eq!(told, r#"Hash=00ff;Subject="CN=a\";URI=b\\";URI=spiffe://x%Hash=1%Subject=2"#);
+}
+
+#[test]
+fn what_nobody_from_outside_may_say_is_not_believed() {
+    let said =
+        [("host", "a"), ("x-envoy-retry-on", "5xx"), ("x-envoy-internal", "true"), ("x-forwarded-proto", "https")];
+    for (trusted, scheme) in [(0, "http"), (1, "https")] {
+        let mut head = get(&said);
+        assert_eq!(come_from_outside(&mut head, "http", trusted), scheme);
+        assert!(head.headers.keys().all(|name| !name.as_str().starts_with("x-envoy-")), "{:?}", head.headers);
+    }
+    let mut head =
+        get(&[("host", "a"), ("connection", "upgrade"), ("upgrade", "h2c, x"), ("http2-settings", "AAMAAABk")]);
+    assert_eq!(receive(&mut head).ok().unwrap().upgrade, None);
+    assert!(!head.headers.contains_key("http2-settings"));
 }

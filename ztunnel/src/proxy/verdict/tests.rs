@@ -183,7 +183,7 @@ async fn where_the_other_end_has_heard_first_of_a_waypoint_it_is_waited_for_the_
         publisher.publish(far(true));
     };
     let begun = Instant::now();
-    let (verdict, ()) = tokio::join!(settled(&snapshots, PATIENCE, &connection, &to), news);
+    let (verdict, ()) = tokio::join!(settled(&snapshots, 1, &connection, &to), news);
     assert!(matches!(verdict.unwrap().decision, Decision::Waypoint { .. }));
     assert_eq!(begun.elapsed(), Duration::from_millis(100));
 }
@@ -193,10 +193,17 @@ async fn where_the_other_end_has_not_heard_that_there_is_no_waypoint_it_is_asked
     let (_publisher, snapshots) = publish(far(false));
     let (connection, to) = (outbound(), refusing(&far(false)));
     let begun = Instant::now();
-    let verdict = settled(&snapshots, PATIENCE, &connection, &to).await;
+    let verdict = settled(&snapshots, 1, &connection, &to).await;
     assert!(matches!(verdict.unwrap().decision, Decision::Tunnel(_)));
     assert_eq!(begun.elapsed(), MOMENT);
-    assert!(settled(&snapshots, MOMENT, &connection, &to).await.is_none());
+    assert!(settled(&snapshots, 2, &connection, &to).await.is_some());
+    assert_eq!(begun.elapsed(), 3 * MOMENT);
+    assert!(settled(&snapshots, MOMENTS, &connection, &to).await.is_none(), "the two will never agree");
+    let mut preferred = far(false);
+    preferred.mesh = Arc::new(Mesh { waypoints: Waypoints::Preferred, ..Mesh::default() });
+    let ((_publisher, snapshots), begun) = (publish(preferred), Instant::now());
+    assert!(settled(&snapshots, 1, &connection, &to).await.is_none(), "who prefers waypoints learns of no demand");
+    assert_eq!(begun.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,6 +213,6 @@ async fn who_knows_why_he_was_refused_does_not_wait() {
     let destination = SocketAddr::from(([10, 0, 0, 2], 80));
     let connection = Connection::Outbound { source: uid("web"), destination, draw: 0 };
     let begun = Instant::now();
-    assert!(settled(&snapshots, PATIENCE, &connection, &refusing(&far(false))).await.is_none());
+    assert!(settled(&snapshots, 1, &connection, &refusing(&far(false))).await.is_none());
     assert_eq!(begun.elapsed(), Duration::ZERO);
 }

@@ -148,6 +148,7 @@ fn a_pod_is_reached_by_its_services_waypoint_alone_and_at_other_ports_by_anybody
 fn a_gateway_goes_past_the_waypoint_of_a_service_that_says_so_and_nobody_else_does() {
     let mut world = bound(Serves::Services);
     world.pods[0].labels.insert("istio".into(), "ingressgateway".into());
+    world.pods[0].enrolment = Enrolment::Outside(Excluded::OptedOut);
     let selecting = |key: &str| crate::gateway::Gateway {
         key: PolicyKey::new("shop", "edge"),
         created: None,
@@ -169,6 +170,18 @@ fn a_gateway_goes_past_the_waypoint_of_a_service_that_says_so_and_nobody_else_do
     assert_eq!(from_web(&world, None), refused);
     let anybodys = crate::gateway::Gateway { selector: Default::default(), ..selecting("istio") };
     assert_eq!(from_web(&world, Some(anybodys)), refused, "who selects everybody makes nobody a gateway");
+    let with = |change: &dyn Fn(&mut World)| {
+        let mut other = world.clone();
+        change(&mut other);
+        from_web(&other, Some(selecting("istio")))
+    };
+    assert_eq!(with(&|other| other.pods[0].enrolment = Enrolment::Enrolled), refused, "labels make no gateway");
+    assert_eq!(with(&|other| other.pods[0].namespace = "evil".into()), refused, "nor in anybody's namespace");
+    assert_eq!(with(&|other| other.pods[0].namespace = "istio-system".into()), local);
+    let twin = Service { waypoint: bound(Serves::Services).services[1].waypoint.clone(), ..world.services[1].clone() };
+    let twin = Service { key: ServiceKey::new("shop", "twin"), hostname: "twin".into(), vips: vec![], ..twin };
+    assert_eq!(with(&|other| other.services.push(twin.clone())), refused, "another service of the pod says nothing");
+    assert_eq!(with(&|other| other.waypoints[0].serves = Serves::All), refused, "the pod has a waypoint itself");
 }
 
 #[test]
