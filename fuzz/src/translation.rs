@@ -63,7 +63,7 @@ fn put(resource: Resource) {
         }
         Resource::IstioGateway(gateway) => {
             assert!(gateways.set(&gateway.key, Some(Arc::clone(&gateway))));
-            let (listeners, conflicts) = listeners(gateways.iter());
+            let (listeners, conflicts) = listeners(gateways.iter(), |port| [port].into());
             assert!(listeners.len() <= gateway.servers.len());
             assert!(conflicts.iter().all(|conflict| conflict.with == gateway.key), "there is no other");
             assert!(gateways.set(&gateway.key, None));
