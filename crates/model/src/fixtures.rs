@@ -263,12 +263,11 @@ pub(crate) fn any_service() -> impl Strategy<Value = Service> {
 
 /// A wish for one of three waypoints, of which one never exists, as likely as `share` says.
 fn any_wish(share: f64) -> impl Strategy<Value = Option<UseWaypoint>> {
-    let wish = (select(&NAMES[..3]), any::<bool>())
-        .prop_map(|(name, inherited)| UseWaypoint {
-            key: WaypointKey::new("shop", name),
-            inherited,
-            passed_by_gateways: false,
-        });
+    let wish = (select(&NAMES[..3]), any::<bool>()).prop_map(|(name, inherited)| UseWaypoint {
+        key: WaypointKey::new("shop", name),
+        inherited,
+        passed_by_gateways: false,
+    });
     prop::option::weighted(share, wish)
 }
 
@@ -481,7 +480,7 @@ fn any_term() -> impl Strategy<Value = Term> {
         text(Attribute::Method, &["GET", "P*", "*"]),
         any_values(&["/a", "/a*", "*/b", "/{*}/b", "/a/{**}", "*"]).prop_map(Term::Path),
         text(Attribute::Header("x-a".into()), &["a", "b*", "*a", "*"]),
-        text(Attribute::Token("request.auth.principal".into()), &["a", "*"]),
+        text(Attribute::Token(policy::TokenAttribute::Principal), &["a", "*"]),
         Just(Term::Beyond("experimental.envoy.filters.network.mysql_proxy[a.b]".into())),
     ]
 }
