@@ -115,15 +115,11 @@ fn every_key_of_a_request_says_what_it_says() {
 
 #[test]
 fn what_a_waypoint_cannot_see_is_reported() {
-    let of = |key: &str| json!({"when": [{"key": key, "values": ["a"]}]});
-    for (rule, reported) in
-        [(of("experimental.envoy.filters.network.mysql_proxy[a.b]"), "cannot be seen at a waypoint")]
-    {
-        let remarks = read(Kind::AuthorizationPolicy, written("shop", to_reviews(), rule)).unwrap().remarks;
-        let [remark] = &remarks[..] else { panic!("{remarks:?}") };
-        assert_eq!((remark.severity, remark.field.path.as_str()), (Severity::Warning, "spec.rules[0]"));
-        assert!(remark.field.message.contains(reported), "{remark:?}");
-    }
+    let rule = json!({"when": [{"key": "experimental.envoy.filters.network.mysql_proxy[a.b]", "values": ["a"]}]});
+    let remarks = read(Kind::AuthorizationPolicy, written("shop", to_reviews(), rule)).unwrap().remarks;
+    let [remark] = &remarks[..] else { panic!("{remarks:?}") };
+    assert_eq!((remark.severity, remark.field.path.as_str()), (Severity::Warning, "spec.rules[0]"));
+    assert!(remark.field.message.contains("cannot be seen at a waypoint"), "{remark:?}");
 }
 
 #[test]

@@ -61,8 +61,8 @@ fn claims_of_tokens_are_written_as_fields_and_are_none() {
         let Resource::VirtualService(service) = object.resource else { panic!("another kind") };
         let matched = &service.http[0].matches[0];
         assert!(matched.headers.is_empty() && matched.without_headers.is_empty(), "{key}");
-        assert_eq!(matched.claims, [(expected.clone(), Text::Exact("x".into()))].into(), "{key}");
-        assert_eq!(matched.without_claims, [(expected, Text::Present)].into(), "{key}");
+        assert_eq!(matched.claims, [(expected.clone(), ambit_model::route::Text::Exact("x".into()))].into(), "{key}");
+        assert_eq!(matched.without_claims, [(expected, ambit_model::route::Text::Present)].into(), "{key}");
     }
 }
 
