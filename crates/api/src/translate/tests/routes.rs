@@ -56,7 +56,7 @@ fn claims_of_tokens_are_written_as_fields_and_are_none() {
         ("@Request.Auth.Claims.sub", claim(&["sub"])),
     ] {
         let block = json!({"headers": {key: {"exact": "x"}}, "withoutHeaders": {key: {}}});
-        let object = written(with(json!({ "match": [block] })));
+        let object = with(json!({ "match": [block] }));
         let object = super::read(Kind::VirtualService, object).unwrap();
         let Resource::VirtualService(service) = object.resource else { panic!("another kind") };
         let matched = &service.http[0].matches[0];
