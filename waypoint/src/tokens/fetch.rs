@@ -56,7 +56,10 @@ impl Fetcher {
         let page = self.page(&configuration, limit).await?;
         let said: serde_json::Value =
             serde_json::from_slice(&page).map_err(|_| format!("{configuration} is no JSON"))?;
-        let url = said.get("jwks_uri").and_then(serde_json::Value::as_str).ok_or_else(|| format!("{configuration} has no jwks_uri"))?;
+        let url = said
+            .get("jwks_uri")
+            .and_then(serde_json::Value::as_str)
+            .ok_or_else(|| format!("{configuration} has no jwks_uri"))?;
         self.page(url, limit).await
     }
 

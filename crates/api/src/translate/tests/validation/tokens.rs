@@ -59,11 +59,17 @@ fn request_authentications() {
             ),
             ("timeout", with(json!({"timeout": "500ms"})), Accepted),
             ("timeout", with(json!({"timeout": "1us"})), refused("timeout: ")),
-            ("empty space delimited claim", with(json!({"spaceDelimitedClaims": [""]})), refused("spaceDelimitedClaims[0]: ")),
+            (
+                "empty space delimited claim",
+                with(json!({"spaceDelimitedClaims": [""]})),
+                refused("spaceDelimitedClaims[0]: "),
+            ),
             ("no such field", with(json!({"jwksURI": "a"})), refused("jwksURI: is no field")),
             (
                 "target and selector",
-                of(json!({"selector": {"matchLabels": {"app": "a"}}, "targetRefs": [{"kind": "Service", "name": "a"}]})),
+                of(
+                    json!({"selector": {"matchLabels": {"app": "a"}}, "targetRefs": [{"kind": "Service", "name": "a"}]}),
+                ),
                 Refused("spec.selector: "),
             ),
         ],
@@ -88,7 +94,10 @@ fn what_a_rule_says_and_what_it_says_by_saying_nothing() {
     let all = [field("x-token", "t "), Location::Parameter("p".into()), Location::Cookie("c".into())];
     assert_eq!(first.locations, all);
     assert!(first.forwards && first.timeout.as_secs() == 1 && first.space_delimited.len() == 3);
-    assert_eq!((first.payload_field.as_deref(), &*first.claim_fields), (Some("x-p"), &[("x-s".into(), "a.b".into())][..]));
+    assert_eq!(
+        (first.payload_field.as_deref(), &*first.claim_fields),
+        (Some("x-p"), &[("x-s".into(), "a.b".into())][..])
+    );
     assert_eq!(second.keys, KeySource::At("https://b/keys".into()));
     assert_eq!(second.locations, [field("authorization", "Bearer "), Location::Parameter("access_token".into())]);
     assert!(!second.forwards && second.timeout.as_secs() == 5 && second.payload_field.is_none());
