@@ -39,13 +39,14 @@ use crate::lease::Lead;
 use crate::status::{Condition, Statuses, conditions, is_said, now};
 
 /// The kinds that something is said of.
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 12] = [
     Kind::Namespace,
     Kind::Service,
     Kind::ServiceEntry,
     Kind::WorkloadEntry,
     Kind::AuthorizationPolicy,
     Kind::PeerAuthentication,
+    Kind::RequestAuthentication,
     Kind::VirtualService,
     Kind::DestinationRule,
     Kind::IstioGateway,

@@ -32,7 +32,7 @@ pub fn head(bytes: &[u8]) -> bool {
 fn carry(fields: &[(&str, &str)], (method, authority, path): (&str, &str, &str)) -> bool {
     let mesh = mesh();
     let arrival = Arrival { gateway: &Gateway::Mesh, port: 9080, client: route::Client::default() };
-    let request = Request { arrival, method, scheme: "http", authority, path, fields };
+    let request = Request { arrival, method, scheme: "http", authority, path, claims: None, fields };
     let addressed = Addressed { host: HOST, viewer: "shop", owner: Some("shop"), from: None };
     let outcome = mesh.routes.http(addressed, &request, Draw(7));
     assert_eq!(outcome, mesh.routes.http(addressed, &request, Draw(7)), "it is told the same again");
@@ -47,7 +47,7 @@ fn carry(fields: &[(&str, &str)], (method, authority, path): (&str, &str, &str))
         return false;
     };
     let client = Client::Proven(client, identity);
-    let head = Head { method, authority, path, fields };
+    let head = Head { method, authority, path, claims: None, fields };
     let access = RequestAccess { client: &client, remote: None, destination, sni: None, head: Some(head) };
     let refused = evaluate_request(mesh, &attached, &access).is_err();
     // Whatever was settled, the one rule that there is sees it.

@@ -8,10 +8,10 @@ use ambit_model::gateway::{Gateways, listeners};
 use ambit_model::route::Routes;
 use ambit_model::{Mesh, Policies};
 
-/// Reads `bytes` as both kinds of policies. What is wrong is named, what is right can be put in force and taken back. True
+/// Reads `bytes` as every kind of policies. What is wrong is named, what is right can be put in force and taken back. True
 /// if one is right.
 pub fn policy(bytes: &[u8]) -> bool {
-    translated(bytes, &[Kind::PeerAuthentication, Kind::AuthorizationPolicy])
+    translated(bytes, &[Kind::PeerAuthentication, Kind::AuthorizationPolicy, Kind::RequestAuthentication])
 }
 
 /// Reads `bytes` as a VirtualService, as a DestinationRule, as Istio's Gateway and as routes of the Gateway API, like [`policy`].
@@ -52,6 +52,10 @@ fn put(resource: Resource) {
         Resource::AuthorizationPolicy(policy) => {
             assert!(policies.set_authorization(&policy.key, Some(Arc::clone(&policy))));
             assert!(policies.set_authorization(&policy.key, None));
+        }
+        Resource::RequestAuthentication(policy) => {
+            assert!(policies.set_authentication(&policy.key, Some(Arc::clone(&policy))));
+            assert!(policies.set_authentication(&policy.key, None));
         }
         Resource::VirtualService(service) => {
             assert!(routes.set(&service.key, Some(Arc::clone(&service))));

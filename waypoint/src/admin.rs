@@ -58,6 +58,11 @@ pub(crate) fn routes(sources: Sources, levels: Levels, quit: Quit) -> Routes {
             "where a gateway listens, for which servers, and what of them is not in effect",
             on(listeners),
         )
+        .get(
+            "/tokens",
+            "the keys by which end users' tokens are verified, and which of them cannot be had",
+            on(|s| object!(s.shared.keys.shown())),
+        )
         .get("/reports", "what is wrong with the configuration", on(|s| object!(*s.reports.load())))
 }
 
@@ -90,6 +95,8 @@ fn config_dump(sources: &Sources) -> Value {
         "virtualServices": snapshot.routes.virtual_services().collect::<Vec<_>>(),
         "routes": snapshot.routes.service_routes().collect::<Vec<_>>(),
         "destinationRules": snapshot.destinations.rules().collect::<Vec<_>>(),
+        "requestAuthentications": snapshot.policies.authentications().collect::<Vec<_>>(),
+        "tokens": shared.keys.shown(),
         "authorizationPolicies": snapshot.policies.authorizations().collect::<Vec<_>>(),
         "clusters": clusters(shared),
         "certificates": shared.certificates.list(),

@@ -35,6 +35,7 @@ use crate::inbound;
 use crate::proxy::{Limits, Proxy, Shared};
 use crate::record::Mirrors;
 use crate::settings::{Mode, Settings};
+use crate::tokens::{self, Fetcher, KeyRing, Known};
 use crate::upstream::Registry;
 
 /// How often it is looked which endpoints return, and what can be forgotten.
@@ -64,6 +65,14 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
     let discovery =
         ambit_discovery::Settings { mesh: settings.mesh(), ..ambit_discovery::Settings::new(origin.clone()) };
     let (trigger, drain) = drain::channel();
+    let (known_publisher, known) = publish(Known::default());
+    let (keys, asks) = KeyRing::new(known);
+    let here = tokens::Here {
+        key: WaypointKey::new(&settings.namespace, &settings.name),
+        pod: settings.gateway_pod(),
+        refresh: settings.jwks_refresh,
+    };
+    tokio::task::spawn_local(tokens::follow(snapshots.clone(), here, fetcher(settings)?, (known_publisher, asks)));
     let gateway = settings.gateway_pod().map(|pod| gateway(settings, pod, &origin, &snapshots, &certificates));
     let shared = Arc::new(Shared {
         snapshots: snapshots.clone(),
@@ -72,6 +81,7 @@ async fn serve(settings: &Settings, logging: &Logging) -> anyhow::Result<()> {
         key: WaypointKey::new(&settings.namespace, &settings.name),
         gateway,
         registry: Registry::default(),
+        keys,
         originators: Arc::default(),
         mirrors: Mirrors::default(),
         limits: limits(settings),
@@ -141,6 +151,15 @@ fn server_header(settings: &Settings) -> anyhow::Result<Option<HeaderValue>> {
     let name = settings.server_header.as_str();
     let value = (!name.is_empty()).then(|| HeaderValue::from_str(name)).transpose();
     value.with_context(|| format!("--server-header: {name:?} is no value of a header field"))
+}
+
+/// What keys of issuers of tokens are fetched by.
+fn fetcher(settings: &Settings) -> anyhow::Result<Fetcher> {
+    let roots = settings
+        .jwks_roots
+        .as_ref()
+        .map(|file| std::fs::read(file).with_context(|| format!("--jwks-roots: {} cannot be read", file.display())));
+    Ok(Fetcher::new(settings.jwks_blocked_cidrs.clone(), roots.transpose()?))
 }
 
 fn limits(settings: &Settings) -> Limits {

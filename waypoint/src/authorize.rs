@@ -35,6 +35,7 @@ pub(crate) async fn request(
             method: head.method.as_str(),
             authority: &asked.authority,
             path: &asked.path,
+            claims: asked.claims.as_ref(),
             fields: &fields,
         }),
         ..access(arrival, None)

@@ -17,6 +17,7 @@ mod secured;
 mod settings;
 mod tasks;
 mod tcp;
+mod tokens;
 mod upstream;
 
 use std::process::ExitCode;

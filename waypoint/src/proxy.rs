@@ -1,6 +1,7 @@
 //! One worker of the proxy: its tunnels, its connections to endpoints and its counters. Everything here lives on the
 //! worker's thread; what all workers see is in [`Shared`].
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use ambit_transport::credentials::Signer;
 use crate::gateway::Gateway;
 use crate::http::ForwardedFor;
 use crate::record::Mirrors;
+use crate::tokens::{KeyRing, Verified};
 use crate::upstream::{Clusters, Endpoints, Originators, Registry};
 
 /// What all workers see.
@@ -35,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) gateway: Option<Gateway>,
     /// What limits, balances and counts for all workers together.
     pub(crate) registry: Registry,
+    /// The keys of those who issue tokens to end users.
+    pub(crate) keys: KeyRing,
     /// TLS towards applications.
     pub(crate) originators: Arc<Originators>,
     /// Copies that were sent to mirrors.
@@ -94,6 +98,8 @@ pub(crate) struct Proxy {
     pub(crate) clusters: Clusters,
     /// Its connections to endpoints.
     pub(crate) endpoints: Endpoints,
+    /// Tokens of end users that it has verified.
+    pub(crate) verified: RefCell<Verified>,
     drain: Drain,
 }
 
@@ -102,7 +108,8 @@ impl Proxy {
     pub(crate) fn new(shared: Arc<Shared>, access: AccessLog, drain: &Drain) -> Rc<Self> {
         let endpoints = Endpoints::new(shared.clone());
         let drain = drain.scoped();
-        Rc::new(Self { shared, meter: Meter::new(access), clusters: Clusters::default(), endpoints, drain })
+        let (clusters, verified) = (Clusters::default(), RefCell::default());
+        Rc::new(Self { shared, meter: Meter::new(access), clusters, endpoints, verified, drain })
     }
 
     /// Resolves when the process begins to stop.

@@ -66,6 +66,11 @@ impl Story {
         Self::of(kept, is_grpc(&head.headers))
     }
 
+    /// Has it that `path` was asked for: what came with it is told to nobody.
+    pub(crate) fn asked_for(&mut self, path: &str) {
+        self.head = RequestHead { path: path.as_bytes(), ..self.head.head() }.keep();
+    }
+
     /// Of a request of HTTP/1 whose head could not be read.
     pub(crate) fn unread() -> Self {
         Self::of(RequestHead { protocol: protocol(Version::HTTP_11), ..RequestHead::default() }, false)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ambit_discovery::{Cluster, Origin};
 use ambit_model::route::Normalization;
-use ambit_model::{Identity, Mesh, TrustDomain, TrustDomains, WorkloadUid};
+use ambit_model::{Cidr, Identity, Mesh, TrustDomain, TrustDomains, WorkloadUid};
 use ambit_process::settings::{LogFormat, seconds};
 use ambit_process::source::Source;
 use ambit_transport::credentials;
@@ -159,6 +159,25 @@ pub(crate) struct Settings {
     /// kept as it is.
     #[arg(long = "x-forwarded-for", env = "WAYPOINT_X_FORWARDED_FOR", value_enum, default_value = "append")]
     pub(crate) forwarded_for: ForwardedFor,
+
+    /// Ranges of addresses from which no keys of issuers of tokens are fetched (RequestAuthentication, jwksUri), whoever writes
+    /// their names. Default: this machine's own, link-local ones and those of clouds' metadata.
+    #[arg(
+        long,
+        env = "WAYPOINT_JWKS_BLOCKED_CIDRS",
+        value_name = "CIDR",
+        value_delimiter = ',',
+        default_value = "127.0.0.0/8,::1/128,0.0.0.0/8,::/128,169.254.0.0/16,fe80::/10,100.100.100.200/32,fd00:ec2::254/128"
+    )]
+    pub(crate) jwks_blocked_cidrs: Vec<Cidr>,
+
+    /// Seconds after which keys of issuers of tokens are fetched again.
+    #[arg(long, env = "WAYPOINT_JWKS_REFRESH", value_name = "SECONDS", default_value = "1200", value_parser = seconds)]
+    pub(crate) jwks_refresh: Duration,
+
+    /// PEM file of the authorities that servers with such keys are checked against. Default: those of this system.
+    #[arg(long, env = "WAYPOINT_JWKS_ROOTS", value_name = "FILE")]
+    pub(crate) jwks_roots: Option<PathBuf>,
 
     /// Seconds for which a client is held whose pod the waypoint may not know yet, where policies ask for its labels.
     #[arg(long, env = "WAYPOINT_PATIENCE", value_name = "SECONDS", default_value = "5", value_parser = seconds)]

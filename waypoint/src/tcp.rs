@@ -215,6 +215,7 @@ async fn dial(proxy: &Rc<Proxy>, arrival: &Rc<Arrival>, sni: Option<&str>) -> Re
         scheme: "",
         authority: "",
         path: "",
+        claims: None,
         fields: NO_FIELDS,
     };
     let hash = place.hash_key().and_then(|key| key_hash(key, &request, Some(arrival.client.ip())));

@@ -64,7 +64,7 @@ https://{{ $values.caAddress | default (printf "ambit-controller.%s.svc:15012" .
   resources: [serviceentries, workloadentries, virtualservices, destinationrules, gateways]
   verbs: [get, list, watch]
 - apiGroups: [security.istio.io]
-  resources: [peerauthentications, authorizationpolicies]
+  resources: [peerauthentications, authorizationpolicies, requestauthentications]
   verbs: [get, list, watch]
 - apiGroups: [gateway.networking.k8s.io]
   resources: [gateways, gatewayclasses, httproutes, grpcroutes, referencegrants]

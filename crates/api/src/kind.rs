@@ -29,6 +29,8 @@ pub enum Kind {
     PeerAuthentication,
     /// security.istio.io AuthorizationPolicy
     AuthorizationPolicy,
+    /// security.istio.io RequestAuthentication
+    RequestAuthentication,
     /// networking.istio.io VirtualService
     VirtualService,
     /// networking.istio.io DestinationRule
@@ -49,7 +51,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind that the mesh acts on.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Namespace,
         Self::Node,
         Self::ServiceAccount,
@@ -60,6 +62,7 @@ impl Kind {
         Self::Pod,
         Self::PeerAuthentication,
         Self::AuthorizationPolicy,
+        Self::RequestAuthentication,
         Self::VirtualService,
         Self::DestinationRule,
         Self::Gateway,
@@ -84,6 +87,7 @@ impl Kind {
             Self::Pod => "Pod",
             Self::PeerAuthentication => "PeerAuthentication",
             Self::AuthorizationPolicy => "AuthorizationPolicy",
+            Self::RequestAuthentication => "RequestAuthentication",
             Self::VirtualService => "VirtualService",
             Self::DestinationRule => "DestinationRule",
             Self::Gateway | Self::IstioGateway => "Gateway",
@@ -130,7 +134,7 @@ impl Kind {
             | Self::IstioGateway => {
                 &["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"]
             }
-            Self::PeerAuthentication | Self::AuthorizationPolicy => {
+            Self::PeerAuthentication | Self::AuthorizationPolicy | Self::RequestAuthentication => {
                 &["security.istio.io/v1", "security.istio.io/v1beta1"]
             }
             Self::Gateway | Self::GatewayClass => {
@@ -262,7 +266,7 @@ mod tests {
             ("security.istio.io/v1beta1", "PeerAuthentication", Recognised::Known(Kind::PeerAuthentication)),
             ("security.istio.io/v1alpha1", "AuthorizationPolicy", Recognised::WrongVersion("security.istio.io/v1")),
             ("policy.linkerd.io/v1alpha1", "AuthorizationPolicy", Recognised::Foreign),
-            ("security.istio.io/v1", "RequestAuthentication", Recognised::NotInEffect),
+            ("security.istio.io/v1", "RequestAuthentication", Recognised::Known(Kind::RequestAuthentication)),
             ("networking.istio.io/v1", "VirtualService", Recognised::Known(Kind::VirtualService)),
             ("networking.istio.io/v1alpha3", "DestinationRule", Recognised::Known(Kind::DestinationRule)),
             ("networking.istio.io/vlalpha", "VirtualService", Recognised::WrongVersion("networking.istio.io/v1")),

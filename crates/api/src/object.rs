@@ -9,6 +9,7 @@ pub mod istio_gateway;
 pub mod meta;
 pub mod pod;
 pub mod policy;
+pub mod request_authentication;
 pub mod service;
 pub mod service_entry;
 pub mod virtual_service;
@@ -24,6 +25,7 @@ pub use istio_gateway::IstioGateway;
 pub use meta::ObjectMeta;
 pub use pod::Pod;
 pub use policy::{AuthorizationPolicy, PeerAuthentication};
+pub use request_authentication::RequestAuthentication;
 pub use service::Service;
 pub use service_entry::ServiceEntry;
 pub use virtual_service::VirtualService;
@@ -54,6 +56,8 @@ pub enum Object {
     PeerAuthentication(Box<PeerAuthentication>),
     /// security.istio.io AuthorizationPolicy
     AuthorizationPolicy(Box<AuthorizationPolicy>),
+    /// security.istio.io RequestAuthentication
+    RequestAuthentication(Box<RequestAuthentication>),
     /// networking.istio.io VirtualService
     VirtualService(Box<VirtualService>),
     /// networking.istio.io DestinationRule
@@ -89,6 +93,7 @@ impl Object {
             Kind::WorkloadEntry => Self::WorkloadEntry(Box::deserialize(from)?),
             Kind::PeerAuthentication => Self::PeerAuthentication(Box::deserialize(from)?),
             Kind::AuthorizationPolicy => Self::AuthorizationPolicy(Box::deserialize(from)?),
+            Kind::RequestAuthentication => Self::RequestAuthentication(Box::deserialize(from)?),
             Kind::VirtualService => Self::VirtualService(Box::deserialize(from)?),
             Kind::DestinationRule => Self::DestinationRule(Box::deserialize(from)?),
             Kind::Gateway => Self::Gateway(Box::deserialize(from)?),
@@ -114,6 +119,7 @@ impl Object {
             Self::WorkloadEntry(_) => Kind::WorkloadEntry,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
+            Self::RequestAuthentication(_) => Kind::RequestAuthentication,
             Self::VirtualService(_) => Kind::VirtualService,
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::Gateway(_) => Kind::Gateway,
@@ -138,6 +144,7 @@ impl Object {
             Self::WorkloadEntry(entry) => &entry.metadata,
             Self::PeerAuthentication(policy) => &policy.metadata,
             Self::AuthorizationPolicy(policy) => &policy.metadata,
+            Self::RequestAuthentication(policy) => &policy.metadata,
             Self::VirtualService(service) => &service.metadata,
             Self::DestinationRule(rule) => &rule.metadata,
             Self::Gateway(gateway) => &gateway.metadata,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ambit_model::destination::DestinationRule;
 use ambit_model::gateway;
-use ambit_model::policy::{PeerAuthentication, Policy, PolicyKey};
+use ambit_model::policy::{PeerAuthentication, Policy, PolicyKey, RequestAuthentication};
 use ambit_model::route::{VirtualService, Visibility};
 use ambit_model::{Cidr, Distribution, Node, Resolution, ServiceKey, Sidecar, Topology, Workload, WorkloadUid};
 
@@ -45,6 +45,8 @@ pub enum Resource {
     PeerAuthentication(Arc<PeerAuthentication>),
     /// Who may talk to whom.
     AuthorizationPolicy(Arc<Policy>),
+    /// Which tokens of end users are taken.
+    RequestAuthentication(Arc<RequestAuthentication>),
     /// Where traffic goes.
     VirtualService(Arc<VirtualService>),
     /// How endpoints are reached.
@@ -83,6 +85,7 @@ impl Resource {
             Self::WorkloadEntry(entry) => named(Kind::WorkloadEntry, &entry.namespace, &entry.name),
             Self::PeerAuthentication(policy) => of_policy(Kind::PeerAuthentication, &policy.key),
             Self::AuthorizationPolicy(policy) => of_policy(Kind::AuthorizationPolicy, &policy.key),
+            Self::RequestAuthentication(policy) => of_policy(Kind::RequestAuthentication, &policy.key),
             Self::VirtualService(service) => of_policy(Kind::VirtualService, &service.key),
             Self::DestinationRule(rule) => of_policy(Kind::DestinationRule, &rule.key),
             Self::Gateway(gateway) => named(Kind::Gateway, &gateway.key.namespace, &gateway.key.name),

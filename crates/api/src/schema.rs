@@ -11,6 +11,7 @@ mod destination_rule;
 mod istio_gateway;
 mod peer;
 mod policy;
+mod request_authentication;
 mod selector;
 mod service_entry;
 mod status;

@@ -59,6 +59,7 @@ pub fn translate(object: &Object, mesh: &Mesh) -> Result<Translated, Vec<FieldEr
         Object::WorkloadEntry(entry) => written::workload_entry(entry, &id, &mut findings),
         Object::PeerAuthentication(policy) => policy::peer_authentication(policy, &id, mesh, &mut findings),
         Object::AuthorizationPolicy(policy) => policy::authorization(policy, &id, mesh, &mut findings),
+        Object::RequestAuthentication(policy) => policy::token::translate(policy, &id, mesh, &mut findings),
         Object::VirtualService(service) => virtual_service::translate(service, &id, mesh, &mut findings),
         Object::DestinationRule(rule) => destination_rule::translate(rule, &id, mesh, &mut findings),
         Object::Gateway(gateway) => waypoint::gateway(gateway, &id, mesh, &mut findings),

@@ -22,7 +22,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-const VALID: [&str; 3] = [
+const VALID: [&str; 4] = [
     r#"{"metadata":{"name":"p","namespace":"shop","annotations":{"istio.io/dry-run":"true"}},"spec":{"action":"DENY",
     "selector":{"matchLabels":{"app":"db"}},"rules":[{"from":[{"source":{"principals":["*/sa/web"],"notNamespaces":["a*"],
     "ipBlocks":["10.0.0.0/8","fd00::/64"]}},{"source":{"serviceAccounts":["shop/web","web"]}}],
@@ -31,6 +31,10 @@ const VALID: [&str; 3] = [
     r#"{"metadata":{"name":"p","namespace":"istio-system","creationTimestamp":"2024-01-01T00:00:00Z"},"spec":{
     "selector":{"matchLabels":{"app":"db"}},"mtls":{"mode":"STRICT"},"portLevelMtls":{"80":{"mode":"PERMISSIVE"}}}}"#,
     r#"{"metadata":{"name":"p"},"spec":{"targetRefs":[{"kind":"Service","name":"web"}],"rules":[{}]}}"#,
+    r#"{"metadata":{"name":"p"},"spec":{"targetRefs":[{"kind":"Service","name":"web"}],"jwtRules":[{"issuer":"https://a",
+    "jwksUri":"https://a.example:8443/keys","audiences":["web"],"fromHeaders":[{"name":"x-token","prefix":"t "}],
+    "fromCookies":["t"],"outputClaimToHeaders":[{"header":"x-sub","claim":"a.b"}],"timeout":"1s"},
+    {"issuer":"b","jwks":"{\"keys\":[]}"}]}}"#,
 ];
 
 const RULES: [&str; 5] = [

@@ -162,6 +162,10 @@ impl Index {
             Resource::AuthorizationPolicy(policy) => {
                 touched.anything |= self.snapshot.policies.set_authorization(&policy.key.clone(), Some(policy));
             }
+            Resource::RequestAuthentication(policy) => {
+                touched.bindings = true;
+                touched.anything |= self.snapshot.policies.set_authentication(&policy.key.clone(), Some(policy));
+            }
             Resource::VirtualService(service) => {
                 touched.bindings = true;
                 touched.anything |= self.snapshot.routes.set(&service.key.clone(), Some(service));
@@ -205,12 +209,17 @@ impl Index {
                 touched.services.extend(self.namespace(namespace).set_workload_entry(name, None));
             }
             Kind::EndpointSlice => self.set_slice(namespace, name, None, touched),
-            Kind::PeerAuthentication | Kind::AuthorizationPolicy | Kind::VirtualService | Kind::DestinationRule => {
+            Kind::PeerAuthentication
+            | Kind::AuthorizationPolicy
+            | Kind::RequestAuthentication
+            | Kind::VirtualService
+            | Kind::DestinationRule => {
                 let key = PolicyKey { namespace: namespace.clone(), name: name.clone() };
                 let snapshot = &mut self.snapshot;
-                touched.bindings |= matches!(kind, Kind::VirtualService | Kind::DestinationRule);
+                touched.bindings |= !matches!(kind, Kind::PeerAuthentication | Kind::AuthorizationPolicy);
                 touched.anything |= match kind {
                     Kind::PeerAuthentication => snapshot.policies.set_peer(&key, None),
+                    Kind::RequestAuthentication => snapshot.policies.set_authentication(&key, None),
                     Kind::VirtualService => snapshot.routes.set(&key, None),
                     Kind::DestinationRule => snapshot.destinations.set(&key, None),
                     _ => snapshot.policies.set_authorization(&key, None),
@@ -470,6 +479,7 @@ fn rank(event: &Event) -> Kind {
         Event::Upsert(Resource::Pod(_)) => Kind::Pod,
         Event::Upsert(Resource::PeerAuthentication(_)) => Kind::PeerAuthentication,
         Event::Upsert(Resource::AuthorizationPolicy(_)) => Kind::AuthorizationPolicy,
+        Event::Upsert(Resource::RequestAuthentication(_)) => Kind::RequestAuthentication,
         Event::Upsert(Resource::VirtualService(_)) => Kind::VirtualService,
         Event::Upsert(Resource::DestinationRule(_)) => Kind::DestinationRule,
         Event::Upsert(Resource::Gateway(_)) => Kind::Gateway,

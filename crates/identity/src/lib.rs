@@ -12,6 +12,7 @@
 //! | [`channel`] | TLS between a CA and those who ask it |
 //! | [`origination`] | TLS towards applications |
 //! | [`termination`] | TLS that a gateway ends for clients from outside |
+//! | [`jose`] | signed tokens of end users, and the keys that they are verified by |
 //! | [`client`] | the seam behind which requests are signed |
 //! | [`renewal`] | when to ask for the next certificate (pure) |
 //! | [`store`] | the certificates in use, in memory only; kept there, if wanted, for the next process of the same pod |
@@ -28,6 +29,7 @@ pub mod csr;
 pub mod error;
 #[cfg(test)]
 mod fixtures;
+pub mod jose;
 pub mod origination;
 pub mod provider;
 pub mod renewal;

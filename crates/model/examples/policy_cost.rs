@@ -73,7 +73,7 @@ fn judged(snapshot: &Snapshot, number: usize, expected: bool) -> Duration {
     let (authority, tenant) = (format!("host-{number}.example"), format!("tenant-{number}"));
     let path = format!("/api/v1/things/{number}/parts");
     let fields: &[(&str, &str)] = &[("accept", "*/*"), ("user-agent", "curl"), ("x-tenant", &tenant)];
-    let head = Some(Head { method: "GET", authority: &authority, path: &path, fields });
+    let head = Some(Head { method: "GET", authority: &authority, path: &path, claims: None, fields });
     let request =
         RequestAccess { client: &client, remote: None, destination: ([10, 96, 0, 1], 80).into(), sni: None, head };
     let waypoint = PolicyKey::new("shop", "waypoint");

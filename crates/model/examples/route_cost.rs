@@ -117,6 +117,7 @@ fn nanoseconds(routes: &Routes, apart: bool) -> f64 {
         scheme: "http",
         authority: "reviews",
         path: "/api/v1/resource-999",
+        claims: None,
         fields: &fields[..],
     };
     let with_id = Request { path: "/api/v1/resource-999/7", ..request };

@@ -480,7 +480,7 @@ fn any_term() -> impl Strategy<Value = Term> {
         text(Attribute::Method, &["GET", "P*", "*"]),
         any_values(&["/a", "/a*", "*/b", "/{*}/b", "/a/{**}", "*"]).prop_map(Term::Path),
         text(Attribute::Header("x-a".into()), &["a", "b*", "*a", "*"]),
-        text(Attribute::Token("request.auth.principal".into()), &["a", "*"]),
+        text(Attribute::Token(policy::TokenAttribute::Principal), &["a", "*"]),
         Just(Term::Beyond("experimental.envoy.filters.network.mysql_proxy[a.b]".into())),
     ]
 }

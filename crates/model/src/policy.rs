@@ -1,4 +1,5 @@
-//! Who may talk to whom: mutual TLS as PeerAuthentication demands it, and AuthorizationPolicy. [`evaluate`] judges a
+//! Who may talk to whom: mutual TLS as PeerAuthentication demands it, AuthorizationPolicy, and the tokens of end users
+//! that RequestAuthentication asks for. [`evaluate`] judges a
 //! connection to a pod as far as layer 4 can tell: by identity, namespace, address, port and the client's labels.
 //! [`evaluate_request`] judges a request at a waypoint, by its head as well. Knows no bytes: what cannot be seen from where
 //! it is judged is [`Truth::Unknown`], which refuses where a DENY asks for it and does not admit where an ALLOW does.
@@ -13,6 +14,7 @@ mod request;
 mod rule;
 mod seen;
 mod target;
+pub mod token;
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,6 +31,7 @@ pub use request::{
 };
 pub use rule::{Action, Attribute, Policy, Rule, Term, Values};
 pub use target::{Addressed, TargetKind, TargetRef, WAYPOINT_CLASSES};
+pub use token::{ClaimPath, Claims, RequestAuthentication, TokenAttribute, TokenRule};
 
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;

@@ -32,7 +32,7 @@ const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/ambit/files/
 const GATEWAY: &str = "gateway.networking.k8s.io";
 
 /// Istio's and Gateway API's kinds that the mesh reads.
-pub const MESH: [Definition; 12] = [
+pub const MESH: [Definition; 13] = [
     of(NETWORKING, "VirtualService", "virtualservices"),
     of(NETWORKING, "DestinationRule", "destinationrules"),
     of(NETWORKING, "Gateway", "gateways"),
@@ -40,6 +40,7 @@ pub const MESH: [Definition; 12] = [
     of(NETWORKING, "WorkloadEntry", "workloadentries"),
     Definition { versions: &["v1", "v1beta1"], ..of(SECURITY, "AuthorizationPolicy", "authorizationpolicies") },
     Definition { versions: &["v1", "v1beta1"], ..of(SECURITY, "PeerAuthentication", "peerauthentications") },
+    Definition { versions: &["v1", "v1beta1"], ..of(SECURITY, "RequestAuthentication", "requestauthentications") },
     Definition { versions: &["v1", "v1beta1"], ..of(GATEWAY, "Gateway", "gateways") },
     Definition { versions: &["v1", "v1beta1"], namespaced: false, ..of(GATEWAY, "GatewayClass", "gatewayclasses") },
     Definition { versions: &["v1", "v1beta1"], ..of(GATEWAY, "HTTPRoute", "httproutes") },

@@ -3,12 +3,13 @@
 
 use std::borrow::Cow;
 
+use ambit_identity::jose::Fault;
 use ambit_model::Reason;
 use ambit_model::policy::{DENIED_BODY, DENIED_STATUS, Denial, PolicyKey};
 use ambit_model::route::{ABORT_BODY, Status, grpc_status};
 use ambit_telemetry::ResponseFlag;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 
 /// An answer that no endpoint gave.
@@ -190,6 +191,22 @@ impl Answer {
                 seen: String::new(),
             })),
             ..Self::new(DENIED_STATUS, DENIED_BODY, "", None)
+        }
+    }
+
+    /// The request's token is not taken, for this `fault`; `uri` is what was asked for (Envoy's jwt_authn, RFC 6750 section 3).
+    pub(crate) fn unauthenticated(fault: Fault, uri: &str, seen: String) -> Self {
+        // It is for somebody else, and says who asks all the same.
+        let status = if fault == Fault::Audience { 403 } else { 401 };
+        let told = format!("Bearer realm=\"{}\", error=\"invalid_token\"", uri.replace('"', "%22"));
+        let told = HeaderValue::from_maybe_shared(Bytes::from(told)).ok();
+        let text = fault.to_string();
+        Self {
+            details: Cow::Owned(format!("jwt_authn_access_denied{{{}}}", text.replace(' ', "_"))),
+            body: Bytes::from(text),
+            fields: told.into_iter().map(|told| (WWW_AUTHENTICATE, told)).collect(),
+            why: (!seen.is_empty()).then(|| Box::new(Why { seen, ..Why::default() })),
+            ..Self::new(status, "", "", None)
         }
     }
 

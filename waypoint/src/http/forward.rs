@@ -74,6 +74,7 @@ impl Journey<'_> {
             scheme: self.asked.scheme,
             authority: &self.asked.authority,
             path: &self.asked.path,
+            claims: self.asked.claims.as_ref(),
             fields: &fields,
         };
         match key_hash(key, &request, Some(self.arrival.client.ip())) {

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use ambit_identity::termination::Client;
+use ambit_model::policy::Claims;
 use ambit_model::route::{Fields, HeaderOperations, Operation};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -64,6 +65,10 @@ pub(crate) struct Asked {
     pub(crate) upgrade: Option<HeaderValue>,
     /// It takes trailers.
     pub(crate) trailers: bool,
+    /// What its token says, once that was verified.
+    pub(crate) claims: Option<Claims>,
+    /// Its query had a token, which was taken out of it.
+    pub(crate) had_token: bool,
 }
 
 /// Reads the head of a request, and takes out of its fields what goes no further.
@@ -115,7 +120,7 @@ pub(crate) fn receive(head: &mut request::Parts) -> Result<Asked, Answer> {
     }
     // Whoever asks was answered by this proxy: 100 Continue has been sent by the time that the body is.
     fields.remove(header::EXPECT);
-    Ok(Asked { authority, path, scheme: "http", upgrade, trailers })
+    Ok(Asked { authority, path, scheme: "http", upgrade, trailers, claims: None, had_token: false })
 }
 
 /// What a parsed authority must not be.

@@ -26,6 +26,7 @@ use crate::arrival::{Arrival, Door};
 use crate::authorize;
 use crate::proxy::Proxy;
 use crate::record::Story;
+use crate::tokens;
 
 /// Carries `request`, which came by `arrival` on `channel`, and answers it.
 pub(crate) async fn live(
@@ -38,9 +39,12 @@ pub(crate) async fn live(
     let (mut head, body) = request.into_parts();
     let story = Story::begin(&head);
     let is_grpc = story.is_grpc;
-    let ending = Ending::new(&proxy, &arrival, story);
+    let mut ending = Ending::new(&proxy, &arrival, story);
     let mut response = match admit(&proxy, &mut snapshot, &arrival, &mut head).await {
         Ok(asked) => {
+            if asked.had_token {
+                ending.story().asked_for(&asked.path);
+            }
             let draw = Draw(rand::random());
             let door = arrival.door().zip(proxy.shared.gateway.as_ref());
             let life = Life {
@@ -81,6 +85,7 @@ async fn admit(
         Ok(Cow::Owned(path)) => asked.path = path,
         Err(_) => return Err(Answer::malformed("path_normalization_failed")),
     }
+    tokens::verify(proxy, snapshot, arrival, (head, &mut asked)).await?;
     authorize::request(proxy, snapshot, arrival, (head, &asked)).await?;
     Ok(asked)
 }
@@ -140,6 +145,7 @@ impl<'a> Life<'a> {
             scheme: self.asked.scheme,
             authority: &self.asked.authority,
             path: &self.asked.path,
+            claims: self.asked.claims.as_ref(),
             fields,
         }
     }

@@ -5,6 +5,7 @@ mod outside;
 mod rules;
 mod server;
 mod tls;
+mod token;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ pub(crate) use outside::{Outside, Roots};
 pub(crate) use rules::{destination_rule, near, subsets, virtual_service};
 pub(crate) use server::{Asked, Handshake, Listening, Server, listen, read_head};
 pub(crate) use tls::{Issuer, Shown};
+pub(crate) use token::{Key, jwks, now};
 
 /// Longer than anything takes that is not measured.
 pub(crate) const SOON: Duration = Duration::from_secs(20);

@@ -5,8 +5,8 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::{
-    Schema, destination_rule, istio_gateway, object, peer, policy, service_entry, status, virtual_service,
-    workload_entry,
+    Schema, destination_rule, istio_gateway, object, peer, policy, request_authentication, service_entry, status,
+    virtual_service, workload_entry,
 };
 use crate::kind::Kind;
 
@@ -77,12 +77,13 @@ impl Definition {
                 let action = column("Action", ".spec.action", "What becomes of what its rules describe");
                 ("authorizationpolicies", "ap", policy::spec, vec![action, age()])
             }
+            Kind::RequestAuthentication => ("requestauthentications", "ra", request_authentication::spec, vec![age()]),
             _ => return None,
         };
         let schema = object("", [("spec", spec()), ("status", status::status())]);
         // A policy may say nothing, and then is for everything; of the others it is `translate` that refuses it.
         let may_be_bare = matches!(kind, Kind::VirtualService | Kind::DestinationRule | Kind::IstioGateway)
-            || matches!(kind, Kind::PeerAuthentication | Kind::AuthorizationPolicy);
+            || matches!(kind, Kind::PeerAuthentication | Kind::AuthorizationPolicy | Kind::RequestAuthentication);
         let schema = if may_be_bare { schema } else { schema.needs(&["spec"]) };
         Some(Self { kind, plural, short, columns, schema })
     }

@@ -6,13 +6,14 @@ use super::*;
 use crate::{Kind, Object};
 
 /// Where the objects are declared that are read.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     include_str!("../object/virtual_service.rs"),
     include_str!("../object/virtual_service/resilience.rs"),
     include_str!("../object/destination_rule.rs"),
     include_str!("../object/service_entry.rs"),
     include_str!("../object/workload_entry.rs"),
     include_str!("../object/policy.rs"),
+    include_str!("../object/request_authentication.rs"),
     include_str!("../object/istio_gateway.rs"),
 ];
 

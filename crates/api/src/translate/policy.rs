@@ -1,10 +1,11 @@
-//! PeerAuthentication and AuthorizationPolicy: whom they are for and what they say. What is not understood is an
+//! PeerAuthentication, AuthorizationPolicy and RequestAuthentication: whom they are for and what they say. What is not understood is an
 //! error, so that a policy is in force as it was meant or not at all.
 
 mod beyond;
 mod custom;
 mod rule;
 mod target;
+pub(super) mod token;
 mod value;
 
 use std::collections::BTreeMap;
@@ -98,7 +99,8 @@ pub(super) fn authorization(
             }
         }
     }
-    let scope = pods_or_targets(policy, id, mesh, findings);
+    let written = (spec.selector.as_ref(), spec.target_ref.as_ref(), &spec.target_refs[..]);
+    let scope = pods_or_targets(written, id, mesh, findings);
     remark_on_action(action, findings);
     let rules = spec.rules.iter().enumerate();
     let rules = rules.map(|(place, rule)| rule::rule(rule, &format!("spec.rules[{place}]"), id, findings));
@@ -135,22 +137,26 @@ fn scope(selector: Option<&Selector>, id: &ObjectRef, mesh: &Mesh, findings: &mu
 }
 
 /// Pods, or what `targetRefs` name instead.
-fn pods_or_targets(policy: &AuthorizationPolicy, id: &ObjectRef, mesh: &Mesh, findings: &mut Findings) -> Scope {
-    let spec = &policy.spec;
-    let targets: Vec<(String, &TargetRef)> = match &spec.target_ref {
+fn pods_or_targets(
+    (selector, target_ref, target_refs): (Option<&Selector>, Option<&TargetRef>, &[TargetRef]),
+    id: &ObjectRef,
+    mesh: &Mesh,
+    findings: &mut Findings,
+) -> Scope {
+    let targets: Vec<(String, &TargetRef)> = match target_ref {
         Some(single) => vec![("spec.targetRef".to_owned(), single)],
         None => {
-            let each = spec.target_refs.iter().enumerate();
+            let each = target_refs.iter().enumerate();
             each.map(|(place, target)| (format!("spec.targetRefs[{place}]"), target)).collect()
         }
     };
     if targets.is_empty() {
-        return scope(spec.selector.as_ref(), id, mesh, findings);
+        return scope(selector, id, mesh, findings);
     }
-    if spec.target_ref.is_some() && !spec.target_refs.is_empty() {
+    if target_ref.is_some() && !target_refs.is_empty() {
         findings.error("spec.targetRef", "stands beside targetRefs: write targetRefs alone");
     }
-    if spec.selector.is_some() {
+    if selector.is_some() {
         findings.error("spec.selector", "stands beside targetRefs: a policy is for pods or for targets, write one");
     }
     Scope::Targets(targets.iter().filter_map(|(path, target)| target::read(target, path, id, mesh, findings)).collect())

@@ -93,6 +93,7 @@ impl Call {
             scheme: self.scheme,
             authority: self.authority,
             path: self.path,
+            claims: None,
             fields: &self.fields,
         }
     }

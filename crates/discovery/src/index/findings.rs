@@ -14,6 +14,7 @@ use super::selections::Selections;
 
 mod gateways;
 mod routes;
+mod tokens;
 
 /// What is wrong with an object in view of others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub(super) fn all(
 ) -> Vec<Finding> {
     let labels = asking.iter().filter_map(|(object, key)| label(snapshot, object, key));
     let rules = unapplied(snapshot).into_iter().chain(routes::all(snapshot));
-    labels.chain(rules).chain(gateways::unserved(snapshot, selections)).collect()
+    labels.chain(rules).chain(tokens::unverified(snapshot)).chain(gateways::unserved(snapshot, selections)).collect()
 }
 
 /// What is wrong with the label of `object` that asks for the waypoint `key`.

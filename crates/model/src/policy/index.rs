@@ -3,7 +3,7 @@
 mod anchor;
 mod shelf;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -11,27 +11,30 @@ use imbl::OrdMap;
 use super::peer::{Mtls, PeerAuthentication};
 use super::rule::Policy;
 use super::target::{Addressed, TargetRef};
+use super::token::{RequestAuthentication, TokenRule};
 use super::{PolicyKey, Scope};
 use crate::workload::Workload;
 pub(super) use anchor::Shown;
+use shelf::{Authentications, Kept, Seniors};
 pub(super) use shelf::{Effects, Ruled};
-use shelf::{Kept, Seniors};
 
 /// Every policy of the mesh.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policies {
     authorization: Scoped<Effects>,
     peer: Scoped<Seniors>,
+    authentication: Scoped<Authentications>,
 }
 
 impl Policies {
-    /// True if there is none.
+    /// True if there is none that refuses: neither an AuthorizationPolicy nor a PeerAuthentication.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.authorization.all.is_empty() && self.peer.all.is_empty()
     }
 
-    /// True if `other` is a copy of these, neither having been changed since. Costs nothing; false may be an error.
+    /// True if `other` is a copy of these, neither having been changed since but for what tokens are asked for. Costs nothing;
+    /// false may be an error.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         self.authorization.all.ptr_eq(&other.authorization.all) && self.peer.all.ptr_eq(&other.peer.all)
@@ -45,6 +48,37 @@ impl Policies {
     /// Adds, replaces or removes the PeerAuthentication `key`. False if that changes nothing.
     pub fn set_peer(&mut self, key: &PolicyKey, policy: Option<Arc<PeerAuthentication>>) -> bool {
         self.peer.set(key, policy)
+    }
+
+    /// Adds, replaces or removes the RequestAuthentication `key`. False if that changes nothing.
+    pub fn set_authentication(&mut self, key: &PolicyKey, policy: Option<Arc<RequestAuthentication>>) -> bool {
+        self.authentication.set(key, policy)
+    }
+
+    /// Every RequestAuthentication, ascending by key.
+    pub fn authentications(&self) -> impl Iterator<Item = &Arc<RequestAuthentication>> {
+        self.authentication.all.values()
+    }
+
+    /// Which tokens are taken of requests that are `addressed` so, by their issuers: the rules of every RequestAuthentication
+    /// that is attached to one of the targets or, at a gateway, for its own pod.
+    #[must_use]
+    pub fn tokens(&self, addressed: &Addressed) -> Vec<&Arc<TokenRule>> {
+        if self.authentication.all.is_empty() {
+            return Vec::new();
+        }
+        let targets = addressed.targets().iter();
+        let attached = targets.filter_map(|target| self.authentication.placed.get(&Place::Target(target.clone())));
+        let attached = attached.flat_map(Authentications::policies);
+        let of_pod = addressed.pod().into_iter().flat_map(|pod| {
+            let shelves = self.authentication.shelves(pod).flat_map(Authentications::policies);
+            shelves.filter(|policy| policy.scope.covers(pod))
+        });
+        // A policy with two targets may apply twice.
+        let all: BTreeMap<&PolicyKey, _> = attached.chain(of_pod).map(|policy| (&policy.key, policy)).collect();
+        let mut rules: Vec<_> = all.values().flat_map(|policy| &policy.rules).collect();
+        rules.sort_by(|one, other| one.issuer.cmp(&other.issuer));
+        rules
     }
 
     /// Every AuthorizationPolicy, ascending by key.

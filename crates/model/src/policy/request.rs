@@ -11,6 +11,7 @@ use super::index::Effects;
 use super::rule::Policy;
 use super::seen::{Of, Seen};
 use super::target::Addressed;
+use super::token::Claims;
 use crate::route::Fields;
 use crate::snapshot::Snapshot;
 
@@ -46,6 +47,8 @@ pub struct Head<'a, F: ?Sized> {
     pub authority: &'a str,
     /// Its `:path` with the query, as [`crate::route::normalize`] has left it and as it is forwarded.
     pub path: &'a str,
+    /// What its token says, if it has one that was verified.
+    pub claims: Option<&'a Claims>,
     /// Its header fields.
     pub fields: &'a F,
 }

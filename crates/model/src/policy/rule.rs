@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::path::PathPattern;
 use super::pattern::Pattern;
 use super::seen::{Seen, Told};
+use super::token::TokenAttribute;
 use super::{PolicyKey, Scope, Truth};
 use crate::cidr::Cidr;
 
@@ -104,9 +105,8 @@ pub enum Attribute {
     Path,
     /// The field of this name, in lower case, of the request.
     Header(Arc<str>),
-    /// What a verified token says, by the name under which a policy asks for it, such as `request.auth.principal`. Nobody
-    /// verifies tokens, so that a request has none of it.
-    Token(Arc<str>),
+    /// What the request's token says; a request without a token says nothing of it.
+    Token(TokenAttribute),
     /// The value of this label of the client's pod.
     Label(Arc<str>),
 }
@@ -135,13 +135,14 @@ impl Term {
         match self {
             Self::Text(attribute, values) => match seen.texts(attribute) {
                 Told::Texts(texts) => values.hold(|pattern| texts.iter().any(|text| pattern.matches(text.as_bytes()))),
+                Told::Claim(texts) => values.hold(|pattern| texts.iter().any(|text| pattern.matches(text.as_bytes()))),
                 Told::List(list) => values.hold(|pattern| list.is(pattern)),
                 Told::NotYet => untold,
                 Told::Never => Truth::Unknown,
             },
             Self::Path(values) => match seen.texts(&Attribute::Path) {
                 Told::Texts(texts) => values.hold(|pattern| texts.iter().any(|text| pattern.matches(text))),
-                Told::List(_) | Told::NotYet | Told::Never => Truth::Unknown,
+                Told::Claim(_) | Told::List(_) | Told::NotYet | Told::Never => Truth::Unknown,
             },
             Self::SourceIp(values) => within(values, seen.source),
             Self::RemoteIp(values) => within(values, seen.remote),
@@ -166,7 +167,7 @@ impl Term {
             Attribute::Method => "operation.methods".into(),
             Attribute::Path => "operation.paths".into(),
             Attribute::Header(name) => format!("request.headers[{name}]").into(),
-            Attribute::Token(name) => name.clone(),
+            Attribute::Token(attribute) => attribute.to_string().into(),
             Attribute::Principal
             | Attribute::Namespace
             | Attribute::ServiceAccount

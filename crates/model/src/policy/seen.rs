@@ -11,6 +11,7 @@ use super::access::{Access, Client};
 use super::pattern::Pattern;
 use super::request::{Head, RequestAccess};
 use super::rule::Attribute;
+use super::token::Claims;
 use crate::identity::Identity;
 use crate::route::{Fields, field};
 use crate::snapshot::Snapshot;
@@ -39,6 +40,8 @@ pub(super) struct Seen<'a> {
 pub(super) enum Told<'a> {
     /// All of these, or nothing.
     Texts(&'a [Arc<str>]),
+    /// All of these, or nothing, since a token says so.
+    Claim(Vec<Arc<str>>),
     /// A list.
     List(List<'a>),
     /// It is a label of somebody proven whom the snapshot does not show (yet).
@@ -52,6 +55,7 @@ struct SeenHead<'a> {
     method: Option<Arc<str>>,
     hosts: Vec<Arc<str>>,
     path: Option<Arc<str>>,
+    claims: Option<&'a Claims>,
     fields: &'a dyn Lists,
 }
 
@@ -172,7 +176,10 @@ impl<'a> Seen<'a> {
             Attribute::Host => return of_head(|head| &head.hosts),
             Attribute::Method => return of_head(|head| head.method.as_slice()),
             Attribute::Path => return of_head(|head| head.path.as_slice()),
-            Attribute::Token(_) => return of_head(|_| &[]),
+            Attribute::Token(attribute) => {
+                let Some(head) = &self.head else { return Told::Never };
+                return head.claims.map_or(Told::Texts(&[]), |claims| Told::Claim(claims.texts(attribute)));
+            }
             Attribute::Header(name) => {
                 let Some(head) = &self.head else { return Told::Never };
                 return head.fields.list(name).map_or(Told::Texts(&[]), Told::List);
@@ -184,10 +191,10 @@ impl<'a> Seen<'a> {
 }
 
 impl<'a> SeenHead<'a> {
-    fn new<F: ?Sized>(head: &Head<'_, F>, fields: &'a dyn Lists) -> Self {
+    fn new<F: ?Sized>(head: &Head<'a, F>, fields: &'a dyn Lists) -> Self {
         let there = |text: &str| (!text.is_empty()).then(|| Arc::from(text));
         let path = head.path.split(['?', '#']).next().and_then(there);
-        Self { method: there(head.method), hosts: hosts(head.authority), path, fields }
+        Self { method: there(head.method), hosts: hosts(head.authority), path, claims: head.claims, fields }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A route that delegates, merged with the routes of the VirtualService that it delegates to (Istio `Delegate`): the
 //! delegate's conditions must be within the root's, or its route has no effect.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::text::Text;
@@ -68,6 +69,8 @@ fn merged_match(root: &HttpMatch, own: &HttpMatch) -> HttpMatch {
         authority: either(&own.authority, &root.authority),
         headers: root.headers.clone().into_iter().chain(own.headers.clone()).collect(),
         without_headers: root.without_headers.clone().into_iter().chain(own.without_headers.clone()).collect(),
+        claims: root.claims.clone().into_iter().chain(own.claims.clone()).collect(),
+        without_claims: root.without_claims.clone().into_iter().chain(own.without_claims.clone()).collect(),
         parameters: root.parameters.clone().into_iter().chain(own.parameters.clone()).collect(),
     }
 }
@@ -80,15 +83,18 @@ fn fits(root: &HttpMatch, own: &HttpMatch) -> bool {
         (&root.method, &own.method),
         (&root.authority, &own.authority),
     ];
-    let maps = [
-        (&root.headers, &own.headers),
-        (&root.without_headers, &own.without_headers),
-        (&root.parameters, &own.parameters),
-    ];
     let within_texts = texts.iter().all(|(root, own)| root.as_ref().zip(own.as_ref()).is_none_or(within));
-    let within_maps =
-        maps.iter().all(|(root, own)| own.iter().filter_map(|(name, text)| Some((root.get(name)?, text))).all(within));
+    let within_maps = all_within(&root.headers, &own.headers)
+        && all_within(&root.without_headers, &own.without_headers)
+        && all_within(&root.claims, &own.claims)
+        && all_within(&root.without_claims, &own.without_claims)
+        && all_within(&root.parameters, &own.parameters);
     within_texts && within_maps && root.ignore_uri_case == own.ignore_uri_case && source_fits(&root.source, &own.source)
+}
+
+/// True if of every name that both have `own` is within `root`.
+fn all_within<K: Ord>(root: &BTreeMap<K, Text>, own: &BTreeMap<K, Text>) -> bool {
+    own.iter().filter_map(|(name, text)| Some((root.get(name)?, text))).all(within)
 }
 
 fn source_fits(root: &Source, own: &Source) -> bool {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::virtual_service::Gateway;
+use crate::policy::Claims;
 use crate::workload::Workload;
 
 /// The header fields of a request.
@@ -74,6 +75,8 @@ pub struct Request<'a, F: ?Sized> {
     pub authority: &'a str,
     /// Its `:path`: the path and, after a question mark, the query.
     pub path: &'a str,
+    /// What its token says, if it has one that was verified.
+    pub claims: Option<&'a Claims>,
     /// Its header fields.
     pub fields: &'a F,
 }

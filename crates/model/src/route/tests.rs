@@ -40,6 +40,7 @@ impl Call {
             scheme,
             authority,
             path: &self.path,
+            claims: None,
             fields: &self.fields,
         }
     }
@@ -99,6 +100,7 @@ fn block() -> impl Strategy<Value = HttpMatch> {
             headers,
             without_headers,
             parameters,
+            ..HttpMatch::default()
         },
     )
 }

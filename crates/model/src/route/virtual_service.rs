@@ -21,6 +21,7 @@ use super::text::Text;
 use super::visibility::Visibility;
 use super::{Percent, RuleKey};
 use crate::cidr::Cidr;
+use crate::policy::ClaimPath;
 
 /// A VirtualService.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -175,6 +176,10 @@ pub struct HttpMatch {
     pub headers: BTreeMap<Arc<str>, Text>,
     /// What header fields must not be; one that is missing is empty, unless all that is asked is whether it is there.
     pub without_headers: BTreeMap<Arc<str>, Text>,
+    /// Claims of the request's token, of which one text has to be so.
+    pub claims: BTreeMap<ClaimPath, Text>,
+    /// What no text of a claim must be.
+    pub without_claims: BTreeMap<ClaimPath, Text>,
     /// Query parameters, by name.
     pub parameters: BTreeMap<Arc<str>, Text>,
 }
@@ -191,6 +196,8 @@ impl HttpMatch {
             && is(&self.authority, request.authority)
             && self.headers.iter().all(|(name, text)| has(request, name, text))
             && !self.without_headers.iter().any(|(name, text)| has_or_is_empty(request, name, text))
+            && self.claims.iter().all(|(path, text)| claims(request, path, text))
+            && !self.without_claims.iter().any(|(path, text)| claims(request, path, text))
             && self
                 .parameters
                 .iter()
@@ -205,6 +212,11 @@ impl HttpMatch {
 
 fn has<F: Fields + ?Sized>(request: &Request<'_, F>, name: &str, text: &Text) -> bool {
     super::request::field(request.fields, name).is_some_and(|value| text.matches(&value))
+}
+
+fn claims<F: ?Sized>(request: &Request<'_, F>, path: &ClaimPath, text: &Text) -> bool {
+    let texts = request.claims.map(|claims| claims.claim(path)).unwrap_or_default();
+    texts.iter().any(|claim| text.matches(claim.as_bytes()))
 }
 
 fn has_or_is_empty<F: Fields + ?Sized>(request: &Request<'_, F>, name: &str, text: &Text) -> bool {

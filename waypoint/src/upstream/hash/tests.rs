@@ -15,6 +15,7 @@ fn of(key: &HashKey, path: &str, fields: &[(&str, &str)], source: Option<&str>) 
         scheme: "http",
         authority: "shop",
         path,
+        claims: None,
         fields,
     };
     key_hash(key, &request, source.map(|address| address.parse().unwrap()))

@@ -1,7 +1,7 @@
 //! What becomes of the rules that ask for what cannot be seen where their policy is enforced: at pods what only HTTP
-//! shows, at waypoints what only Envoy does, and what tokens say.
+//! shows, at waypoints what only Envoy does.
 
-use ambit_model::policy::{Action, Attribute, Rule, Scope, Term};
+use ambit_model::policy::{Action, Rule, Scope, Term};
 
 use crate::field::{Findings, Severity};
 
@@ -20,15 +20,6 @@ pub(super) fn remark(rules: &[Rule], action: Action, scope: &Scope, findings: &m
             };
             let whence = if at_pods { "at layer 4" } else { "at a waypoint" };
             let message = format!("{} cannot be seen {whence}, {effect}", unseen.join(", "));
-            findings.remark(Severity::Warning, format_args!("spec.rules[{place}]"), message);
-        }
-        let of_tokens = terms().filter(|term| !at_pods && matches!(term, Term::Text(Attribute::Token(_), _)));
-        let of_tokens: Vec<_> = of_tokens.filter_map(Term::beyond_layer_4).collect();
-        if !of_tokens.is_empty() {
-            let message = format!(
-                "{} is what a verified token says, and this version verifies none: it is as if no request had one",
-                of_tokens.join(", ")
-            );
             findings.remark(Severity::Warning, format_args!("spec.rules[{place}]"), message);
         }
     }

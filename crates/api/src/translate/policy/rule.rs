@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 
-use ambit_model::policy::{Attribute, Rule, Term, Values};
+use ambit_model::policy::{Attribute, ClaimPath, Rule, Term, TokenAttribute, Values};
 
 use super::{refuse_unknown, value};
 use crate::field::{Findings, Severity};
@@ -90,7 +90,7 @@ fn terms(
 fn source(key: &str, written: &Written<'_>, id: &ObjectRef, findings: &mut Findings) -> Option<Term> {
     let attribute = match key {
         "principals" => Attribute::Principal,
-        "requestPrincipals" => Attribute::Token("source.requestPrincipals".into()),
+        "requestPrincipals" => Attribute::Token(TokenAttribute::RequestPrincipal),
         "namespaces" => Attribute::Namespace,
         "trustDomains" => Attribute::TrustDomain,
         "serviceAccounts" => {
@@ -158,9 +158,9 @@ fn attribute(key: &str) -> Result<Attribute, String> {
         "source.serviceAccount" => Attribute::ServiceAccount,
         "source.trustDomain" => Attribute::TrustDomain,
         "connection.sni" => Attribute::Sni,
-        "request.auth.principal" | "request.auth.audiences" | "request.auth.presenter" => {
-            Attribute::Token(Arc::from(key))
-        }
+        "request.auth.principal" => Attribute::Token(TokenAttribute::Principal),
+        "request.auth.audiences" => Attribute::Token(TokenAttribute::Audiences),
+        "request.auth.presenter" => Attribute::Token(TokenAttribute::Presenter),
         _ => {
             if let Some(label) = within("source.labels") {
                 name::label_key(label)?;
@@ -168,10 +168,9 @@ fn attribute(key: &str) -> Result<Attribute, String> {
             } else if let Some(field) = within("request.headers") {
                 Attribute::Header(name::field_name(field)?)
             } else if let Some(claim) = within("request.auth.claims") {
-                if claim.split("][").any(|part| part.is_empty() || part.contains(['[', ']'])) {
-                    return Err("write request.auth.claims[CLAIM], or [CLAIM][PART] for what is within one".to_owned());
-                }
-                Attribute::Token(Arc::from(key))
+                let path = ClaimPath::new(claim.split("][")).filter(|_| !claim.replace("][", "").contains(['[', ']']));
+                let expected = "write request.auth.claims[CLAIM], or [CLAIM][PART] for what is within one";
+                Attribute::Token(TokenAttribute::Claim(path.ok_or_else(|| expected.to_owned())?))
             } else {
                 return Err(format!(
                     "{:?} is no attribute: write source.ip, source.namespace, source.principal, source.serviceAccount, \

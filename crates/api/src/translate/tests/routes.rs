@@ -47,6 +47,26 @@ fn what_is_wrong_with_a_virtual_services_hosts_is_named() {
 }
 
 #[test]
+fn claims_of_tokens_are_written_as_fields_and_are_none() {
+    let claim = |parts: &[&str]| ambit_model::policy::ClaimPath::new(parts.iter().copied()).unwrap();
+    for (key, expected) in [
+        ("@request.auth.claims.sub", claim(&["sub"])),
+        ("@request.auth.claims.a.b", claim(&["a", "b"])),
+        ("@request.auth.claims[a.b][c]", claim(&["a.b", "c"])),
+        ("@Request.Auth.Claims.sub", claim(&["sub"])),
+    ] {
+        let block = json!({"headers": {key: {"exact": "x"}}, "withoutHeaders": {key: {}}});
+        let object = with(json!({ "match": [block] }));
+        let object = super::read(Kind::VirtualService, object).unwrap();
+        let Resource::VirtualService(service) = object.resource else { panic!("another kind") };
+        let matched = &service.http[0].matches[0];
+        assert!(matched.headers.is_empty() && matched.without_headers.is_empty(), "{key}");
+        assert_eq!(matched.claims, [(expected.clone(), ambit_model::route::Text::Exact("x".into()))].into(), "{key}");
+        assert_eq!(matched.without_claims, [(expected, ambit_model::route::Text::Present)].into(), "{key}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_a_match_is_named() {
     for (block, path) in [
         (json!({"uri": {"regex": "("}}), "uri.regex"),
@@ -58,7 +78,10 @@ fn what_is_wrong_with_a_match_is_named() {
         (json!({"method": {"prefix": ""}}), "method.prefix"),
         (json!({"headers": {"a b": {"exact": "c"}}}), "headers[a b]"),
         (json!({"headers": {"a": {"regex": "["}}}), "headers[a].regex"),
-        (json!({"headers": {"@request.auth.claims.sub": {"exact": "a"}}}), "headers[@request.auth.claims.sub]"),
+        (json!({"headers": {"@request.auth.claims": {"exact": "a"}}}), "headers[@request.auth.claims]"),
+        (json!({"headers": {"@request.auth.claims.a..b": {}}}), "headers[@request.auth.claims.a..b]"),
+        (json!({"headers": {"@request.auth.claims[a": {}}}), "headers[@request.auth.claims[a]"),
+        (json!({"withoutHeaders": {"@request.auth.claims[a][]": {}}}), "withoutHeaders[@request.auth.claims[a][]]"),
         (json!({"withoutHeaders": {"a": {"prefix": ""}}}), "withoutHeaders[a].prefix"),
         (json!({"queryParams": {"a": {"regex": ")"}}}), "queryParams[a].regex"),
         (json!({"port": 70000}), "port"),

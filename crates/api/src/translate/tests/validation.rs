@@ -9,6 +9,7 @@ mod entries;
 mod gateways;
 mod policies;
 mod routes;
+mod tokens;
 
 /// What becomes of an object, with the path and the first words of the message.
 #[derive(Clone, Copy, Debug)]

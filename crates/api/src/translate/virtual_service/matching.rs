@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ambit_model::Cidr;
+use ambit_model::policy::ClaimPath;
 use ambit_model::route::{Gateway, Host, HttpMatch, Regex, RegexError, RuleKey, Source, StreamMatch, Text};
 
 use super::super::reach::Home;
@@ -19,6 +20,9 @@ const EXPRESSION: usize = 1024;
 
 /// The keys that are no header fields, and that Istio leaves out.
 const NO_FIELDS: [&str; 4] = ["uri", "scheme", "method", "authority"];
+
+/// What names of claims begin with (Istio "JWT claim based routing").
+const CLAIMS: &str = "@request.auth.claims";
 
 /// A block of `match` of a rule for requests.
 pub(super) fn http(block: &written::HttpMatch, path: &str, home: Home<'_>, findings: &mut Findings) -> HttpMatch {
@@ -45,6 +49,9 @@ pub(super) fn http(block: &written::HttpMatch, path: &str, home: Home<'_>, findi
         Some((Arc::from(key.as_str()), text))
     });
     let parameters = parameters.collect();
+    let (fields, claims) = headers(&block.headers, &format!("{path}.headers"), true, findings);
+    let (without_fields, without_claims) =
+        headers(&block.without_headers, &format!("{path}.withoutHeaders"), false, findings);
     HttpMatch {
         name: super::named(&block.name),
         source: asked.source(path, home, findings),
@@ -53,8 +60,10 @@ pub(super) fn http(block: &written::HttpMatch, path: &str, home: Home<'_>, findi
         scheme,
         method,
         authority,
-        headers: fields(&block.headers, &format!("{path}.headers"), true, findings),
-        without_headers: fields(&block.without_headers, &format!("{path}.withoutHeaders"), false, findings),
+        headers: fields,
+        without_headers: without_fields,
+        claims,
+        without_claims,
         parameters,
     }
 }
@@ -174,32 +183,51 @@ pub(super) fn gateways(names: &[String], path: &str, home: Home<'_>, findings: &
     gateways
 }
 
-/// Header fields by name. Null is nothing to match where they must be `told`, and else presence.
-fn fields(
+/// Texts by the names of header fields, and by claims of tokens.
+type Headers = (BTreeMap<Arc<str>, Text>, BTreeMap<ClaimPath, Text>);
+
+/// Header fields by name, and claims of the request's token, which are written as if they were fields. Null is nothing to
+/// match where they must be `told`, and else presence.
+fn headers(
     written: &BTreeMap<String, Option<written::StringMatch>>,
     path: &str,
     told: bool,
     findings: &mut Findings,
-) -> BTreeMap<Arc<str>, Text> {
-    let mut fields = BTreeMap::new();
+) -> Headers {
+    let (mut fields, mut claims) = Headers::default();
     for (key, text) in written {
         let path = format!("{path}[{key}]");
         if NO_FIELDS.contains(&key.as_str()) {
             findings.remark(Severity::Warning, path, format!("is left out, as by Istio: write {key} beside headers"));
             continue;
         }
-        if key.starts_with("@request.auth.claims") {
-            findings.error(path, "claims of tokens cannot be asked in this version: remove it");
-            continue;
-        }
         if told && text.is_none() {
             findings.error(path, "is null: write what the field should be, or {} for presence");
+            continue;
+        }
+        if let Some(claim) = of_claims(key) {
+            let expected = "names no claim: write @request.auth.claims.CLAIM, or @request.auth.claims[CLAIM][PART]";
+            let claim = findings.take(&path, claim.ok_or_else(|| expected.to_owned()));
+            claims.extend(claim.zip(presence_or(text.as_ref(), &path, findings)));
             continue;
         }
         let (name, text) = (findings.take(&path, name::field_name(key)), presence_or(text.as_ref(), &path, findings));
         fields.extend(name.zip(text));
     }
-    fields
+    (fields, claims)
+}
+
+/// What `key` asks for, if it is the name of claims and not of a field: the claim, with dots or brackets between its parts,
+/// if it is one.
+fn of_claims(key: &str) -> Option<Option<ClaimPath>> {
+    let rest = key
+        .get(CLAIMS.len()..)
+        .filter(|_| key.get(..CLAIMS.len()).is_some_and(|start| start.eq_ignore_ascii_case(CLAIMS)))?;
+    let in_brackets = || rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    Some(match rest.strip_prefix('.') {
+        Some(names) => ClaimPath::new(names.split('.')),
+        None => in_brackets().and_then(|names| ClaimPath::new(names.split("]["))),
+    })
 }
 
 /// What is written, or presence where nothing is.

@@ -76,6 +76,7 @@ impl Call {
             scheme: "http",
             authority: "reviews:9080",
             path: self.path,
+            claims: None,
             fields: &self.fields[..],
         };
         let addressed = Addressed { host: HOST, viewer: "shop", owner: Some("shop"), from: None };

@@ -154,7 +154,7 @@ impl Status {
 
 /// True if objects of `kind` say who is refused.
 const fn refuses(kind: Kind) -> bool {
-    matches!(kind, Kind::AuthorizationPolicy | Kind::PeerAuthentication)
+    matches!(kind, Kind::AuthorizationPolicy | Kind::PeerAuthentication | Kind::RequestAuthentication)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::Fault;
 const CORE: [(&str, &str); 4] =
     [("v1/namespaces", "Namespace"), ("v1/nodes", "Node"), ("v1/services", "Service"), ("v1/pods", "Pod")];
 
-const GROUPS: [(&str, &str); 13] = [
+const GROUPS: [(&str, &str); 14] = [
     ("discovery.k8s.io/v1/endpointslices", "EndpointSlice"),
     ("networking.istio.io/v1/serviceentries", "ServiceEntry"),
     ("networking.istio.io/v1/workloadentries", "WorkloadEntry"),
@@ -20,6 +20,7 @@ const GROUPS: [(&str, &str); 13] = [
     ("networking.istio.io/v1/gateways", "Gateway"),
     ("security.istio.io/v1/peerauthentications", "PeerAuthentication"),
     ("security.istio.io/v1/authorizationpolicies", "AuthorizationPolicy"),
+    ("security.istio.io/v1/requestauthentications", "RequestAuthentication"),
     ("gateway.networking.k8s.io/v1/gateways", "Gateway"),
     ("gateway.networking.k8s.io/v1/gatewayclasses", "GatewayClass"),
     ("gateway.networking.k8s.io/v1/httproutes", "HTTPRoute"),

@@ -11,6 +11,7 @@ use super::anchor::{self, Anchor, Anchored, Shown};
 use crate::policy::peer::PeerAuthentication;
 use crate::policy::rule::{Action, Policy, Rule};
 use crate::policy::seen::Seen;
+use crate::policy::token::RequestAuthentication;
 use crate::policy::{PolicyKey, Scope};
 use crate::workload::Workload;
 
@@ -51,6 +52,33 @@ impl Kept for Seniors {
 
     fn take(&mut self, policy: &Arc<PeerAuthentication>) {
         self.0.remove(&(policy.created.clone(), policy.key.clone()));
+    }
+}
+
+/// RequestAuthentications.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Authentications(OrdMap<PolicyKey, Arc<RequestAuthentication>>);
+
+impl Authentications {
+    /// Every one of them, ascending by key.
+    pub(super) fn policies(&self) -> impl Iterator<Item = &Arc<RequestAuthentication>> {
+        self.0.values()
+    }
+}
+
+impl Kept for Authentications {
+    type Policy = RequestAuthentication;
+
+    fn scope(policy: &RequestAuthentication) -> &Scope {
+        &policy.scope
+    }
+
+    fn put(&mut self, policy: &Arc<RequestAuthentication>) {
+        self.0.insert(policy.key.clone(), policy.clone());
+    }
+
+    fn take(&mut self, policy: &Arc<RequestAuthentication>) {
+        self.0.remove(&policy.key);
     }
 }
 

@@ -132,7 +132,7 @@ fn of_ten_thousand_rules_those_about_the_path_or_host_are_looked_at_and_without_
             ("/p99999/", "a", "", (0, false)),
         ] {
             let fields: &[(&str, &str)] = &[("x-a", field)];
-            let head = Head { method: "GET", authority, path, fields };
+            let head = Head { method: "GET", authority, path, claims: None, fields };
             assert_eq!(looked_at(Some(head)), expected, "form {form} {path}");
         }
         assert_eq!(looked_at(None), (MANY - 1, false), "form {form}");
@@ -197,4 +197,61 @@ fn of_ten_thousand_peer_authentications_the_oldest_counts() {
     let (_, named) = snapshot.policies.mtls(&server, 80);
     let first = (0..MANY).filter(|number| number % 60 == 59).map(|number| format!("p{number}")).min();
     assert_eq!(named.map(|key| key.name.to_string()), first);
+}
+
+#[test]
+fn tokens_are_asked_for_by_what_is_attached_and_at_a_gateway_by_what_is_for_its_pod() {
+    use crate::policy::token::{KeySource, RequestAuthentication, TokenRule};
+    let rule = |issuer: &str| {
+        Arc::new(TokenRule {
+            issuer: Some(issuer.into()),
+            audiences: vec![],
+            keys: KeySource::Discovered(issuer.into()),
+            locations: vec![],
+            forwards: false,
+            payload_field: None,
+            claim_fields: vec![],
+            timeout: std::time::Duration::ZERO,
+            space_delimited: Arc::default(),
+        })
+    };
+    let target = |kind, namespace: &str, name: &str| TargetRef::new(kind, namespace, name);
+    let labels = |value: &str| [(Arc::from("app"), Arc::from(value))].into();
+    let service = target(crate::policy::TargetKind::Service, "shop", "reviews");
+    let gateway = target(crate::policy::TargetKind::Gateway, "shop", "w");
+    let class = target(crate::policy::TargetKind::GatewayClass, "istio-system", "istio-waypoint");
+    let mut policies = Policies::default();
+    for (name, scope) in [
+        ("i", Scope::Targets(vec![service.clone(), gateway.clone()])),
+        ("h", Scope::Targets(vec![gateway])),
+        ("g", Scope::Targets(vec![class])),
+        ("f", Scope::Mesh),
+        ("e", Scope::Namespace("shop".into())),
+        ("d", Scope::Namespace("other".into())),
+        ("c", Scope::Selector(Some("shop".into()), labels("front"))),
+        ("b", Scope::Selector(None, labels("front"))),
+        ("a", Scope::Selector(None, labels("other"))),
+    ] {
+        let key = PolicyKey::new("shop", name);
+        let policy = RequestAuthentication { key: key.clone(), scope, rules: vec![rule(name)] };
+        assert!(policies.set_authentication(&key, Some(Arc::new(policy))));
+    }
+    let mut pod = crate::fixtures::pod("ingress", "west", &["10.0.0.9"]);
+    pod.labels = labels("front");
+    let mesh = crate::Mesh::default();
+    let at = |name: &str, service: Option<&crate::ServiceKey>| {
+        Addressed::new(&mesh, &PolicyKey::new("shop", name), &crate::policy::WAYPOINT_CLASSES, service)
+    };
+    let found = |policies: &Policies, addressed: &Addressed| -> String {
+        policies.tokens(addressed).iter().filter_map(|rule| rule.issuer.as_deref()).collect()
+    };
+    let reviews = crate::ServiceKey::new("shop", "reviews");
+    assert_eq!(found(&policies, &at("w", Some(&reviews))), "ghi");
+    assert_eq!(found(&policies, &at("w", None)), "ghi");
+    assert_eq!(found(&policies, &at("v", Some(&reviews))), "gi");
+    assert_eq!(found(&policies, &Addressed::of_gateway(Arc::new(pod))), "bcef");
+    for name in ["a", "b", "c", "d", "e", "f", "g", "h", "i"] {
+        assert!(policies.set_authentication(&PolicyKey::new("shop", name), None));
+    }
+    assert_eq!(policies, Policies::default());
 }

@@ -20,6 +20,7 @@ fn any_ask() -> impl Strategy<Value = Ask> {
         destination: "10.0.0.1:80",
         sni,
         head,
+        claims: None,
     })
 }
 

@@ -14,12 +14,20 @@ pub(super) struct Ask {
     pub(super) destination: &'static str,
     pub(super) sni: Option<&'static str>,
     pub(super) head: Option<Written>,
+    pub(super) claims: Option<Claims>,
 }
 
 /// `GET http://reviews.example:80/a/b?q` with a field, by `web`.
 fn get() -> Ask {
     let head = Some(("GET", "Reviews.example:80", "/a/b?q", vec![("x-a", "blue")]));
-    Ask { client: proven(), remote: None, destination: "10.96.0.1:80", sni: Some("reviews.example"), head }
+    Ask {
+        client: proven(),
+        remote: None,
+        destination: "10.96.0.1:80",
+        sni: Some("reviews.example"),
+        head,
+        claims: None,
+    }
 }
 
 /// Whom `shop/reviews` at waypoint `infra/w` asks.
@@ -42,6 +50,7 @@ pub(super) fn asking<T>(ask: &Ask, judge: impl FnOnce(&RequestAccess<'_, [(&str,
         method,
         authority,
         path,
+        claims: ask.claims.as_ref(),
         fields: fields.as_slice(),
     });
     let remote = ask.remote.map(|address| address.parse().unwrap());
@@ -149,14 +158,39 @@ fn addresses_and_ports_are_the_clients_own_its_remote_ones_and_the_services() {
 }
 
 #[test]
-fn nobody_has_a_token_and_nobody_sees_what_envoy_counts() {
-    for name in ["source.requestPrincipals", "request.auth.claims[a]"] {
-        for pattern in ["a", "a*", "*a", "*"] {
-            let term = |positive| Term::Text(Attribute::Token(name.into()), values(positive, &[pattern]));
-            assert_eq!((of_term(&term(true), &get()), of_term(&term(false), &get())), (NOT_HELD, HELD), "{pattern}");
-            assert_eq!(of_term(&term(false), &Ask { head: None, ..get() }), UNKNOWN, "{pattern}");
+fn what_a_token_says_is_asked_and_who_has_none_says_nothing() {
+    let payload =
+        serde_json::json!({"iss": "a.example", "sub": "ann", "aud": ["x", "y"], "azp": "app", "a": {"b": ["c", "d"]}});
+    let serde_json::Value::Object(payload) = payload else { panic!("an object") };
+    let proved = Ask { claims: Some(Claims::new(Arc::new(payload), Arc::default())), ..get() };
+    let claim = |parts: [&str; 2]| TokenAttribute::Claim(ClaimPath::new(parts).unwrap());
+    for (attribute, matching, others) in [
+        (TokenAttribute::RequestPrincipal, ["a.example/ann", "a.example/*", "*/ann", "*"], ["ann", "ann*", "*example"]),
+        (TokenAttribute::Principal, ["a.example/ann", "a*", "*ann", "*"], ["a.example", "b*", "*/bob"]),
+        (TokenAttribute::Audiences, ["x", "y", "y*", "*"], ["z", "xy", "*z"]),
+        (TokenAttribute::Presenter, ["app", "a*", "*p", "*"], ["ap", "b*", "*a"]),
+        (claim(["a", "b"]), ["c", "d", "c*", "*"], ["cd", "e", "*e"]),
+    ] {
+        for positive in [true, false] {
+            let term = |text: &str| Term::Text(Attribute::Token(attribute.clone()), values(positive, &[text]));
+            let of = |holds: bool| if holds == positive { HELD } else { NOT_HELD };
+            for (texts, holds) in [(&matching[..], true), (&others[..], false)] {
+                for text in texts {
+                    assert_eq!(of_term(&term(text), &proved), of(holds), "{attribute} {text} {positive}");
+                    assert_eq!(
+                        of_term(&term(text), &get()),
+                        of(false),
+                        "{attribute} {text} {positive} without a token"
+                    );
+                    assert_eq!(of_term(&term(text), &Ask { head: None, ..get() }), UNKNOWN, "{attribute} not HTTP");
+                }
+            }
         }
     }
+}
+
+#[test]
+fn nobody_sees_what_envoy_counts() {
     assert_eq!(of_term(&Term::Beyond("experimental.envoy.filters.a".into()), &get()), UNKNOWN);
 }
 
