@@ -511,14 +511,15 @@ fn a_gateway_routes_by_what_a_token_says_and_lets_in_whom_it_proves() {
         assert_eq!(ask(&mut http, "/", &tenant("bob")).await.status, 403);
         assert_eq!(ask(&mut http, "/", "").await.status, 403);
 
-        // For all pods of the namespace, for all of the mesh, for the class; and for pods that are none of this gateway's.
+        // For all pods of the namespace, for all of the mesh; and for the Gateway API's gateways, and pods that are none of this
+        // gateway's.
         for (objects, status) in [
             (at("users", "selector: {}").replace("  selector: {}\n", ""), 200),
             (at("users", "").replace("namespace: edge", "namespace: istio-system"), 200),
             (
                 at("users", "targetRefs: [{kind: GatewayClass, group: gateway.networking.k8s.io, name: istio}]")
                     .replace("namespace: edge", "namespace: istio-system"),
-                200,
+                404,
             ),
             (at("users", "selector: {matchLabels: {istio: other}}"), 404),
             (String::new(), 404),
