@@ -161,13 +161,14 @@ pub(crate) struct Settings {
     pub(crate) forwarded_for: ForwardedFor,
 
     /// Ranges of addresses from which no keys of issuers of tokens are fetched (RequestAuthentication, jwksUri), whoever writes
-    /// their names. Default: this machine's own, link-local ones and those of clouds' metadata.
+    /// their names. Default: loopback, link-local ones and those of clouds' metadata.
     #[arg(
         long,
         env = "WAYPOINT_JWKS_BLOCKED_CIDRS",
         value_name = "CIDR",
         value_delimiter = ',',
-        default_value = "127.0.0.0/8,::1/128,0.0.0.0/8,::/128,169.254.0.0/16,fe80::/10,100.100.100.200/32,fd00:ec2::254/128"
+        default_value = "127.0.0.0/8,::1/128,0.0.0.0/8,::/128,169.254.0.0/16,fe80::/10,100.100.100.200/32,\
+                         168.63.129.16/32,192.0.0.192/32,fd00:ec2::254/128,fd20:ce::254/128"
     )]
     pub(crate) jwks_blocked_cidrs: Vec<Cidr>,
 

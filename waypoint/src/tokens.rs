@@ -23,6 +23,9 @@ use crate::arrival::Arrival;
 use crate::http::{Asked, LocalAnswer};
 use crate::proxy::Proxy;
 
+/// The longest token that is remembered, in bytes: others are verified each time.
+const REMEMBERED: usize = 8 << 10;
+
 /// Why a token is not taken, and what its client is not told of that; nothing, as a rule.
 struct Refusal {
     fault: Fault,
@@ -66,6 +69,15 @@ pub(crate) async fn verify(
             // That a token is of none of the other issuers says less than what is wrong with it.
             Err(other) if refusal.is_none() || other.fault != Fault::UnknownIssuer => refusal = Some(other),
             Err(_) => {}
+        }
+    }
+    if refusal.is_some() {
+        // It may be good elsewhere: nobody is told of it.
+        for rule in &rules {
+            if let Some(path) = place::remove(&rule.locations, &mut head.headers.clone(), &asked.path) {
+                asked.path = path;
+                asked.had_token = true;
+            }
         }
     }
     refusal.map_or(Ok(()), |Refusal { fault, seen }| {
@@ -124,7 +136,9 @@ async fn judge(proxy: &Proxy, rule: &TokenRule, text: &str) -> Result<Arc<Token>
         }
         verified => verified.map(|()| keys)?,
     };
-    proxy.verified.borrow_mut().put(fingerprint, (token.clone(), keys));
+    if text.len() <= REMEMBERED {
+        proxy.verified.borrow_mut().put(fingerprint, (token.clone(), keys));
+    }
     Ok(token)
 }
 

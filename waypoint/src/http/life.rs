@@ -40,11 +40,8 @@ pub(crate) async fn live(
     let story = Story::begin(&head);
     let is_grpc = story.is_grpc;
     let mut ending = Ending::new(&proxy, &arrival, story);
-    let mut response = match admit(&proxy, &mut snapshot, &arrival, &mut head).await {
+    let mut response = match admit(&proxy, &mut snapshot, &arrival, (&mut head, ending.story())).await {
         Ok(asked) => {
-            if asked.had_token {
-                ending.story().asked_for(&asked.path);
-            }
             let draw = Draw(rand::random());
             let door = arrival.door().zip(proxy.shared.gateway.as_ref());
             let life = Life {
@@ -72,7 +69,7 @@ async fn admit(
     proxy: &Proxy,
     snapshot: &mut Arc<Snapshot>,
     arrival: &Arrival,
-    head: &mut request::Parts,
+    (head, story): (&mut request::Parts, &mut Story),
 ) -> Result<Asked, Answer> {
     let mut asked = head::receive(head)?;
     if arrival.door().is_some() {
@@ -85,7 +82,13 @@ async fn admit(
         Ok(Cow::Owned(path)) => asked.path = path,
         Err(_) => return Err(Answer::malformed("path_normalization_failed")),
     }
-    tokens::verify(proxy, snapshot, arrival, (head, &mut asked)).await?;
+    let verified = tokens::verify(proxy, snapshot, arrival, (head, &mut asked)).await;
+    if asked.had_token {
+        story.asked_for(&asked.path);
+    }
+    verified?;
+    // What is asked next may have changed while keys were waited for.
+    *snapshot = proxy.shared.snapshots.load();
     authorize::request(proxy, snapshot, arrival, (head, &asked)).await?;
     Ok(asked)
 }

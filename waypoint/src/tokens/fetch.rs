@@ -1,7 +1,7 @@
 //! Fetches the keys of issuers, from nowhere that only this machine reaches: who may write a RequestAuthentication is not to
 //! have a waypoint ask its own admin port, or the cloud's metadata (IST0175). Follows no redirect.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use ambit_identity::jose::Keys;
@@ -71,7 +71,7 @@ impl Fetcher {
             return Err(format!("{url} is no URL of HTTP"));
         }
         let port = uri.port_u16().unwrap_or(if secured { 443 } else { 80 });
-        let stream = self.connect(&host, port).await?;
+        let stream = self.connect(&host, port, limit / 3).await?;
         if secured {
             let terms = Terms { authorities: self.roots.as_deref(), ..Terms::default() };
             let originator = Originator::new(&terms, &Clock::system()).map_err(|error| error.to_string())?;
@@ -83,7 +83,7 @@ impl Fetcher {
     }
 
     /// A connection to the first address of `host` that takes one, and that is not blocked.
-    async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, String> {
+    async fn connect(&self, host: &str, port: u16, each: Duration) -> Result<TcpStream, String> {
         let found = tokio::net::lookup_host((host, port)).await.map_err(|error| format!("{host}: {error}"))?;
         let mut why = format!("{host} has no address");
         for address in found {
@@ -96,9 +96,10 @@ impl Fetcher {
                 );
                 continue;
             }
-            match TcpStream::connect(SocketAddr::new(address.ip(), port)).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => why = format!("{host} at {address}: {error}"),
+            match timeout(each, TcpStream::connect(SocketAddr::new(address.ip(), port))).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => why = format!("{host} at {address}: {error}"),
+                Err(_) => why = format!("{host} at {address}: no answer within {each:?}"),
             }
         }
         Err(why)
@@ -106,12 +107,20 @@ impl Fetcher {
 
     fn block_of(&self, address: IpAddr) -> Option<&Cidr> {
         let address = address.to_canonical();
-        self.blocked.iter().find(|block| block.contains(address))
+        let translated = translated(address).unwrap_or(address);
+        self.blocked.iter().find(|block| block.contains(address) || block.contains(translated))
     }
 }
 
+/// The address of IPv4 that a translator makes of one of IPv6 (RFC 6052 section 2.1).
+fn translated(address: IpAddr) -> Option<IpAddr> {
+    let IpAddr::V6(address) = address else { return None };
+    let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = address.segments() else { return None };
+    Some(IpAddr::V4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low))))
+}
+
 fn read(page: &[u8]) -> Result<Keys, String> {
-    Keys::parse(page).map_err(|fault| fault.to_string())
+    Keys::published(page).map_err(|fault| fault.to_string())
 }
 
 async fn ask(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, uri: &Uri) -> Result<Bytes, String> {

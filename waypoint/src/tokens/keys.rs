@@ -21,6 +21,8 @@ use super::fetch::Fetcher;
 
 /// How soon after keys were fetched they are fetched again because a token names another.
 const COOLDOWN: Duration = Duration::from_secs(5);
+/// The longest that fetching keys may take, whatever a RequestAuthentication says.
+const LONGEST: Duration = Duration::from_secs(30);
 /// After keys could not be fetched, and twice as long after each further time.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -244,7 +246,8 @@ fn wanted(snapshot: &Snapshot, here: &Here) -> BTreeMap<KeySource, Duration> {
     let mut wanted: BTreeMap<KeySource, Duration> = BTreeMap::new();
     let mut want = |rule: &policy::TokenRule| {
         let limit = wanted.entry(rule.keys.clone()).or_default();
-        *limit = rule.timeout.max(*limit);
+        // Meanwhile nobody else's is fetched from there.
+        *limit = rule.timeout.min(LONGEST).max(*limit);
     };
     match &here.pod {
         Some(pod) => {

@@ -1,22 +1,26 @@
 //! Where tokens stand in requests: in header fields, query parameters and cookies; and requests without them.
 
+use std::borrow::Cow;
+
 use ambit_model::policy::token::Location;
 use http::header::{COOKIE, HeaderMap, HeaderName, HeaderValue};
 
-/// The tokens at `locations` of a request with these fields and this path and query. One that is no text is empty.
+/// The tokens at `locations` of a request with these fields and this path and query. What is no text in one makes it none that
+/// anybody takes; what is beside it hides none.
 pub(super) fn tokens(locations: &[Location], fields: &HeaderMap, path: &str) -> Vec<String> {
     let at = |location: &Location| -> Vec<String> {
         match location {
             Location::Field(name, prefix) => {
                 let lines = fields.get_all(&**name).into_iter().map(text);
-                lines.filter_map(|line| behind(line, prefix)).map(str::to_owned).collect()
+                lines.filter_map(|line| behind(&line, prefix).map(str::to_owned)).collect()
             }
             Location::Parameter(name) => {
                 let parameters = pairs(path).filter_map(|pair| form_urlencoded::parse(pair.as_bytes()).next());
                 parameters.filter(|(key, _)| *key == **name).map(|(_, value)| value.into_owned()).collect()
             }
             Location::Cookie(name) => {
-                let crumbs = fields.get_all(COOKIE).into_iter().flat_map(|line| text(line).split(';'));
+                let lines: Vec<_> = fields.get_all(COOKIE).into_iter().map(text).collect();
+                let crumbs = lines.iter().flat_map(|line| line.split(';'));
                 let named = crumbs.filter_map(|crumb| crumb_named(crumb, name));
                 named.map(|value| value.trim_matches('"').to_owned()).collect()
             }
@@ -31,7 +35,7 @@ pub(super) fn remove(locations: &[Location], fields: &mut HeaderMap, path: &str)
     for location in locations {
         match location {
             Location::Field(name, prefix) => {
-                if fields.get_all(&**name).into_iter().any(|line| behind(text(line), prefix).is_some()) {
+                if fields.get_all(&**name).into_iter().any(|line| behind(&text(line), prefix).is_some()) {
                     fields.remove(&**name);
                 }
             }
@@ -45,8 +49,9 @@ pub(super) fn remove(locations: &[Location], fields: &mut HeaderMap, path: &str)
     left
 }
 
-fn text(line: &HeaderValue) -> &str {
-    line.to_str().unwrap_or_default()
+/// `line` as text; a byte that is none is a character that no token has.
+fn text(line: &HeaderValue) -> Cow<'_, str> {
+    String::from_utf8_lossy(line.as_bytes())
 }
 
 /// What stands behind `prefix` in `line` and can be a token, as Envoy finds it; all of the line if there is no prefix; none if
@@ -92,9 +97,10 @@ fn remove_cookie(fields: &mut HeaderMap, name: &str) {
             fields.append(COOKIE, line.clone());
             continue;
         }
-        let kept = text(line).split(';').filter(|crumb| crumb_named(crumb, name).is_none()).map(str::trim);
-        let kept = kept.collect::<Vec<_>>().join("; ");
-        if let Some(kept) = HeaderValue::from_str(&kept).ok().filter(|kept| !kept.is_empty()) {
+        let is_kept = |crumb: &&[u8]| crumb_named(&String::from_utf8_lossy(crumb), name).is_none();
+        let kept = line.as_bytes().split(|byte| *byte == b';').filter(is_kept).map(<[u8]>::trim_ascii);
+        let kept = kept.collect::<Vec<_>>().join(&b"; "[..]);
+        if let Some(kept) = HeaderValue::from_bytes(&kept).ok().filter(|kept| !kept.is_empty()) {
             fields.append(HeaderName::from_static("cookie"), kept);
         }
     }
@@ -136,8 +142,21 @@ mod tests {
             let mut fields = fields(&[(name, value)]);
             assert_eq!(tokens(std::slice::from_ref(&location), &fields, path), found, "{location:?} {value} {path}");
             assert_eq!(remove(&[location], &mut fields, path).as_deref(), rest, "{value} {path}");
-            assert_eq!(fields.get(name).map(text), left, "{value} {path}");
+            assert_eq!(fields.get(name).map(text).as_deref(), left, "{value} {path}");
         }
+    }
+
+    #[test]
+    fn what_is_no_text_hides_no_token() {
+        let cookie = [Location::Cookie("t".into())];
+        let mut fields = HeaderMap::new();
+        fields.append(COOKIE, HeaderValue::from_bytes(b"t=a.b.c; x=\xe9; y=\xc3\xa9").unwrap());
+        assert_eq!(tokens(&cookie, &fields, "/"), ["a.b.c"]);
+        remove(&cookie, &mut fields, "/");
+        assert_eq!(fields[COOKIE].as_bytes(), b"x=\xe9; y=\xc3\xa9");
+        let bearer = [Location::Field("authorization".into(), "Bearer ".into())];
+        fields.append("authorization", HeaderValue::from_bytes(b"Bearer a.b.c,\xff").unwrap());
+        assert_eq!(tokens(&bearer, &fields, "/"), ["a.b.c"]);
     }
 
     #[test]
@@ -157,8 +176,8 @@ mod tests {
         assert_eq!(tokens(&locations, &fields, "/?p=e&q=f&r=g"), ["a", "b", "c", "e", "f"]);
         assert_eq!(remove(&locations, &mut fields, "/?p=e&q=f&r=g").as_deref(), Some("/?r=g"));
         assert_eq!(
-            fields.iter().map(|(name, value)| (name.as_str(), text(value))).collect::<Vec<_>>(),
-            [("cookie", "u=d")]
+            fields.iter().map(|(name, value)| (name.as_str(), text(value).into_owned())).collect::<Vec<_>>(),
+            [("cookie", "u=d".to_owned())]
         );
     }
 }

@@ -94,6 +94,9 @@ impl Algorithm {
     }
 }
 
+/// So many keys a set may have: a token that names none is tried with all of them.
+const MOST: usize = 100;
+
 /// The keys of an issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keys(Vec<Key>);
@@ -120,10 +123,17 @@ impl Keys {
     /// # Errors
     /// It is no set of keys, or none of them can be used.
     pub fn parse(text: &[u8]) -> Result<Self, Fault> {
+        Self::published(text).and_then(|keys| if keys.0.is_empty() { Err(Fault::NoKeys) } else { Ok(keys) })
+    }
+
+    /// The same of what an issuer publishes, who may have withdrawn all of them. Of very many the first are read.
+    ///
+    /// # Errors
+    /// It is no set of keys.
+    pub fn published(text: &[u8]) -> Result<Self, Fault> {
         let set: Value = serde_json::from_slice(text).map_err(|_| Fault::NoKeys)?;
         let keys = set.get("keys").and_then(Value::as_array).ok_or(Fault::NoKeys)?;
-        let keys: Vec<Key> = keys.iter().filter_map(|key| Key::read(key.as_object()?)).collect();
-        if keys.is_empty() { Err(Fault::NoKeys) } else { Ok(Self(keys)) }
+        Ok(Self(keys.iter().filter_map(|key| Key::read(key.as_object()?)).take(MOST).collect()))
     }
 
     /// How many there are.
@@ -144,6 +154,11 @@ impl Keys {
 impl Key {
     fn read(key: &Map<String, Value>) -> Option<Self> {
         let text = |name: &str| key.get(name).and_then(Value::as_str);
+        // What is said in another way than by a text is not as if it were not said.
+        let is_text = |name: &&str| key.get(*name).is_none_or(Value::is_string);
+        if !["use", "alg", "kid"].iter().all(is_text) {
+            return None;
+        }
         let bytes = |name: &str| decoded(text(name)?);
         if text("use").is_some_and(|purpose| purpose != "sig") {
             return None;

@@ -56,7 +56,7 @@ fn rule(rule: &written::JwtRule, path: &str, findings: &mut Findings) -> Option<
         duration::optional(format_args!("{path}.timeout"), rule.timeout.as_ref(), duration::milliseconds, findings);
     let payload_field = (!rule.output_payload_to_header.is_empty()).then(|| {
         let path = format_args!("{path}.outputPayloadToHeader");
-        findings.take(path, name::field_name(&rule.output_payload_to_header))
+        findings.take(path, output_field(&rule.output_payload_to_header))
     });
     Some(TokenRule {
         locations: locations(rule, path, findings),
@@ -163,12 +163,33 @@ fn locations(rule: &written::JwtRule, path: &str, findings: &mut Findings) -> Ve
     locations
 }
 
+/// The name of a field that a rule may write: of what frames messages, or is between proxies, it would say what is not so.
+fn output_field(name: &str) -> Result<Arc<str>, String> {
+    const KEPT: [&str; 10] = [
+        "connection",
+        "content-length",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-forwarded-client-cert",
+    ];
+    let field: Arc<str> = name::field_name(name)?;
+    if KEPT.contains(&&*field) || field.starts_with("x-envoy-") {
+        return Err(format!("{name:?} is for the proxies themselves: write another"));
+    }
+    Ok(field)
+}
+
 fn claim_fields(written: &[written::ClaimToHeader], path: &str, findings: &mut Findings) -> Vec<(Arc<str>, Arc<str>)> {
     let mut fields = Vec::with_capacity(written.len());
     for (place, one) in written.iter().enumerate() {
         let path = format!("{path}.outputClaimToHeaders[{place}]");
         refuse_unknown(&path, &one.unknown, "header, claim", findings);
-        let field = findings.take(format_args!("{path}.header"), name::field_name(&one.header));
+        let field = findings.take(format_args!("{path}.header"), output_field(&one.header));
         if one.claim.is_empty() {
             findings.error(format_args!("{path}.claim"), "is missing: write the claim that the field has");
         }

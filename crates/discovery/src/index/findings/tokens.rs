@@ -14,7 +14,7 @@ pub(super) fn unverified(snapshot: &Snapshot) -> Vec<Finding> {
 }
 
 fn unheard(snapshot: &Snapshot, service: &VirtualService) -> Option<Finding> {
-    let path = first_claim(service)?;
+    let (path, consequence) = first_claim(service)?;
     let at_gateways = service.gateways.iter().any(|gateway| *gateway != Gateway::Mesh) || service.hosts.is_empty();
     let in_mesh = service.gateways.is_empty() || service.gateways.contains(&Gateway::Mesh);
     let heard = |policy: &&std::sync::Arc<RequestAuthentication>| {
@@ -23,27 +23,29 @@ fn unheard(snapshot: &Snapshot, service: &VirtualService) -> Option<Finding> {
     if snapshot.policies.authentications().any(|policy| heard(&policy)) {
         return None;
     }
-    let message = "asks what a token says, and no RequestAuthentication has one verified there (IST0149), so that it never \
-                   matches: write one for the gateway's pods, or with targetRefs for the waypoint or the service";
+    let message = format!(
+        "asks what a token says, and no RequestAuthentication has one verified there (IST0149), so that it {consequence}: \
+         write one for the gateway's pods, or with targetRefs for the waypoint or the service"
+    );
     Some(Finding {
         object: ObjectRef::new(Kind::VirtualService, &service.key.namespace, &service.key.name),
-        field: FieldError { path, message: message.to_owned() },
+        field: FieldError { path, message },
         severity: Severity::Warning,
         code: None,
     })
 }
 
-/// The path of the first match by a claim.
-fn first_claim(service: &VirtualService) -> Option<String> {
+/// The path of the first match by a claim, and what it comes to where nobody has one.
+fn first_claim(service: &VirtualService) -> Option<(String, &'static str)> {
     service.http.iter().enumerate().find_map(|(route, rule)| {
         let mut blocks = rule.matches.iter().enumerate();
         blocks.find_map(|(block, matched)| {
-            let (field, claims) = match matched.claims.is_empty() {
-                true => ("withoutHeaders", &matched.without_claims),
-                false => ("headers", &matched.claims),
+            let (field, claims, consequence) = match matched.claims.is_empty() {
+                true => ("withoutHeaders", &matched.without_claims, "keeps nobody out"),
+                false => ("headers", &matched.claims, "never matches"),
             };
             let (claim, _) = claims.first_key_value()?;
-            Some(format!("spec.http[{route}].match[{block}].{field}[@request.auth.claims{claim}]"))
+            Some((format!("spec.http[{route}].match[{block}].{field}[@request.auth.claims{claim}]"), consequence))
         })
     })
 }
