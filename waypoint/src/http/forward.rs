@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ambit_model::Snapshot;
 use ambit_model::route::{self, Attempt, Draw, Forward, Retries, time_limit};
+use ambit_model::{Reason, Snapshot};
 use ambit_telemetry::ResponseFlag;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, Response, Version, request};
@@ -77,7 +77,9 @@ impl Journey<'_> {
             claims: self.asked.claims.as_ref(),
             fields: &fields,
         };
-        match key_hash(key, &request, Some(self.arrival.client.ip())) {
+        let trusted = self.proxy.shared.limits.trusted_proxies;
+        let told = self.arrival.door().and_then(|_| head::forwarded_from(&self.head.headers, trusted));
+        match key_hash(key, &request, Some(told.unwrap_or_else(|| self.arrival.client.ip()))) {
             Some(hash) => (Some(hash), None),
             None => {
                 let given = given_cookie(key, rand::random());
@@ -281,8 +283,12 @@ impl Failed {
         }
     }
 
-    /// True if it says something of the endpoint. Who has waited for a connection in vain has not met it.
+    /// True if it says something of the endpoint. Who has waited for a connection in vain has not met it, nor has who was not let
+    /// near it since its agent has heard of a waypoint that this gateway has not.
     fn is_of_endpoint(&self, begun: bool) -> bool {
+        if matches!(self, Self::Unsent(Unsent::Unconnected(why)) if why.reason == Reason::WaypointRequired) {
+            return false;
+        }
         let failed = matches!(self.attempt(), Attempt::Unanswered { .. } | Attempt::Unconnected);
         failed && (begun || !matches!(self, Self::TryTimeout))
     }

@@ -31,6 +31,9 @@ pub(super) fn clients(
         let message = "is not in effect in this version: who shows a certificate that does not hold is refused";
         findings.remark(Severity::Warning, format_args!("{path}.insecureSkipVerify"), message);
     }
+    if mode == Mode::IstioMutual {
+        refuse_what_the_mesh_does_not_ask(tls, path, findings);
+    }
     let proof = Proof {
         authorities: authorities(tls, mode, certificates, path, findings),
         // A Secret has its own.
@@ -40,6 +43,23 @@ pub(super) fn clients(
         hashes: hashes(&tls.verify_certificate_hash, &format!("{path}.verifyCertificateHash"), in_hex, findings),
     };
     if mode == Mode::OptionalMutual { Clients::Perhaps(proof) } else { Clients::Proven(proof) }
+}
+
+/// What says of clients' certificates what those of the mesh are not asked.
+fn refuse_what_the_mesh_does_not_ask(tls: &ServerTls, path: &str, findings: &mut Findings) {
+    let old = matches!(tls.max_protocol_version.as_str(), "TLSV1_0" | "TLSV1_1" | "TLSV1_2");
+    for (field, written) in [
+        ("caCrl", !tls.ca_crl.is_empty()),
+        ("verifyCertificateSpki", !tls.verify_certificate_spki.is_empty()),
+        ("verifyCertificateHash", !tls.verify_certificate_hash.is_empty()),
+        ("maxProtocolVersion", old),
+    ] {
+        if written {
+            let message =
+                "does not go with ISTIO_MUTUAL, which is the mesh's own TLS 1.3 with its own certificates: remove it";
+            findings.error(format_args!("{path}.{field}"), message);
+        }
+    }
 }
 
 /// What says who clients have to be, and stands where nobody asks them.

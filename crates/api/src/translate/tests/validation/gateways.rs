@@ -294,6 +294,16 @@ fn certificates() {
             Refused(path(".tlsCertificates")),
         ),
         (
+            "istio_mutual with revocation lists",
+            tls(json!({"mode": "ISTIO_MUTUAL", "caCrl": "/crl"})),
+            Refused(path(".caCrl")),
+        ),
+        (
+            "istio_mutual with an old version",
+            tls(json!({"mode": "ISTIO_MUTUAL", "maxProtocolVersion": "TLSV1_2"})),
+            Refused(path(".maxProtocolVersion")),
+        ),
+        (
             "istio_mutual with another's authorities",
             tls(json!({"mode": "ISTIO_MUTUAL", "caCertCredentialName": "a"})),
             Warned(path(".caCertCredentialName")),
