@@ -117,11 +117,6 @@ pub(crate) fn let_in(shop: &Shop) {
     for (path, expected) in [("/api/v1/products/0", 200), ("/productpageX", 404), ("/", 404)] {
         assert_eq!(status(path).unwrap(), expected, "{path}\n{}", logs());
     }
-    // The pod's agent has seen whom the gateway has proved to be.
-    let own = format!("src.identity=\"spiffe://cluster.local/ns/{HOME}/sa/{NAME}\"");
-    let seen = || kubectl.run(&["logs", "-n", HOME, "-l", "app=ztunnel", "--tail=-1"]).unwrap_or_default();
-    let by_hbone = |line: &str| line.contains(&own) && line.contains("direction=\"inbound\"");
-    until::until(SOON, || seen().lines().any(by_hbone)).unwrap_or_else(|_| panic!("{}", seen()));
 
     let authority = {
         let mut params = CertificateParams::default();
@@ -158,6 +153,11 @@ pub(crate) fn let_in(shop: &Shop) {
     let gone = until::until(SOON, || status("/productpage").is_err());
     assert!(gone.is_ok(), "nobody listens any more\n{}", logs());
     helm(shop, "uninstall");
+    // The pod's agent tells, as the gateway's connections end, whom it has proved to be.
+    let own = format!("src.identity=\"spiffe://cluster.local/ns/{HOME}/sa/{NAME}\"");
+    let seen = || kubectl.run(&["logs", "-n", HOME, "-l", "app=ztunnel", "--tail=-1"]).unwrap_or_default();
+    let by_hbone = |line: &str| line.contains(&own) && line.contains("direction=\"inbound\"");
+    until::until(SOON, || seen().lines().any(by_hbone)).unwrap_or_else(|_| panic!("{}", seen()));
     let rest = || {
         let kinds = "deployments,services,serviceaccounts,roles,rolebindings,poddisruptionbudgets";
         kubectl.run(&["get", kinds, "-n", HOME, "-l", &format!("app={NAME}"), "-o", "name"]).unwrap()
